@@ -1,0 +1,4 @@
+//! Being written.
+pub struct ConfigFault;
+pub struct ConfigFaults;
+pub struct Sources;
