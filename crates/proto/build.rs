@@ -4,11 +4,8 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const PROTOS: [&str; 3] = [
-    "taskmaster/inference/v1/inference.proto",
-    "taskmaster/admin/v1/admin.proto",
-    "taskmaster/node/v1/node.proto",
-];
+const PROTOS: [&str; 3] =
+    ["taskmaster/inference/v1/inference.proto", "taskmaster/admin/v1/admin.proto", "taskmaster/node/v1/node.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

@@ -141,7 +141,6 @@ pub enum Event {
     Error(String),
 }
 
-
 /// Frames that are known already: one block of bytes, then the end. For cached answers and for tests.
 pub struct Ready {
     bytes: Option<Bytes>,

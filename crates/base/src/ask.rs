@@ -89,7 +89,11 @@ impl Dialect {
     pub const fn is_generation(self) -> bool {
         matches!(
             self,
-            Self::OpenAiChat | Self::OpenAiCompletions | Self::OllamaChat | Self::OllamaGenerate | Self::AnthropicMessages
+            Self::OpenAiChat
+                | Self::OpenAiCompletions
+                | Self::OllamaChat
+                | Self::OllamaGenerate
+                | Self::AnthropicMessages
         )
     }
 

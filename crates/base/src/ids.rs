@@ -157,7 +157,9 @@ mod tests {
     fn ask_id_reads_back_what_it_wrote_and_nothing_else() {
         let id = AskId::random();
         assert_eq!(AskId::parse(&id.to_string()), Some(id));
-        for bad in ["", "ask-", "ask-12", "run-00000000000000000000000000000000", "ask-zz000000000000000000000000000000"] {
+        for bad in
+            ["", "ask-", "ask-12", "run-00000000000000000000000000000000", "ask-zz000000000000000000000000000000"]
+        {
             assert_eq!(AskId::parse(bad), None, "{bad}");
         }
     }

@@ -113,8 +113,7 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Peek> {
         None => Options::default(),
     };
     let usage: StreamOptions = field(fields.stream_options, "stream_options", "an object")?.unwrap_or_default();
-    let temperature: Option<f64> =
-        field(fields.temperature.or(options.temperature), "temperature", "a number")?;
+    let temperature: Option<f64> = field(fields.temperature.or(options.temperature), "temperature", "a number")?;
     if temperature.is_some_and(|temperature| temperature < 0.0) {
         return Err(wrong("temperature", "a number that is not negative"));
     }
@@ -223,9 +222,7 @@ fn check_prompt(dialect: Dialect, fields: &Body<'_>) -> Result<()> {
         Dialect::OllamaChat if fields.messages.is_some() && !starts(fields.messages, &['[', 'n']) => {
             Err(wrong("messages", "a list of messages"))
         }
-        Dialect::OpenAiCompletions if !starts(fields.prompt, &['"', '[']) => {
-            Err(wrong("prompt", "a string or a list"))
-        }
+        Dialect::OpenAiCompletions if !starts(fields.prompt, &['"', '[']) => Err(wrong("prompt", "a string or a list")),
         Dialect::OllamaGenerate if fields.prompt.is_some() && !starts(fields.prompt, &['"', 'n']) => {
             Err(wrong("prompt", "a string"))
         }

@@ -56,7 +56,11 @@ impl fmt::Display for ByteSize {
         for (unit, size) in UNITS {
             if self.0 >= size {
                 let value = self.0 as f64 / size as f64;
-                return if self.0 % size == 0 { write!(f, "{value:.0} {unit}") } else { write!(f, "{value:.1} {unit}") };
+                return if self.0 % size == 0 {
+                    write!(f, "{value:.0} {unit}")
+                } else {
+                    write!(f, "{value:.1} {unit}")
+                };
             }
         }
         write!(f, "{} B", self.0)
