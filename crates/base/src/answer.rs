@@ -141,6 +141,20 @@ pub enum Event {
     Error(String),
 }
 
+/// An answer as parsed events, for callers that want text and not a dialect (gRPC, jobs).
+pub trait Events: Send {
+    /// The next event; `Done` comes before the end, an error ends it.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>>;
+}
+
+/// An answer on its way, as events.
+pub struct EventAnswer {
+    /// What is known before the first event.
+    pub head: AnswerHead,
+    /// The events.
+    pub events: Box<dyn Events>,
+}
+
 /// Frames that are known already: one block of bytes, then the end. For cached answers and for tests.
 pub struct Ready {
     bytes: Option<Bytes>,

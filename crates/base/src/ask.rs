@@ -205,6 +205,23 @@ pub struct AskHead {
     pub only_worker: Option<WorkerId>,
 }
 
+/// What the client of an interrupted answer already holds; the next run goes on behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Continuation {
+    /// Text of the answer so far.
+    pub text: String,
+    /// Reasoning so far.
+    pub thinking: String,
+    /// Id of the answer that the client saw first; empty when it saw none.
+    pub response_id: String,
+    /// Model name that the client saw.
+    pub model: String,
+    /// Unix seconds that the client saw as the time of creation.
+    pub created_s: u64,
+    /// Tokens so far, as far as they were counted.
+    pub tokens: u32,
+}
+
 /// One inference request.
 #[derive(Clone, Debug)]
 pub struct Ask {

@@ -14,8 +14,8 @@ pub mod retry;
 pub mod time;
 pub mod units;
 
-pub use answer::{Answer, AnswerHead, BoxFrames, Event, Finish, Frames, RunSummary, Usage};
-pub use ask::{Ask, AskHead, Dialect, Face, Kind, Needs, Priority, Sampling};
+pub use answer::{Answer, AnswerHead, BoxFrames, Event, EventAnswer, Events, Finish, Frames, RunSummary, Usage};
+pub use ask::{Ask, AskHead, Continuation, Dialect, Face, Kind, Needs, Priority, Sampling};
 pub use error::{Code, Fault, Result};
 pub use ids::{AskId, Epoch, Incarnation, ModelId, NodeId, RunId, WorkerId};
 pub use units::ByteSize;
