@@ -1,1 +1,156 @@
-//! Being written.
+//! The effective configuration as TOML, for `tmd config`; what is secret is masked.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::*;
+use crate::units::format_duration;
+
+impl Config {
+    /// The effective configuration; reading it back gives the same one (but for masked secrets).
+    pub fn to_toml(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_toml(&mut out);
+        out
+    }
+
+    fn write_toml(&self, out: &mut String) -> std::fmt::Result {
+        let roles: Vec<&str> = self.node.roles.iter().map(|role| role.as_str()).collect();
+        writeln!(out, "[node]\nname = {}", quote(self.node.name.as_str()))?;
+        writeln!(out, "data_dir = {}\nroles = {}", quote_path(&self.node.data_dir), list(&roles))?;
+        writeln!(out, "[http]\nlisten = \"{}\"\n[grpc]\nlisten = \"{}\"", self.http_listen, self.grpc_listen)?;
+        writeln!(out, "[peers]")?;
+        write_listener(out, &self.peers)?;
+        writeln!(out, "[actors]\nenabled = {}", self.actors.is_some())?;
+        if let Some(actors) = &self.actors {
+            write_listener(out, actors)?;
+        }
+        if let Some(tls) = &self.tls {
+            writeln!(out, "[tls]\nca = {}", quote_path(&tls.ca))?;
+            writeln!(out, "cert = {}\nkey = {}", quote_path(&tls.cert), quote_path(&tls.key))?;
+        }
+        self.write_store(out)?;
+        writeln!(out, "[privacy]\nmode = \"{}\"", self.privacy.mode)?;
+        writeln!(out, "local_ranges = {}", list(&self.privacy.local_ranges))?;
+        writeln!(out, "[auth]\nkeys = \"{}\"", self.auth)?;
+        self.write_bounds(out)?;
+        self.write_models(out)
+    }
+
+    fn write_store(&self, out: &mut String) -> std::fmt::Result {
+        match &self.store {
+            Store::Sled => writeln!(out, "[store]\nkind = \"sled\""),
+            Store::Etcd(etcd) => {
+                writeln!(out, "[store]\nkind = \"etcd\"\nendpoints = {}", list(&etcd.endpoints))?;
+                writeln!(out, "prefix = {}\nlease_ttl = {}", quote(&etcd.prefix), time(etcd.lease_ttl))?;
+                writeln!(out, "timeout = {}", time(etcd.timeout))?;
+                if let Some((user, file)) = &etcd.user {
+                    writeln!(out, "user = {}\npassword_file = {}", quote(user), quote_path(file))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn write_bounds(&self, out: &mut String) -> std::fmt::Result {
+        let limits = &self.limits;
+        writeln!(out, "[limits]\nbody = \"{}\"\nanswer = \"{}\"", limits.body, limits.answer)?;
+        writeln!(out, "first_token = {}\nidle_token = {}", time(limits.first_token), time(limits.idle_token))?;
+        writeln!(
+            out,
+            "ask = {}\ndrain = {}\nconnections = {}",
+            time(limits.ask),
+            time(limits.drain),
+            limits.connections
+        )?;
+        writeln!(out, "header = {}\nwrite = {}", time(limits.header), time(limits.write))?;
+        let routing = &self.routing;
+        writeln!(out, "[routing]\nheadroom = {:?}\nbusy_above = {:?}", routing.headroom, routing.busy_above)?;
+        writeln!(out, "swaps_per_minute = {}\nmax_wait = {}", routing.swaps_per_minute, time(routing.max_wait))?;
+        writeln!(out, "hedge = {}\nheartbeat = {}", routing.hedge, time(routing.heartbeat))?;
+        writeln!(out, "suspect_after = {}", time(routing.suspect_after))?;
+        match &self.cache {
+            None => writeln!(out, "[cache]\nkind = \"off\"")?,
+            Some(cache) => {
+                writeln!(out, "[cache]\nkind = \"{}\"", if cache.redis.is_some() { "redis" } else { "sled" })?;
+                if let Some(url) = &cache.redis {
+                    writeln!(out, "url = {}", quote(&masked(url)))?;
+                }
+                writeln!(out, "ttl = {}\nsize = \"{}\"", time(cache.ttl), cache.size)?;
+            }
+        }
+        writeln!(out, "[recovery]\nenabled = {}", self.recovery.enabled)?;
+        writeln!(out, "budget_per_hour = {}\n[telemetry]", self.recovery.budget_per_hour)?;
+        if let Some(otlp) = &self.telemetry.otlp {
+            writeln!(out, "otlp = {}", quote(otlp))?;
+        }
+        writeln!(out, "log = {}\njson = {}", quote(&self.telemetry.log), self.telemetry.json)?;
+        match &self.nvml {
+            Some(path) => writeln!(out, "[gpu]\nnvml = {}", quote_path(path)),
+            None => Ok(()),
+        }
+    }
+
+    fn write_models(&self, out: &mut String) -> std::fmt::Result {
+        if !self.roles.is_empty() {
+            writeln!(out, "[roles]")?;
+        }
+        for (role, models) in &self.roles {
+            writeln!(out, "{role} = {}", list(models))?;
+        }
+        for worker in &self.workers {
+            writeln!(out, "[[workers]]\nname = {}\nbackend = \"{}\"", quote(&worker.name), worker.backend)?;
+            writeln!(out, "url = {}\nslots = {}\nqueue = {}", quote(&worker.url), worker.slots, worker.queue)?;
+            if !worker.command.is_empty() {
+                writeln!(out, "command = {}", list(&worker.command))?;
+            }
+            writeln!(out, "models = {}\nmemory = \"{}\"", list(&worker.models), worker.memory)?;
+            if let Some(file) = &worker.key_file {
+                writeln!(out, "key_file = {}", quote_path(file))?;
+            }
+        }
+        for model in &self.models {
+            let capabilities: Vec<_> = model.capabilities.iter().map(|capability| capability.as_str()).collect();
+            writeln!(out, "[[models]]\nname = {}\naliases = {}", quote(&model.name), list(&model.aliases))?;
+            writeln!(out, "engines = {}\ncapabilities = {}", list(&model.engines), list(&capabilities))?;
+            if let Some(tier) = &model.tier {
+                writeln!(out, "tier = {}", quote(tier))?;
+            }
+            writeln!(out, "replicas = {}", model.replicas)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_listener(out: &mut String, listener: &Listener) -> std::fmt::Result {
+    writeln!(out, "listen = \"{}\"", listener.listen)?;
+    match &listener.advertise {
+        Some(advertise) => writeln!(out, "advertise = {}", quote(advertise)),
+        None => Ok(()),
+    }
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn quote_path(path: &std::path::Path) -> String {
+    quote(&path.to_string_lossy())
+}
+
+fn time(duration: Duration) -> String {
+    format!("\"{}\"", format_duration(duration))
+}
+
+fn list<T: AsRef<str>>(texts: &[T]) -> String {
+    format!("[{}]", texts.iter().map(|text| quote(text.as_ref())).collect::<Vec<_>>().join(", "))
+}
+
+/// A URL without the password in it.
+fn masked(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
+        _ => url.to_owned(),
+    }
+}
