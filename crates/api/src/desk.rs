@@ -1,0 +1,139 @@
+//! What the faces ask of the node: one trait, which the daemon implements and tests script.
+//!
+//! A face turns wire into `Ask` or an admin message, calls the desk, and turns what comes back into its wire again. It
+//! decides nothing about models, workers or keys.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Result};
+use bytes::Bytes;
+use futures_util::Stream;
+use proto::admin::{
+    CreateKeyRequest, CreateKeyResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeResponse,
+    HealthResponse, InjectRequest, InjectResponse, ListActorsResponse, ListFailuresRequest, ListFailuresResponse,
+    ListKeysResponse, ListModelsResponse, ListNodesResponse, ListWorkersResponse, PlaceRequest, PlaceResponse,
+    ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse, SetModeRequest, SetModeResponse,
+    WatchEventsResponse,
+};
+
+/// The node behind the faces.
+pub trait Desk: Send + Sync + 'static {
+    /// Answers an ask. Dropping the future or the answer cancels the work.
+    fn infer(&self, ask: Ask, continues: Option<Continuation>) -> BoxFuture<'_, Result<Answer>>;
+
+    /// Answers an ask with parsed events. Dropping the future or the answer cancels the work.
+    fn infer_events(&self, ask: Ask, continues: Option<Continuation>) -> BoxFuture<'_, Result<EventAnswer>>;
+
+    /// What clients may name.
+    fn models(&self) -> ListModelsResponse;
+
+    /// Who the bearer of `key` is (`None`: the client sent none); empty when keys are off.
+    ///
+    /// [`Code::Unauthenticated`] when keys are on and this one is not known.
+    fn authenticate(&self, key: Option<&str>) -> Result<Arc<str>>;
+
+    /// Whether clients should be sent here.
+    fn readiness(&self) -> Readiness;
+
+    /// Every metric as Prometheus text.
+    fn metrics(&self) -> String;
+
+    /// The desk for owners and their tools.
+    fn admin(&self) -> &dyn AdminDesk;
+
+    /// Hands a call that changes an engine's own files to the engine that has them.
+    fn pass_to_engine(&self, call: EngineCall, body: Bytes) -> BoxFuture<'_, Result<Answer>> {
+        drop(body);
+        let fault = Fault::new(Code::NotSupported, format!("could not {call}: the cluster does not change engines' files"))
+            .hint("run it on the engine itself; its models appear here within seconds");
+        Box::pin(std::future::ready(Err(fault)))
+    }
+}
+
+/// What owners and their tools ask. Answers that need nobody else are given at once.
+pub trait AdminDesk: Send + Sync {
+    /// The nodes as this node sees them.
+    fn list_nodes(&self) -> ListNodesResponse;
+
+    /// The workers of all nodes as this node sees them.
+    fn list_workers(&self) -> ListWorkersResponse;
+
+    /// One verdict for the whole cluster.
+    fn health(&self) -> HealthResponse;
+
+    /// What may leave the house now.
+    fn get_mode(&self) -> GetModeResponse;
+
+    /// Why an ask went where it went, wherever that was decided.
+    fn explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<ExplainResponse>>;
+
+    /// Failures of all nodes, newest first.
+    fn list_failures(&self, request: ListFailuresRequest) -> BoxFuture<'_, Result<ListFailuresResponse>>;
+
+    /// Takes note of a failure that a client saw.
+    fn report_failure(&self, request: ReportFailureRequest) -> BoxFuture<'_, Result<ReportFailureResponse>>;
+
+    /// Changes what may leave the house, on every node.
+    fn set_mode(&self, request: SetModeRequest) -> BoxFuture<'_, Result<SetModeResponse>>;
+
+    /// Takes a node out of routing, or back in.
+    fn drain(&self, request: DrainRequest) -> BoxFuture<'_, Result<DrainResponse>>;
+
+    /// Loads a model on a worker, or unloads it.
+    fn place(&self, request: PlaceRequest) -> BoxFuture<'_, Result<PlaceResponse>>;
+
+    /// Makes an API key; the only time that it is shown.
+    fn create_key(&self, request: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>>;
+
+    /// The names of the API keys.
+    fn list_keys(&self) -> BoxFuture<'_, Result<ListKeysResponse>>;
+
+    /// Makes an API key worthless.
+    fn revoke_key(&self, request: RevokeKeyRequest) -> BoxFuture<'_, Result<RevokeKeyResponse>>;
+
+    /// The actors of this node, each with a picture of itself.
+    fn list_actors(&self) -> BoxFuture<'_, Result<ListActorsResponse>>;
+
+    /// Events from now on. Bounded: a watcher that falls behind gets an error and watches anew.
+    fn watch_events(&self) -> EventStream;
+
+    /// Panics an actor, or holds or fails at a point; refused in builds without the feature `faults`.
+    fn inject(&self, request: InjectRequest) -> BoxFuture<'_, Result<InjectResponse>>;
+}
+
+/// What [`AdminDesk::watch_events`] gives.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse>> + Send>>;
+
+/// Whether clients should be sent to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether asks have a good chance here.
+    pub ready: bool,
+    /// Why not, or what is not as it should be although it is ready.
+    pub reasons: Vec<String>,
+}
+
+/// A call of Ollama's API that changes files of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineCall {
+    /// `POST /api/pull`.
+    Pull,
+    /// `POST /api/create`.
+    Create,
+    /// `POST /api/copy`.
+    Copy,
+    /// `DELETE /api/delete`.
+    Delete,
+}
+
+impl std::fmt::Display for EngineCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pull => "pull a model",
+            Self::Create => "create a model",
+            Self::Copy => "copy a model",
+            Self::Delete => "delete a model",
+        })
+    }
+}
