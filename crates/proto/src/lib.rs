@@ -1,7 +1,17 @@
 //! Generated gRPC code, and the only conversions between the wire and `base`.
+//!
+//! A peer is not trusted: reading refuses what is unknown, missing, too long or no number with a fault that names the
+//! field. Writing never fails, and writes only what the other side accepts: one odd model name of an engine must not make
+//! a node look lost, so such entries are left out and texts that only people read are clipped.
+
+mod ask;
+mod bounds;
+pub mod fault;
+mod report;
+pub mod trace;
 
 /// What [`tonic`] made of `proto/`.
-#[expect(clippy::all, missing_docs, reason = "generated code")]
+#[expect(clippy::allow_attributes, reason = "generated code")]
 pub mod taskmaster {
     pub mod inference {
         pub mod v1 {
@@ -20,6 +30,8 @@ pub mod taskmaster {
     }
 }
 
+pub use ask::{ask_from_wire, ask_to_wire};
+pub use fault::{from_status, to_status};
 pub use taskmaster::admin::v1 as admin;
 pub use taskmaster::inference::v1 as inference;
 pub use taskmaster::node::v1 as node;
