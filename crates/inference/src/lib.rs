@@ -1,1 +1,6 @@
-//! placeholder
+//! What runs models: the catalogue of engines, one file per backend, and everything that an ask needs on its way to one.
+//!
+//! `http1` carries bytes, `wire` knows dialects, `backend` knows engines, `resume` goes on where a run was cut. `cache`
+//! keeps deterministic answers, `rates` learns speeds, `gpu` and `machine` tell what the machine has.
+
+pub mod http1;

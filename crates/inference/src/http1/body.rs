@@ -1,0 +1,139 @@
+//! The body of an engine's answer, polled in place on the engine's socket.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use base::{Frames, Result};
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+
+use super::Stream;
+use super::chunked::Chunked;
+use super::pool::Shared;
+
+/// How much one read may bring; an event of a stream of tokens has about 250 bytes.
+const READ: usize = 8 * 1024;
+/// With less room than this the buffer is made ready for a whole read again.
+const LEAST_ROOM: usize = 2 * 1024;
+
+/// How the end of a body is told.
+#[derive(Debug)]
+pub(super) enum Framing {
+    Length { left: u64 },
+    Chunked(Chunked),
+    UntilClose,
+}
+
+/// A connection with what was read from it but not used yet.
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) buffer: BytesMut,
+}
+
+/// The bytes of an engine's answer, without framing; a frame is what one read brought.
+///
+/// After a clean end the connection goes back to its pool. Dropped before, the connection closes, and the engine stops.
+pub struct EngineBody {
+    connection: Option<Connection>,
+    framing: Framing,
+    keeps_alive: bool,
+    pool: Arc<Shared>,
+}
+
+impl Connection {
+    /// Reads once; 0 is the end of the stream.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
+            self.buffer.reserve(READ);
+        }
+        // The future holds no state of its own, so making it anew on each poll loses nothing.
+        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+    }
+}
+
+impl Framing {
+    fn take(&mut self, buffer: &mut BytesMut) -> Result<Bytes, &'static str> {
+        match self {
+            Self::Length { left } => {
+                let length = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= length as u64;
+                Ok(buffer.split_to(length).freeze())
+            }
+            Self::Chunked(chunked) => chunked.take(buffer),
+            Self::UntilClose => Ok(buffer.split().freeze()),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Length { left } => *left == 0,
+            Self::Chunked(chunked) => chunked.is_done(),
+            Self::UntilClose => false,
+        }
+    }
+}
+
+impl EngineBody {
+    pub(super) fn new(connection: Connection, framing: Framing, keeps_alive: bool, pool: Arc<Shared>) -> Self {
+        let mut body = Self { connection: Some(connection), framing, keeps_alive, pool };
+        body.release_if_done();
+        body
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        loop {
+            let frame = self.take_buffered()?;
+            if !frame.is_empty() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            match ready!(connection.poll_read(cx)) {
+                Ok(0) if matches!(self.framing, Framing::UntilClose) => self.connection = None,
+                Ok(0) => return Poll::Ready(Some(Err(self.pool.cut()))),
+                Ok(_) => self.pool.note_progress(),
+                Err(error) => return Poll::Ready(Some(Err(self.pool.cut().because(error)))),
+            }
+        }
+    }
+
+    /// Everything that was read but not handed out; empty when more must be read first, or at the end.
+    fn take_buffered(&mut self) -> Result<Bytes> {
+        let Some(connection) = &mut self.connection else { return Ok(Bytes::new()) };
+        if connection.buffer.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let frame = self.framing.take(&mut connection.buffer).map_err(|what| self.pool.junk(what))?;
+        self.release_if_done();
+        Ok(frame)
+    }
+
+    /// Gives the connection back as soon as the body is whole, also when nobody polls for the end of it.
+    fn release_if_done(&mut self) {
+        if !self.framing.is_done() {
+            return;
+        }
+        let Some(connection) = self.connection.take() else { return };
+        // Bytes behind the end belong to no request: whoever used the connection next would take them for its answer.
+        if self.keeps_alive && connection.buffer.is_empty() {
+            self.pool.put(connection.stream);
+        }
+    }
+}
+
+impl Frames for EngineBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let polled = self.poll_bytes(cx);
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.connection = None;
+        }
+        polled
+    }
+}
+
+impl std::fmt::Debug for EngineBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineBody").field("framing", &self.framing).finish_non_exhaustive()
+    }
+}
