@@ -1,1 +1,22 @@
-//! placeholder
+//! Who may talk to whom: every outgoing connection of the program is dialled here, every listener is bound here.
+//!
+//! [`Connector`] resolves, checks each address against the [`Policy`], dials only what passed, and leaves a line in the
+//! [`Audit`]. [`Identity`] and [`ClientTls`] are the only makers of TLS configurations; `ca` and `keys` issue what they check.
+
+pub mod audit;
+pub mod ca;
+pub mod channel;
+pub mod connector;
+pub mod identity;
+pub mod keys;
+pub mod listen;
+pub mod policy;
+mod resolve;
+pub mod tls;
+
+pub use audit::Audit;
+pub use channel::Channels;
+pub use connector::Connector;
+pub use identity::{ClientAuth, Identity, install_default_provider};
+pub use policy::{Policy, Purpose, Verdict};
+pub use tls::{ClientTls, Roots};

@@ -1,0 +1,333 @@
+//! The one place that dials. Resolve, judge every address, dial only what passed, leave a line in the audit.
+//!
+//! The address that was judged is the address that is dialled: a name that changes its mind between the two (DNS
+//! rebinding) gains nothing. Clones are cheap and share the policy, so a switched mode holds for all of them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Code, Fault, Result};
+use rustix::net::sockopt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::client::TlsStream;
+
+use crate::audit::Audit;
+use crate::policy::{Policy, Purpose, Verdict};
+use crate::resolve::Resolver;
+use crate::tls::ClientTls;
+
+/// A silent connection is probed after this long, then every [`PROBE_EVERY`], [`PROBES`] times.
+const PROBE_AFTER: Duration = Duration::from_secs(5);
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+const PROBES: u32 = 3;
+
+/// Sent bytes that nobody acknowledges for this long end the connection: a pulled cable is noticed within seconds, not
+/// after the kernel's 15 minutes of retransmission.
+const UNACKNOWLEDGED_MS: u32 = 10_000;
+
+/// Dials for the whole program.
+#[derive(Clone)]
+pub struct Connector(Arc<Inner>);
+
+struct Inner {
+    policy: Arc<Policy>,
+    audit: Audit,
+    resolver: Resolver,
+}
+
+impl Connector {
+    /// A connector that obeys `policy` and reports to `audit`.
+    pub fn new(policy: Arc<Policy>, audit: Audit) -> Self {
+        Self::with_resolver(policy, audit, Resolver::system())
+    }
+
+    pub(crate) fn with_resolver(policy: Arc<Policy>, audit: Audit, resolver: Resolver) -> Self {
+        Self(Arc::new(Inner { policy, audit, resolver }))
+    }
+
+    /// The rule that it obeys.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.0.policy
+    }
+
+    /// The record that it writes.
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
+    /// A connection to `host:port`; `timeout` covers everything.
+    pub async fn connect(&self, purpose: Purpose, host: &str, port: u16, timeout: Duration) -> Result<TcpStream> {
+        let deadline = Instant::now() + timeout;
+        let addresses = self.judged(purpose, host, port, deadline, timeout).await?;
+        self.dial(Destination { purpose, host, port }, &addresses, deadline, timeout).await
+    }
+
+    /// A TLS connection to `host:port` whose certificate `tls` accepts; `timeout` covers everything, the handshake too.
+    pub async fn connect_tls(
+        &self,
+        purpose: Purpose,
+        host: &str,
+        port: u16,
+        timeout: Duration,
+        tls: &ClientTls,
+    ) -> Result<TlsStream<TcpStream>> {
+        let deadline = Instant::now() + timeout;
+        let stream = self.connect(purpose, host, port, timeout).await?;
+        match timeout_at(deadline, tls.handshake(stream)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(tls.explain(&error, &format!("{host}:{port}"))),
+            Err(_) => Err(Destination { purpose, host, port }.silent("did not finish its TLS handshake", timeout)),
+        }
+    }
+
+    /// Judged addresses of `host:port`, for a library that can only dial itself; each counts as dialled.
+    pub async fn checked_addresses(
+        &self,
+        purpose: Purpose,
+        host: &str,
+        port: u16,
+        timeout: Duration,
+    ) -> Result<Vec<SocketAddr>> {
+        let judged = self.judged(purpose, host, port, Instant::now() + timeout, timeout).await?;
+        for (address, verdict) in &judged {
+            self.0.audit.note(purpose, (host, port), address.ip(), *verdict);
+        }
+        Ok(judged.into_iter().map(|(address, _)| address).collect())
+    }
+
+    /// The addresses that may be dialled, with their verdicts; a fault when there is none.
+    async fn judged(
+        &self,
+        purpose: Purpose,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Result<Vec<(SocketAddr, Verdict)>> {
+        let destination = Destination { purpose, host, port };
+        let resolving = self.0.resolver.resolve(host, &self.0.policy, &self.0.audit, purpose);
+        let found = timeout_at(deadline, resolving)
+            .await
+            .map_err(|_| destination.silent("could not be resolved", timeout))??;
+        let (mut allowed, mut refused) = (Vec::with_capacity(found.len()), None);
+        for address in found {
+            let address = address.to_canonical();
+            let verdict = self.0.policy.allows(address, purpose);
+            if verdict.is_allowed() {
+                allowed.push((SocketAddr::new(address, port), verdict));
+            } else {
+                self.0.audit.note(purpose, (host, port), address, verdict);
+                refused = refused.or(Some((address, verdict)));
+            }
+        }
+        match refused {
+            Some((address, verdict)) if allowed.is_empty() => Err(self.refusal(destination, address, verdict)),
+            _ => Ok(allowed),
+        }
+    }
+
+    /// Tries each address in turn; what is left of the time is shared by those that are left.
+    async fn dial(
+        &self,
+        destination: Destination<'_>,
+        addresses: &[(SocketAddr, Verdict)],
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Result<TcpStream> {
+        let mut last_error = None;
+        for (tried, (address, verdict)) in addresses.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let sharers = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            self.0.audit.note(destination.purpose, (destination.host, destination.port), address.ip(), *verdict);
+            match tokio::time::timeout(left / sharers, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => match tune_outgoing(&stream) {
+                    Ok(()) => return Ok(stream),
+                    Err(error) => last_error = Some(error),
+                },
+                Ok(Err(error)) => last_error = Some(error),
+                Err(_) => {}
+            }
+        }
+        Err(match last_error {
+            Some(error) => destination.unreachable("could not connect to").because(error),
+            None => destination.silent("did not answer", timeout),
+        })
+    }
+
+    fn refusal(&self, destination: Destination<'_>, address: IpAddr, verdict: Verdict) -> Fault {
+        let Destination { purpose, host, port } = destination;
+        let mode = self.0.policy.mode();
+        let (why, hint) = match (verdict, purpose) {
+            (Verdict::RefusedSpecial, _) => ("is an address that is never dialled".to_owned(), "use another address"),
+            (_, Purpose::Cloud) => (
+                format!("is outside the house and the mode is {mode}"),
+                "allow it with `tmctl mode hybrid`, or add its network to `privacy.local_ranges` if it is yours",
+            ),
+            _ => (
+                format!("is outside the house, where no {} may be", purpose.as_str()),
+                "add its network to `privacy.local_ranges` if it is yours",
+            ),
+        };
+        Fault::new(Code::PermissionDenied, format!("refused to connect to `{host}:{port}`: {address} {why}")).hint(hint)
+    }
+}
+
+/// What a fault names.
+#[derive(Clone, Copy)]
+struct Destination<'a> {
+    purpose: Purpose,
+    host: &'a str,
+    port: u16,
+}
+
+impl Destination<'_> {
+    fn unreachable(self, what: &str) -> Fault {
+        let Self { purpose, host, port } = self;
+        let code = if purpose == Purpose::Client { Code::Unreachable } else { Code::Unavailable };
+        Fault::new(code, format!("{what} {} `{host}:{port}`", purpose.as_str()))
+            .hint(format!("check that it runs and listens on port {port}"))
+    }
+
+    fn silent(self, what: &str, timeout: Duration) -> Fault {
+        let mut fault = self.unreachable("");
+        fault.message =
+            format!("`{}:{}` {what} within {}", self.host, self.port, base::units::format_duration(timeout));
+        fault
+    }
+}
+
+/// For a connection that this program dialled.
+fn tune_outgoing(stream: &TcpStream) -> io::Result<()> {
+    tune(stream)?;
+    Ok(sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MS)?)
+}
+
+/// For any connection. Accepted ones get no bound on unacknowledged bytes: the kernel counts a client that reads slowly
+/// as silent, and `limits.write` decides about those.
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    Ok(sockopt::set_tcp_keepcnt(stream, PROBES)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::config::Mode;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::policy::tests::home;
+    use crate::resolve::tests::scripted;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn connector(mode: Mode) -> Connector {
+        Connector::new(Arc::new(home(mode)), Audit::new())
+    }
+
+    async fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    #[tokio::test]
+    async fn a_dialled_socket_is_tuned_and_on_record() {
+        let (_listener, port) = listener().await;
+        let connector = connector(Mode::LocalOnly);
+        let stream = connector.connect(Purpose::Engine, "localhost", port, SOON).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), UNACKNOWLEDGED_MS);
+        let recent = connector.audit().recent();
+        assert_eq!((recent.len(), recent[0].verdict, recent[0].port), (1, Verdict::Loopback, port));
+    }
+
+    #[tokio::test]
+    async fn a_mapped_literal_is_dialled_as_what_it_is() {
+        let (_listener, port) = listener().await;
+        let stream = connector(Mode::LocalOnly).connect(Purpose::Engine, "::ffff:127.0.0.1", port, SOON).await.unwrap();
+        assert!(stream.peer_addr().unwrap().is_ipv4());
+    }
+
+    #[tokio::test]
+    async fn refused_destinations_say_which_address_and_what_to_do() {
+        for (mode, purpose, host, needle) in [
+            (Mode::LocalOnly, Purpose::Cloud, "1.1.1.1", "local-only"),
+            (Mode::LocalOnly, Purpose::Cloud, "[::ffff:1.1.1.1]", "1.1.1.1"),
+            (Mode::Hybrid, Purpose::Engine, "1.1.1.1", "no engine may be"),
+            (Mode::Hybrid, Purpose::Cloud, "169.254.169.254", "never dialled"),
+            (Mode::Hybrid, Purpose::Cloud, "0.0.0.0", "never dialled"),
+        ] {
+            let connector = connector(mode);
+            let fault = connector.connect(purpose, host, 443, SOON).await.unwrap_err();
+            assert_eq!(fault.code, Code::PermissionDenied, "{host}");
+            assert!(fault.message.contains(needle), "{}", fault.message);
+            assert!(fault.hint.is_some());
+            assert!(!connector.audit().recent()[0].verdict.is_allowed());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_mind_is_judged_by_each_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_listener, port) = listener().await;
+        let answers = vec![vec!["127.0.0.1"], vec!["1.1.1.1"], vec!["169.254.169.254", "127.0.0.1"]];
+        let (resolver, _) = scripted(&dir, "", "", answers);
+        let connector = Connector::with_resolver(Arc::new(home(Mode::LocalOnly)), Audit::new(), resolver);
+        connector.connect(Purpose::Engine, "rebinding.lan", port, SOON).await.unwrap();
+        let fault = connector.connect(Purpose::Engine, "rebinding.lan", port, SOON).await.unwrap_err();
+        assert_eq!(fault.code, Code::PermissionDenied);
+        // Of a mixed answer only the part that passed is dialled.
+        let stream = connector.connect(Purpose::Engine, "rebinding.lan", port, SOON).await.unwrap();
+        assert!(stream.peer_addr().unwrap().ip().is_loopback());
+    }
+
+    #[tokio::test]
+    async fn a_hosts_entry_cannot_smuggle_an_address_past_the_rule() {
+        let dir = tempfile::tempdir().unwrap();
+        let (resolver, _) = scripted(&dir, "1.1.1.1 nas", "", Vec::new());
+        let connector = Connector::with_resolver(Arc::new(home(Mode::LocalOnly)), Audit::new(), resolver);
+        let fault = connector.connect(Purpose::Engine, "nas", 80, SOON).await.unwrap_err();
+        assert_eq!(fault.code, Code::PermissionDenied);
+    }
+
+    #[tokio::test]
+    async fn a_second_address_is_tried_when_the_first_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_listener, port) = listener().await;
+        let (resolver, _) = scripted(&dir, "127.0.0.9 nas\n127.0.0.1 nas\n", "", Vec::new());
+        let connector = Connector::with_resolver(Arc::new(home(Mode::LocalOnly)), Audit::new(), resolver);
+        connector.connect(Purpose::Engine, "nas", port, SOON).await.unwrap();
+        assert_eq!(connector.audit().recent().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_unavailable_and_unreachable_for_tmctl() {
+        let (listener, port) = listener().await;
+        drop(listener);
+        let connector = connector(Mode::LocalOnly);
+        for (purpose, code) in [(Purpose::Engine, Code::Unavailable), (Purpose::Client, Code::Unreachable)] {
+            let fault = connector.connect(purpose, "127.0.0.1", port, SOON).await.unwrap_err();
+            assert_eq!(fault.code, code);
+            assert!(fault.full_message().contains("refused"), "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_never_answers_ends_with_the_timeout() {
+        let resolver = Resolver {
+            hosts: "/nonexistent".into(),
+            resolv_conf: "/nonexistent".into(),
+            query: Box::new(|_| Box::pin(std::future::pending())),
+        };
+        let connector = Connector::with_resolver(Arc::new(home(Mode::LocalOnly)), Audit::new(), resolver);
+        let fault = connector.connect(Purpose::Engine, "nas", 80, Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(fault.message, "`nas:80` could not be resolved within 50ms");
+    }
+}
