@@ -3,6 +3,7 @@
 //! `http1` carries bytes, `wire` knows dialects, `backend` knows engines, `resume` goes on where a run was cut. `cache`
 //! keeps deterministic answers, `rates` learns speeds, `gpu` and `machine` tell what the machine has.
 
+pub mod cache;
 pub mod gpu;
 pub mod http1;
 pub mod machine;
