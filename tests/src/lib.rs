@@ -1,1 +1,7 @@
-//! Helpers of the system tests.
+//! What the system tests, the demo and the benches share: the fake engine, processes, a small client, the bench.
+//!
+//! Nothing of it is part of a release. The tests themselves are in `it/`.
+
+pub mod client;
+pub mod fake;
+pub mod process;

@@ -1,0 +1,314 @@
+//! The state of a fake engine: models in memory, slots, settings, and what it has seen.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::fake::control::{Change, Fail, Settings};
+use crate::fake::options::Options;
+use crate::fake::refusal::Refusal;
+use crate::fake::speak::Speak;
+
+/// Bodies of asks that are kept for assertions.
+const BODIES_KEPT: usize = 64;
+
+/// Everything that outlives an ask.
+#[derive(Debug)]
+pub struct Engine {
+    /// As it was started.
+    pub options: Options,
+    slots: Arc<Semaphore>,
+    /// One model loads at a time.
+    loading: tokio::sync::Mutex<()>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    load: Duration,
+    slots: usize,
+    /// Until when asks are refused as still loading.
+    loading_until: Option<Instant>,
+    /// Models in memory, least recently used first.
+    loaded: Vec<Loaded>,
+    stats: Stats,
+}
+
+/// A model in memory.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Its name.
+    pub model: String,
+    /// When it leaves; never when `None`.
+    pub expires: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Stats {
+    asks: u64,
+    waiting: usize,
+    running: usize,
+    max_running: usize,
+    tokens_generated: u64,
+    cancelled: u64,
+    finished: u64,
+    loads: u64,
+    unloads: u64,
+    by_model: BTreeMap<String, u64>,
+    seen: VecDeque<(String, Bytes)>,
+    traceparent: String,
+}
+
+impl Engine {
+    /// An engine that serves nobody yet.
+    pub fn new(options: Options) -> Arc<Self> {
+        let preloaded = if options.speak.loads_on_demand() { &[][..] } else { &options.models };
+        let settings = Settings {
+            ttft: options.ttft,
+            token: options.token,
+            tokens: options.tokens,
+            prefill_rate: options.prefill_rate,
+            queue: options.queue,
+            fail: Fail::None,
+            fail_count: None,
+        };
+        let inner = Inner {
+            settings,
+            load: options.load,
+            slots: options.slots,
+            loading_until: None,
+            loaded: preloaded.iter().map(|model| Loaded { model: model.clone(), expires: None }).collect(),
+            stats: Stats::default(),
+        };
+        let slots = Arc::new(Semaphore::new(options.slots));
+        Arc::new(Self { slots, loading: tokio::sync::Mutex::new(()), inner: Mutex::new(inner), options })
+    }
+
+    /// Changes settings. Fewer slots count from when the running asks have left.
+    pub fn change(&self, change: &Change) {
+        let mut inner = self.inner();
+        inner.settings.apply(change);
+        if let Some(ms) = change.load_ms {
+            inner.load = Duration::from_secs_f64((ms / 1e3).max(0.0));
+        }
+        if let Some(Fail::LoadingMs(ms)) = change.fail {
+            inner.loading_until = Some(Instant::now() + Duration::from_millis(ms));
+        }
+        if let Some(slots) = change.slots {
+            match slots.checked_sub(inner.slots) {
+                Some(more) => self.slots.add_permits(more),
+                None => {
+                    self.slots.forget_permits(inner.slots - slots);
+                }
+            }
+            inner.slots = slots;
+        }
+    }
+
+    /// Notes an ask and says how it fails, and with which settings it is answered.
+    pub fn note_ask(&self, path: &str, body: &Bytes, traceparent: &str) -> (Fail, Settings) {
+        let mut inner = self.inner();
+        inner.stats.asks += 1;
+        traceparent.clone_into(&mut inner.stats.traceparent);
+        if inner.stats.seen.len() == BODIES_KEPT {
+            inner.stats.seen.pop_front();
+        }
+        inner.stats.seen.push_back((path.to_owned(), body.clone()));
+        inner.end_loading();
+        let fail = match inner.settings.fail {
+            Fail::LoadingMs(_) | Fail::LoadFail(_) => inner.settings.fail.clone(),
+            _ => inner.settings.take_fail(),
+        };
+        (fail, inner.settings.clone())
+    }
+
+    /// How a route that is not an ask fails.
+    pub fn fail_of_the_rest(&self) -> Fail {
+        let mut inner = self.inner();
+        inner.end_loading();
+        inner.settings.fail_of_the_rest()
+    }
+
+    /// Whether the engine has `model`; Ollama's `:latest` may be left out.
+    pub fn has(&self, model: &str) -> bool {
+        self.options.models.iter().any(|name| name == model || name.strip_suffix(":latest") == Some(model))
+    }
+
+    /// Brings `model` into memory, unless it is there; others leave when there is no room.
+    pub async fn load(&self, model: &str, keep: Option<Duration>) -> Result<(), Refusal> {
+        let _one_at_a_time = self.loading.lock().await;
+        if self.touch(model, keep) {
+            return Ok(());
+        }
+        let (duration, refused) = {
+            let mut inner = self.inner();
+            let refused = matches!(&inner.settings.fail, Fail::LoadFail(name) if name == model);
+            if refused {
+                inner.settings.take_fail();
+            }
+            (inner.load, refused)
+        };
+        tokio::time::sleep(duration).await;
+        if refused {
+            return Err(Refusal::load_failed(model));
+        }
+        let mut inner = self.inner();
+        let room = (self.options.vram.0 / self.options.model_memory.0.max(1)).max(1);
+        let room = if self.options.speak == Speak::LlamacppPython { 1 } else { room };
+        while inner.loaded.len() as u64 >= room {
+            inner.loaded.remove(0);
+            inner.stats.unloads += 1;
+        }
+        inner.stats.loads += 1;
+        inner.loaded.push(Loaded { model: model.to_owned(), expires: keep.map(|keep| Instant::now() + keep) });
+        Ok(())
+    }
+
+    /// Marks `model` as used now, if it is in memory.
+    fn touch(&self, model: &str, keep: Option<Duration>) -> bool {
+        let mut inner = self.inner();
+        inner.drop_expired();
+        let Some(at) = inner.loaded.iter().position(|loaded| loaded.model == model) else { return false };
+        let mut used = inner.loaded.remove(at);
+        used.expires = keep.map(|keep| Instant::now() + keep);
+        inner.loaded.push(used);
+        true
+    }
+
+    /// Takes `model` out of memory; says whether it was there.
+    pub fn unload(&self, model: &str) -> bool {
+        let mut inner = self.inner();
+        let before = inner.loaded.len();
+        inner.loaded.retain(|loaded| loaded.model != model);
+        let gone = before - inner.loaded.len();
+        inner.stats.unloads += gone as u64;
+        gone > 0
+    }
+
+    /// Models in memory.
+    pub fn loaded(&self) -> Vec<Loaded> {
+        let mut inner = self.inner();
+        inner.drop_expired();
+        inner.loaded.clone()
+    }
+
+    /// Waits for a slot; refuses when too many wait.
+    pub async fn admit(self: &Arc<Self>, model: &str, most_waiting: usize) -> Result<Running, Refusal> {
+        let permit = match self.slots.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.queue(most_waiting).await?,
+        };
+        let mut inner = self.inner();
+        let stats = &mut inner.stats;
+        stats.running += 1;
+        stats.max_running = stats.max_running.max(stats.running);
+        *stats.by_model.entry(model.to_owned()).or_default() += 1;
+        Ok(Running { engine: self.clone(), is_done: false, _permit: permit })
+    }
+
+    async fn queue(&self, most_waiting: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let _waiting = Waiting::enter(self, most_waiting).ok_or_else(Refusal::queue_full)?;
+        self.slots.clone().acquire_owned().await.map_err(|_closed| Refusal::queue_full())
+    }
+
+    /// What `GET /fake/stats` shows.
+    pub fn stats(&self) -> Value {
+        let inner = self.inner();
+        let stats = &inner.stats;
+        let body = |body: &Bytes| {
+            serde_json::from_slice::<Value>(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned().into())
+        };
+        json!({
+            "label": self.options.label,
+            "asks": stats.asks,
+            "waiting": stats.waiting,
+            "running": stats.running,
+            "max_running": stats.max_running,
+            "finished": stats.finished,
+            "cancelled": stats.cancelled,
+            "tokens_generated": stats.tokens_generated,
+            "loads": stats.loads,
+            "unloads": stats.unloads,
+            "loaded": inner.loaded.iter().map(|loaded| loaded.model.as_str()).collect::<Vec<_>>(),
+            "by_model": stats.by_model,
+            "paths": stats.seen.iter().map(|(path, _)| path).collect::<Vec<_>>(),
+            "bodies": stats.seen.iter().map(|(_, bytes)| body(bytes)).collect::<Vec<_>>(),
+            "traceparent": stats.traceparent,
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn end_loading(&mut self) {
+        if self.loading_until.is_some_and(|until| until <= Instant::now()) {
+            self.loading_until = None;
+            self.settings.fail = Fail::None;
+        }
+    }
+
+    fn drop_expired(&mut self) {
+        let (before, now) = (self.loaded.len(), Instant::now());
+        self.loaded.retain(|loaded| loaded.expires.is_none_or(|expires| expires > now));
+        self.stats.unloads += (before - self.loaded.len()) as u64;
+    }
+}
+
+/// An ask that waits for a slot; counted until dropped.
+struct Waiting<'a>(&'a Engine);
+
+impl<'a> Waiting<'a> {
+    fn enter(engine: &'a Engine, most: usize) -> Option<Self> {
+        let stats = &mut engine.inner().stats;
+        (stats.waiting < most).then(|| {
+            stats.waiting += 1;
+            Self(engine)
+        })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.inner().stats.waiting -= 1;
+    }
+}
+
+/// An ask in a slot; one that is dropped before it is done counts as cancelled.
+#[derive(Debug)]
+pub struct Running {
+    engine: Arc<Engine>,
+    is_done: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Running {
+    /// Counts tokens as generated.
+    pub fn generated(&self, tokens: usize) {
+        self.engine.inner().stats.tokens_generated += tokens as u64;
+    }
+
+    /// Nothing more will be generated.
+    pub fn done(&mut self) {
+        self.is_done = true;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let stats = &mut self.engine.inner().stats;
+        stats.running -= 1;
+        if self.is_done {
+            stats.finished += 1;
+        } else {
+            stats.cancelled += 1;
+        }
+    }
+}

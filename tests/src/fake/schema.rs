@@ -1,0 +1,197 @@
+//! A deterministic instance of a JSON schema: what a model with a perfect grammar would answer.
+//!
+//! Knows `$ref`, `const`, `enum`, `anyOf`/`oneOf`/`allOf`, and the usual bounds of objects, arrays, strings and numbers.
+
+use serde_json::{Map, Value, json};
+
+/// Schemas that refer to themselves stop here.
+const MAX_DEPTH: usize = 12;
+/// Optional properties are left out below this depth, so that recursive schemas end.
+const OPTIONAL_DEPTH: usize = 4;
+
+/// An instance of `schema`; another `seed` may give another one.
+pub fn instance(schema: &Value, seed: u64) -> Value {
+    Generator { root: schema, seed }.value(schema, 0)
+}
+
+struct Generator<'a> {
+    root: &'a Value,
+    seed: u64,
+}
+
+impl Generator<'_> {
+    fn value(&mut self, schema: &Value, depth: usize) -> Value {
+        if depth > MAX_DEPTH {
+            return Value::Null;
+        }
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            let root = self.root;
+            return match target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) {
+                Some(found) => self.value(found, depth + 1),
+                None => Value::Null,
+            };
+        }
+        if let Some(fixed) = schema.get("const") {
+            return fixed.clone();
+        }
+        if let Some(choices) = schema.get("enum").and_then(Value::as_array) {
+            return self.pick(choices).cloned().unwrap_or(Value::Null);
+        }
+        for any in ["anyOf", "oneOf"] {
+            if let Some(choices) = schema.get(any).and_then(Value::as_array) {
+                return choices.first().map_or(Value::Null, |choice| self.value(choice, depth + 1));
+            }
+        }
+        if let Some(parts) = schema.get("allOf").and_then(Value::as_array) {
+            let merged = merge(schema, parts);
+            return self.value(&merged, depth + 1);
+        }
+        match kind(schema) {
+            "object" => self.object(schema, depth),
+            "array" => self.array(schema, depth),
+            "string" => Value::String(self.string(schema)),
+            "integer" => json!(self.number(schema).ceil() as i64),
+            "number" => json!(self.number(schema)),
+            "boolean" => Value::Bool(self.next() & 1 == 0),
+            _ => Value::Null,
+        }
+    }
+
+    fn object(&mut self, schema: &Value, depth: usize) -> Value {
+        let required = |name: &str| {
+            schema.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|one| one == name))
+        };
+        let mut object = Map::new();
+        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if depth < OPTIONAL_DEPTH || required(name) {
+                object.insert(name.clone(), self.value(property, depth + 1));
+            }
+        }
+        Value::Object(object)
+    }
+
+    fn array(&mut self, schema: &Value, depth: usize) -> Value {
+        let bound = |name: &str| schema.get(name).and_then(Value::as_u64);
+        let wanted = if depth < OPTIONAL_DEPTH { 2 } else { 0 };
+        let length = bound("minItems").unwrap_or(0).max(wanted).min(bound("maxItems").unwrap_or(u64::MAX));
+        let any = json!({"type": "string"});
+        let item = schema.get("items").unwrap_or(&any);
+        (0..length).map(|_| self.value(item, depth + 1)).collect()
+    }
+
+    fn string(&mut self, schema: &Value) -> String {
+        match schema.get("format").and_then(Value::as_str) {
+            Some("date") => return "2026-01-31".to_owned(),
+            Some("date-time") => return "2026-01-31T12:00:00Z".to_owned(),
+            Some("uri") => return format!("https://example.org/{:04x}", self.next() & 0xffff),
+            Some("email") => return "someone@example.org".to_owned(),
+            _ => {}
+        }
+        let bound = |name: &str| schema.get(name).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
+        let mut text = format!("text-{:04x}", self.next() & 0xffff);
+        while text.len() < bound("minLength").unwrap_or(0) {
+            text.push_str(&format!(" {:04x}", self.next() & 0xffff));
+        }
+        text.truncate(bound("maxLength").unwrap_or(usize::MAX).min(text.len()));
+        text
+    }
+
+    fn number(&mut self, schema: &Value) -> f64 {
+        let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
+        let low = bound("minimum").or(bound("exclusiveMinimum").map(|low| low + 1.0));
+        let high = bound("maximum").or(bound("exclusiveMaximum").map(|high| high - 1.0));
+        let wanted = (self.next() % 10) as f64;
+        let low = low.unwrap_or_else(|| high.map_or(1.0, |high| high.min(1.0)));
+        let number = (low + wanted).min(high.unwrap_or(f64::MAX)).max(low);
+        match bound("multipleOf") {
+            Some(step) if step > 0.0 => (number / step).ceil() * step,
+            _ => number,
+        }
+    }
+
+    fn pick<'a>(&mut self, choices: &'a [Value]) -> Option<&'a Value> {
+        let at = self.next() as usize % choices.len().max(1);
+        choices.get(at)
+    }
+
+    /// The next number of a fixed sequence (SplitMix64).
+    fn next(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 27)
+    }
+}
+
+/// The type that is meant: the first named one that is not `null`, else what the other keywords imply.
+fn kind(schema: &Value) -> &str {
+    match schema.get("type") {
+        Some(Value::String(kind)) => kind,
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).find(|&kind| kind != "null").unwrap_or(""),
+        _ if schema.get("properties").is_some() => "object",
+        _ if schema.get("items").is_some() => "array",
+        _ => "",
+    }
+}
+
+/// `allOf` as one schema: properties and required names together, other keywords by the last that has them.
+fn merge(schema: &Value, parts: &[Value]) -> Value {
+    let mut merged = schema.as_object().cloned().unwrap_or_default();
+    merged.remove("allOf");
+    for (name, value) in parts.iter().filter_map(Value::as_object).flatten() {
+        match (merged.get_mut(name), value) {
+            (Some(Value::Object(have)), Value::Object(more)) => have.extend(more.clone()),
+            (Some(Value::Array(have)), Value::Array(more)) => have.extend(more.iter().cloned()),
+            _ => {
+                merged.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    Value::Object(merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_keyword_is_kept() {
+        let schema = json!({
+            "type": "object",
+            "required": ["tasks", "kind", "next"],
+            "properties": {
+                "tasks": {"type": "array", "minItems": 3, "maxItems": 3, "items": {"$ref": "#/$defs/task"}},
+                "kind": {"enum": ["a", "b"]},
+                "version": {"const": 2},
+                "note": {"type": ["null", "string"], "minLength": 30, "maxLength": 33},
+                "share": {"type": "number", "minimum": 0.25, "maximum": 0.5},
+                "count": {"type": "integer", "minimum": 5, "maximum": 6},
+                "done": {"type": "boolean"},
+                "next": {"anyOf": [{"type": "integer", "maximum": -2}, {"type": "null"}]},
+                "both": {"allOf": [{"properties": {"x": {"const": 1}}}, {"properties": {"y": {"const": 2}}}]},
+            },
+            "$defs": {"task": {"type": "object", "required": ["id"], "properties": {
+                "id": {"type": "integer", "minimum": 1},
+                "subtasks": {"type": "array", "items": {"$ref": "#/$defs/task"}},
+            }}},
+        });
+        let one = instance(&schema, 3);
+        assert_eq!(one, instance(&schema, 3));
+        assert_eq!(one["tasks"].as_array().unwrap().len(), 3);
+        assert!(one["tasks"].as_array().unwrap().iter().all(|task| task["id"].as_i64().unwrap() >= 1));
+        assert!(["a", "b"].contains(&one["kind"].as_str().unwrap()));
+        assert_eq!(one["version"], 2);
+        assert!((30..=33).contains(&one["note"].as_str().unwrap().len()));
+        assert!((0.25..=0.5).contains(&one["share"].as_f64().unwrap()));
+        assert!((5..=6).contains(&one["count"].as_i64().unwrap()));
+        assert!(one["done"].is_boolean());
+        assert!(one["next"].as_i64().unwrap() <= -2);
+        assert_eq!(one["both"], json!({"x": 1, "y": 2}));
+    }
+
+    #[test]
+    fn a_schema_without_an_end_ends() {
+        let endless = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}});
+        assert_eq!(instance(&endless, 0), Value::Null);
+        assert_eq!(instance(&json!({}), 0), Value::Null);
+    }
+}
