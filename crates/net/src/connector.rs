@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::config::Mode;
 use base::{Code, Fault, Result};
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
@@ -60,9 +61,7 @@ impl Connector {
 
     /// A connection to `host:port`; `timeout` covers everything.
     pub async fn connect(&self, purpose: Purpose, host: &str, port: u16, timeout: Duration) -> Result<TcpStream> {
-        let deadline = Instant::now() + timeout;
-        let addresses = self.judged(purpose, host, port, deadline, timeout).await?;
-        self.dial(Destination { purpose, host, port }, &addresses, deadline, timeout).await
+        self.dial(&Dial::new(purpose, host, port, timeout)).await
     }
 
     /// A TLS connection to `host:port` whose certificate `tls` accepts; `timeout` covers everything, the handshake too.
@@ -74,12 +73,12 @@ impl Connector {
         timeout: Duration,
         tls: &ClientTls,
     ) -> Result<TlsStream<TcpStream>> {
-        let deadline = Instant::now() + timeout;
-        let stream = self.connect(purpose, host, port, timeout).await?;
-        match timeout_at(deadline, tls.handshake(stream)).await {
+        let dial = Dial::new(purpose, host, port, timeout);
+        let stream = self.dial(&dial).await?;
+        match timeout_at(dial.deadline, tls.handshake(stream)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(tls.explain(&error, &format!("{host}:{port}"))),
-            Err(_) => Err(Destination { purpose, host, port }.silent("did not finish its TLS handshake", timeout)),
+            Err(_) => Err(dial.too_late("did not finish its TLS handshake")),
         }
     }
 
@@ -91,57 +90,21 @@ impl Connector {
         port: u16,
         timeout: Duration,
     ) -> Result<Vec<SocketAddr>> {
-        let judged = self.judged(purpose, host, port, Instant::now() + timeout, timeout).await?;
+        let judged = self.judged(&Dial::new(purpose, host, port, timeout)).await?;
         for (address, verdict) in &judged {
             self.0.audit.note(purpose, (host, port), address.ip(), *verdict);
         }
         Ok(judged.into_iter().map(|(address, _)| address).collect())
     }
 
-    /// The addresses that may be dialled, with their verdicts; a fault when there is none.
-    async fn judged(
-        &self,
-        purpose: Purpose,
-        host: &str,
-        port: u16,
-        deadline: Instant,
-        timeout: Duration,
-    ) -> Result<Vec<(SocketAddr, Verdict)>> {
-        let destination = Destination { purpose, host, port };
-        let resolving = self.0.resolver.resolve(host, &self.0.policy, &self.0.audit, purpose);
-        let found = timeout_at(deadline, resolving)
-            .await
-            .map_err(|_| destination.silent("could not be resolved", timeout))??;
-        let (mut allowed, mut refused) = (Vec::with_capacity(found.len()), None);
-        for address in found {
-            let address = address.to_canonical();
-            let verdict = self.0.policy.allows(address, purpose);
-            if verdict.is_allowed() {
-                allowed.push((SocketAddr::new(address, port), verdict));
-            } else {
-                self.0.audit.note(purpose, (host, port), address, verdict);
-                refused = refused.or(Some((address, verdict)));
-            }
-        }
-        match refused {
-            Some((address, verdict)) if allowed.is_empty() => Err(self.refusal(destination, address, verdict)),
-            _ => Ok(allowed),
-        }
-    }
-
-    /// Tries each address in turn; what is left of the time is shared by those that are left.
-    async fn dial(
-        &self,
-        destination: Destination<'_>,
-        addresses: &[(SocketAddr, Verdict)],
-        deadline: Instant,
-        timeout: Duration,
-    ) -> Result<TcpStream> {
+    /// Tries each judged address in turn; what is left of the time is shared by those that are left.
+    async fn dial(&self, dial: &Dial<'_>) -> Result<TcpStream> {
+        let addresses = self.judged(dial).await?;
         let mut last_error = None;
         for (tried, (address, verdict)) in addresses.iter().enumerate() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = dial.deadline.saturating_duration_since(Instant::now());
             let sharers = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            self.0.audit.note(destination.purpose, (destination.host, destination.port), address.ip(), *verdict);
+            self.0.audit.note(dial.purpose, (dial.host, dial.port), address.ip(), *verdict);
             match tokio::time::timeout(left / sharers, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => match tune_outgoing(&stream) {
                     Ok(()) => return Ok(stream),
@@ -151,51 +114,76 @@ impl Connector {
                 Err(_) => {}
             }
         }
-        Err(match last_error {
-            Some(error) => destination.unreachable("could not connect to").because(error),
-            None => destination.silent("did not answer", timeout),
-        })
+        Err(last_error.map_or_else(|| dial.too_late("did not answer"), |error| dial.failed(error)))
     }
 
-    fn refusal(&self, destination: Destination<'_>, address: IpAddr, verdict: Verdict) -> Fault {
-        let Destination { purpose, host, port } = destination;
-        let mode = self.0.policy.mode();
-        let (why, hint) = match (verdict, purpose) {
+    /// The addresses that may be dialled, with their verdicts; a fault when there is none.
+    async fn judged(&self, dial: &Dial<'_>) -> Result<Vec<(SocketAddr, Verdict)>> {
+        let Inner { policy, audit, resolver } = &*self.0;
+        let resolving = resolver.resolve(dial.host, policy, audit, dial.purpose);
+        let found =
+            timeout_at(dial.deadline, resolving).await.map_err(|_| dial.too_late("could not be resolved"))??;
+        let (mut allowed, mut refused) = (Vec::with_capacity(found.len()), None);
+        for address in found {
+            let address = address.to_canonical();
+            let verdict = policy.allows(address, dial.purpose);
+            if verdict.is_allowed() {
+                allowed.push((SocketAddr::new(address, dial.port), verdict));
+            } else {
+                audit.note(dial.purpose, (dial.host, dial.port), address, verdict);
+                refused = refused.or(Some((address, verdict)));
+            }
+        }
+        match refused {
+            Some((address, verdict)) if allowed.is_empty() => Err(dial.refused(address, verdict, policy.mode())),
+            _ => Ok(allowed),
+        }
+    }
+}
+
+/// One wish to connect, and what its faults say.
+struct Dial<'a> {
+    purpose: Purpose,
+    host: &'a str,
+    port: u16,
+    timeout: Duration,
+    deadline: Instant,
+}
+
+impl<'a> Dial<'a> {
+    fn new(purpose: Purpose, host: &'a str, port: u16, timeout: Duration) -> Self {
+        Self { purpose, host, port, timeout, deadline: Instant::now() + timeout }
+    }
+
+    fn refused(&self, address: IpAddr, verdict: Verdict, mode: Mode) -> Fault {
+        let (why, hint) = match (verdict, self.purpose) {
             (Verdict::RefusedSpecial, _) => ("is an address that is never dialled".to_owned(), "use another address"),
             (_, Purpose::Cloud) => (
                 format!("is outside the house and the mode is {mode}"),
                 "allow it with `tmctl mode hybrid`, or add its network to `privacy.local_ranges` if it is yours",
             ),
             _ => (
-                format!("is outside the house, where no {} may be", purpose.as_str()),
+                format!("is outside the house, where no {} may be", self.purpose.destination()),
                 "add its network to `privacy.local_ranges` if it is yours",
             ),
         };
-        Fault::new(Code::PermissionDenied, format!("refused to connect to `{host}:{port}`: {address} {why}")).hint(hint)
-    }
-}
-
-/// What a fault names.
-#[derive(Clone, Copy)]
-struct Destination<'a> {
-    purpose: Purpose,
-    host: &'a str,
-    port: u16,
-}
-
-impl Destination<'_> {
-    fn unreachable(self, what: &str) -> Fault {
-        let Self { purpose, host, port } = self;
-        let code = if purpose == Purpose::Client { Code::Unreachable } else { Code::Unavailable };
-        Fault::new(code, format!("{what} {} `{host}:{port}`", purpose.as_str()))
-            .hint(format!("check that it runs and listens on port {port}"))
+        let message = format!("refused to connect to `{}:{}`: {address} {why}", self.host, self.port);
+        Fault::new(Code::PermissionDenied, message).hint(hint)
     }
 
-    fn silent(self, what: &str, timeout: Duration) -> Fault {
-        let mut fault = self.unreachable("");
-        fault.message =
-            format!("`{}:{}` {what} within {}", self.host, self.port, base::units::format_duration(timeout));
-        fault
+    fn failed(&self, error: io::Error) -> Fault {
+        let what = self.purpose.destination();
+        self.unreachable(format!("could not connect to {what} `{}:{}`", self.host, self.port)).because(error)
+    }
+
+    fn too_late(&self, what: &str) -> Fault {
+        let limit = base::units::format_duration(self.timeout);
+        self.unreachable(format!("{} `{}:{}` {what} within {limit}", self.purpose.destination(), self.host, self.port))
+    }
+
+    fn unreachable(&self, message: String) -> Fault {
+        let code = if self.purpose == Purpose::Client { Code::Unreachable } else { Code::Unavailable };
+        Fault::new(code, message).hint(format!("check that it runs and listens on port {}", self.port))
     }
 }
 
@@ -217,7 +205,9 @@ pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use base::config::Mode;
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -328,6 +318,29 @@ mod tests {
         };
         let connector = Connector::with_resolver(Arc::new(home(Mode::LocalOnly)), Audit::new(), resolver);
         let fault = connector.connect(Purpose::Engine, "nas", 80, Duration::from_millis(50)).await.unwrap_err();
-        assert_eq!(fault.message, "`nas:80` could not be resolved within 50ms");
+        assert_eq!(fault.message, "engine `nas:80` could not be resolved within 50ms");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn local_only_never_hands_out_an_address_outside_of_the_house(
+            bits in proptest::collection::vec(any::<u32>(), 1..6),
+            home_at in 0..6_usize,
+        ) {
+            let mut answer: Vec<IpAddr> = bits.into_iter().map(|bits| Ipv4Addr::from(bits).into()).collect();
+            answer.insert(home_at.min(answer.len()), Ipv4Addr::new(192, 168, 1, 9).into());
+            let query = move |_| -> base::BoxFuture<'static, _> { Box::pin(std::future::ready(Ok(answer.clone()))) };
+            let resolver =
+                Resolver { hosts: "/nonexistent".into(), resolv_conf: "/nonexistent".into(), query: Box::new(query) };
+            let connector = Connector::with_resolver(Arc::new(home(Mode::LocalOnly)), Audit::new(), resolver);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let handed_out = runtime.block_on(connector.checked_addresses(Purpose::Cloud, "name", 443, SOON)).unwrap();
+            prop_assert!(!handed_out.is_empty());
+            for address in handed_out {
+                let IpAddr::V4(v4) = address.ip() else { panic!("{address} was never an answer") };
+                prop_assert!(v4.is_private() || v4.is_loopback(), "{} was handed out", v4);
+            }
+        }
     }
 }

@@ -57,6 +57,18 @@ impl Purpose {
             Purpose::Client => "client",
         }
     }
+
+    /// What stands at the other end, for people.
+    pub(crate) const fn destination(self) -> &'static str {
+        match self {
+            Purpose::Peer | Purpose::Actors | Purpose::Client => "node",
+            Purpose::Etcd => "etcd",
+            Purpose::Engine => "engine",
+            Purpose::Cloud => "cloud",
+            Purpose::Cache => "Redis",
+            Purpose::Telemetry => "collector",
+        }
+    }
 }
 
 /// What the rule says about one address.

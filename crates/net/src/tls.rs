@@ -69,7 +69,7 @@ pub struct Roots(Arc<RootCertStore>);
 impl Roots {
     /// The certificates that this machine trusts.
     pub fn system() -> Result<Self> {
-        /// Debian and NixOS, then Fedora, then Alpine.
+        // Debian and NixOS, then Fedora, then Alpine.
         const FILES: [&str; 3] =
             ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
         let Some(file) = FILES.iter().map(Path::new).find(|file| file.exists()) else {
@@ -168,5 +168,6 @@ pub(crate) fn fault_of(error: &CertificateError) -> String {
 
 fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    ASN1Time::from_timestamp(seconds).map_or_else(|_| format!("second {seconds}"), |time| time.to_string())
+    ASN1Time::from_timestamp(seconds)
+        .map_or_else(|_| format!("second {seconds}"), |time| time.to_datetime().date().to_string())
 }

@@ -9,7 +9,7 @@ use base::config::Mode;
 use rcgen::{Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::audit::Audit;
@@ -156,13 +156,19 @@ async fn an_expired_certificate_is_refused_with_its_date_on_either_side() {
     let tls = ClientTls::node(&old, "grey-area", H2).unwrap();
     let (served, called) = meet(&good, ClientAuth::Required, &tls).await;
     let fault = served.err().unwrap();
-    assert!(fault.message.contains("`sleeper-service`") && fault.message.contains("expired on Feb  1"), "{fault:?}");
+    assert!(
+        fault.message.contains("`sleeper-service`") && fault.message.contains("expired on 2020-02-01"),
+        "{fault:?}"
+    );
     assert!(called.unwrap_err().message.contains("CertificateExpired"));
 
     let tls = ClientTls::node(&good, "sleeper-service", H2).unwrap();
     let (_, called) = meet(&old, ClientAuth::Required, &tls).await;
     let fault = called.unwrap_err();
-    assert!(fault.message.contains("`sleeper-service`") && fault.message.contains("2020"), "{fault:?}");
+    assert!(
+        fault.message.contains("`sleeper-service`") && fault.message.contains("expired on 2020-02-01"),
+        "{fault:?}"
+    );
 }
 
 #[test]
@@ -179,7 +185,7 @@ fn loading_names_the_file_and_what_is_wrong_with_it() {
         (Tls { key: house.path("ca.pem"), ..good.clone() }, "ca.pem` holds no private key"),
         (Tls { ca: strangers.path("ca.pem"), ..good.clone() }, "is not signed by our CA"),
         (house.files("old"), "the certificate of `old`"),
-        (house.files("old"), "expired on Feb  1"),
+        (house.files("old"), "expired on 2020-02-01"),
     ];
     for (files, needle) in cases {
         let fault = Identity::load(&files).unwrap_err();
@@ -208,4 +214,16 @@ async fn a_server_that_never_finishes_its_handshake_ends_with_the_timeout() {
     let fault = connector.connect_tls(Purpose::Peer, "127.0.0.1", port, limit, &tls).await.unwrap_err();
     assert_eq!(fault.code, Code::Unavailable);
     assert!(fault.message.ends_with("did not finish its TLS handshake within 200ms"), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_begins_its_handshake_is_cut() {
+    let server = House::new().node("grey-area");
+    let acceptor = TlsAcceptor::new(server.server_config(H2, ClientAuth::Required).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, address) = listener.accept().await.unwrap();
+    let refused = tokio::time::timeout(4 * SOON, acceptor.accept(accepted)).await.unwrap();
+    assert_eq!(refused.err().unwrap().message, format!("refused {address}: no TLS handshake within 5s"));
+    drop(silent);
 }
