@@ -45,8 +45,9 @@ pub trait Desk: Send + Sync + 'static {
     /// Hands a call that changes an engine's own files to the engine that has them.
     fn pass_to_engine(&self, call: EngineCall, body: Bytes) -> BoxFuture<'_, Result<Answer>> {
         drop(body);
-        let fault = Fault::new(Code::NotSupported, format!("could not {call}: the cluster does not change engines' files"))
-            .hint("run it on the engine itself; its models appear here within seconds");
+        let fault =
+            Fault::new(Code::NotSupported, format!("could not {call}: the cluster does not change engines' files"))
+                .hint("run it on the engine itself; its models appear here within seconds");
         Box::pin(std::future::ready(Err(fault)))
     }
 }

@@ -4,5 +4,8 @@
 //! answer in place, so a client that goes away drops the work behind it.
 
 pub mod desk;
+pub mod grpc;
+pub mod http;
+mod names;
 
 pub use desk::{AdminDesk, Desk, EngineCall, EventStream, Readiness};

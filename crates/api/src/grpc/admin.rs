@@ -1,0 +1,104 @@
+//! The admin service: each call is one of the desk's.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use base::Fault;
+use futures_util::{Stream, StreamExt};
+use proto::admin::admin_server::Admin;
+use proto::admin::{
+    CreateKeyRequest, CreateKeyResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeRequest,
+    GetModeResponse, HealthRequest, HealthResponse, InjectRequest, InjectResponse, ListActorsRequest,
+    ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysRequest, ListKeysResponse,
+    ListModelsRequest, ListModelsResponse, ListNodesRequest, ListNodesResponse, ListWorkersRequest,
+    ListWorkersResponse, PlaceRequest, PlaceResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest,
+    RevokeKeyResponse, SetModeRequest, SetModeResponse, WatchEventsRequest, WatchEventsResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::Desk;
+
+/// The service over a desk.
+pub(super) struct Service {
+    pub(super) desk: Arc<dyn Desk>,
+}
+
+type Answered<T> = Result<Response<T>, Status>;
+
+fn answered<T>(result: base::Result<T>) -> Answered<T> {
+    result.map(Response::new).map_err(|fault: Fault| proto::to_status(&fault))
+}
+
+#[tonic::async_trait]
+impl Admin for Service {
+    type WatchEventsStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
+
+    async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Answered<ListNodesResponse> {
+        Ok(Response::new(self.desk.admin().list_nodes()))
+    }
+
+    async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Answered<ListWorkersResponse> {
+        Ok(Response::new(self.desk.admin().list_workers()))
+    }
+
+    async fn list_models(&self, _: Request<ListModelsRequest>) -> Answered<ListModelsResponse> {
+        Ok(Response::new(self.desk.models()))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Answered<ExplainResponse> {
+        answered(self.desk.admin().explain(request.into_inner()).await)
+    }
+
+    async fn list_failures(&self, request: Request<ListFailuresRequest>) -> Answered<ListFailuresResponse> {
+        answered(self.desk.admin().list_failures(request.into_inner()).await)
+    }
+
+    async fn report_failure(&self, request: Request<ReportFailureRequest>) -> Answered<ReportFailureResponse> {
+        answered(self.desk.admin().report_failure(request.into_inner()).await)
+    }
+
+    async fn get_mode(&self, _: Request<GetModeRequest>) -> Answered<GetModeResponse> {
+        Ok(Response::new(self.desk.admin().get_mode()))
+    }
+
+    async fn set_mode(&self, request: Request<SetModeRequest>) -> Answered<SetModeResponse> {
+        answered(self.desk.admin().set_mode(request.into_inner()).await)
+    }
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Answered<DrainResponse> {
+        answered(self.desk.admin().drain(request.into_inner()).await)
+    }
+
+    async fn health(&self, _: Request<HealthRequest>) -> Answered<HealthResponse> {
+        Ok(Response::new(self.desk.admin().health()))
+    }
+
+    async fn place(&self, request: Request<PlaceRequest>) -> Answered<PlaceResponse> {
+        answered(self.desk.admin().place(request.into_inner()).await)
+    }
+
+    async fn create_key(&self, request: Request<CreateKeyRequest>) -> Answered<CreateKeyResponse> {
+        answered(self.desk.admin().create_key(request.into_inner()).await)
+    }
+
+    async fn list_keys(&self, _: Request<ListKeysRequest>) -> Answered<ListKeysResponse> {
+        answered(self.desk.admin().list_keys().await)
+    }
+
+    async fn revoke_key(&self, request: Request<RevokeKeyRequest>) -> Answered<RevokeKeyResponse> {
+        answered(self.desk.admin().revoke_key(request.into_inner()).await)
+    }
+
+    async fn list_actors(&self, _: Request<ListActorsRequest>) -> Answered<ListActorsResponse> {
+        answered(self.desk.admin().list_actors().await)
+    }
+
+    async fn watch_events(&self, _: Request<WatchEventsRequest>) -> Answered<Self::WatchEventsStream> {
+        let events = self.desk.admin().watch_events();
+        Ok(Response::new(Box::pin(events.map(|event| event.map_err(|fault| proto::to_status(&fault))))))
+    }
+
+    async fn inject(&self, request: Request<InjectRequest>) -> Answered<InjectResponse> {
+        answered(self.desk.admin().inject(request.into_inner()).await)
+    }
+}

@@ -1,0 +1,108 @@
+//! Which browser pages may call: those of the house and those that the owner allows.
+//!
+//! A page on the internet can make a visitor's browser send requests to this machine, directly (the `Origin` tells) or
+//! through a name of its own that it points here (DNS rebinding: the `Host` tells). Programs send no `Origin`.
+
+use base::{Code, Fault, Result};
+use http::HeaderMap;
+use http::header::{HOST, ORIGIN};
+
+/// Ends of names that no public DNS server answers for.
+const HOUSE_DOMAINS: [&str; 5] = [".localhost", ".local", ".lan", ".internal", ".home.arpa"];
+
+/// Refuses a request that a foreign page sent. `allowed` holds origins or hosts; on a listener that only this machine
+/// reaches (`is_loopback`), a foreign name in `Host` is refused even without an `Origin`.
+pub(super) fn check(headers: &HeaderMap, allowed: &[String], is_loopback: bool) -> Result<()> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if is_loopback && !is_of_the_house(host) && !is_allowed(allowed, host) {
+        return Err(refused(format!("host `{}` is not a name of this machine", shown(host))));
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or("?");
+    let origin_host = origin.split_once("://").map_or("?", |(_, host)| host);
+    let is_same_host = origin_host.eq_ignore_ascii_case(host) && is_of_the_house(host);
+    if is_loopback_name(name_of(origin_host)) || is_same_host || is_allowed(allowed, origin) {
+        return Ok(());
+    }
+    Err(refused(format!("pages of origin `{}` may not call this server", shown(origin))))
+}
+
+fn refused(message: String) -> Fault {
+    Fault::new(Code::PermissionDenied, message).hint("call from a program, or let the owner allow the origin")
+}
+
+/// Client text for a message: short, and nothing that a terminal would act on.
+fn shown(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).take(100).collect()
+}
+
+/// Whether `authority` or its host without a port is in the owner's list.
+fn is_allowed(allowed: &[String], authority: &str) -> bool {
+    allowed.iter().any(|entry| entry.eq_ignore_ascii_case(authority) || entry.eq_ignore_ascii_case(name_of(authority)))
+}
+
+/// Whether nobody outside can own the name: an address, a name without a dot, or one of a house's domains.
+fn is_of_the_house(authority: &str) -> bool {
+    let name = name_of(authority).to_ascii_lowercase();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    name.parse::<std::net::IpAddr>().is_ok()
+        || !name.contains('.')
+        || HOUSE_DOMAINS.iter().any(|domain| name.ends_with(domain))
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The host of `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn name_of(authority: &str) -> &str {
+    if let Some((name, _)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return name;
+    }
+    authority.rsplit_once(':').map_or(authority, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(host: &str, origin: Option<&str>, is_loopback: bool) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(ORIGIN, origin.parse().unwrap());
+        }
+        check(&headers, &["https://chat.example.org".to_owned(), "ai.example.org".to_owned()], is_loopback).is_ok()
+    }
+
+    #[test]
+    fn programs_and_pages_of_the_house_may_call() {
+        for (host, origin) in [
+            ("127.0.0.1:3001", None),
+            ("localhost:3001", Some("http://localhost:5173")),
+            ("[::1]:3001", Some("http://[::1]:3001")),
+            ("grey-area:3001", Some("http://grey-area:3001")),
+            ("192.168.1.5:3001", Some("http://192.168.1.5:3001")),
+            ("grey-area.local", Some("http://127.0.0.1:8080")),
+            ("localhost:3001", Some("https://chat.example.org")),
+            ("ai.example.org:443", None),
+        ] {
+            assert!(verdict(host, origin, true), "{host} {origin:?}");
+        }
+        assert!(verdict("ai.elsewhere.org", None, false), "a program may use any name off loopback");
+    }
+
+    #[test]
+    fn foreign_pages_and_rebound_names_may_not() {
+        for (host, origin) in [
+            ("127.0.0.1:3001", Some("https://evil.example")),
+            ("127.0.0.1:3001", Some("null")),
+            ("127.0.0.1:3001", Some("http://localhost.evil.example")),
+            ("evil.example:3001", Some("http://evil.example:3001")),
+            ("grey-area:3001", Some("http://sleeper-service:3001")),
+        ] {
+            assert!(!verdict(host, origin, false), "{host} {origin:?}");
+        }
+        assert!(!verdict("evil.example:3001", None, true));
+    }
+}

@@ -1,0 +1,145 @@
+//! Errors in each face's own shape, as a whole answer or as the last piece of one that has begun.
+
+use base::{Code, Dialect, Face, Fault};
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use serde_json::json;
+
+use super::answer_body::Outgoing;
+
+/// The face that a path belongs to, for refusals that come before anything else is known.
+pub(super) fn face_of(path: &str) -> Face {
+    match path {
+        _ if path == "/api" || path.starts_with("/api/") => Face::Ollama,
+        "/v1/messages" => Face::Anthropic,
+        _ => Face::OpenAi,
+    }
+}
+
+/// The face of a dialect.
+pub(super) const fn face_of_dialect(dialect: Dialect) -> Face {
+    match dialect {
+        Dialect::OllamaChat | Dialect::OllamaGenerate | Dialect::OllamaEmbed | Dialect::OllamaEmbeddings => {
+            Face::Ollama
+        }
+        Dialect::AnthropicMessages => Face::Anthropic,
+        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiEmbeddings | Dialect::Rerank => Face::OpenAi,
+    }
+}
+
+/// A whole answer that says `fault`, with its true status.
+pub(super) fn response(face: Face, fault: &Fault) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::whole(object(face, fault)));
+    *response.status_mut() =
+        StatusCode::from_u16(fault.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(seconds) = fault.retry_after_s() {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The answer to a method that `path` does not have.
+pub(super) fn wrong_method(face: Face, path: &str, allow: &'static str) -> Response<Outgoing> {
+    let fault = Fault::new(Code::MethodNotAllowed, format!("`{}` does not have this method", shown(path)))
+        .hint(format!("use {allow}"));
+    let mut response = response(face, &fault);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// The answer to a path that no face has.
+pub(super) fn unknown_path(path: &str) -> Fault {
+    Fault::new(Code::NotFound, format!("there is nothing at `{}`", shown(path))).hint(
+        "OpenAI clients use /v1 as base (/v1/chat/completions, /v1/models), Ollama clients the bare address (/api/chat, /api/tags); \
+         gRPC has its own port",
+    )
+}
+
+/// `fault` as one JSON object of `face`, without a line end.
+pub(super) fn object(face: Face, fault: &Fault) -> Bytes {
+    let message = match &fault.hint {
+        Some(hint) => format!("{}; hint: {hint}", fault.full_message()),
+        None => fault.full_message(),
+    };
+    let object = match face {
+        Face::Ollama => json!({ "error": message }),
+        Face::Anthropic => json!({
+            "type": "error",
+            "error": { "type": anthropic_type(fault.code), "message": message },
+        }),
+        Face::OpenAi | Face::Grpc | Face::Internal => json!({ "error": {
+            "message": message,
+            "type": openai_type(fault.code),
+            "param": (fault.code == Code::ModelNotFound).then_some("model"),
+            "code": fault.code.as_str(),
+        } }),
+    };
+    object.to_string().into()
+}
+
+/// `fault` as the last event of a stream in `dialect`.
+pub(super) fn event(dialect: Dialect, fault: &Fault) -> Bytes {
+    let face = face_of_dialect(dialect);
+    let object = object(face, fault);
+    let (before, after): (&[u8], &[u8]) = match face {
+        Face::Ollama => (b"", b"\n"),
+        Face::Anthropic => (b"event: error\ndata: ", b"\n\n"),
+        _ => (b"data: ", b"\n\n"),
+    };
+    [before, &object, after].concat().into()
+}
+
+fn openai_type(code: Code) -> &'static str {
+    match code.http_status() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        429 => "rate_limit_error",
+        400..=498 => "invalid_request_error",
+        _ => "server_error",
+    }
+}
+
+fn anthropic_type(code: Code) -> &'static str {
+    match code.http_status() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        400..=498 => "invalid_request_error",
+        503 => "overloaded_error",
+        504 => "timeout_error",
+        _ => "api_error",
+    }
+}
+
+/// Client text for a message, cut to what a person reads.
+fn shown(path: &str) -> &str {
+    path.get(..path.floor_char_boundary(200)).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_face_has_its_own_shape() {
+        let fault = Fault::new(Code::ModelNotFound, "no worker offers model `x`").hint("nearest: `y`");
+        let text = |face| String::from_utf8(object(face, &fault).to_vec()).unwrap();
+        insta::assert_snapshot!(text(Face::OpenAi), @r#""#);
+        insta::assert_snapshot!(text(Face::Ollama), @r#""#);
+        insta::assert_snapshot!(text(Face::Anthropic), @r#""#);
+    }
+
+    #[test]
+    fn an_error_in_a_stream_is_a_whole_event() {
+        let fault = Fault::unavailable("gone");
+        let text = |dialect| String::from_utf8(event(dialect, &fault).to_vec()).unwrap();
+        assert!(text(Dialect::OpenAiChat).starts_with("data: {") && text(Dialect::OpenAiChat).ends_with("}\n\n"));
+        assert_eq!(text(Dialect::OllamaChat), "{\"error\":\"gone\"}\n");
+        assert!(text(Dialect::AnthropicMessages).starts_with("event: error\ndata: {\"error\""));
+    }
+}
