@@ -25,7 +25,7 @@ use crate::tls::H2;
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Answers every call with the name of the node that asks, in a header.
+/// Answers every call with the name of the node that asks and the scheme that it named, in a header.
 #[derive(Clone)]
 struct WhoAmI;
 
@@ -46,7 +46,8 @@ impl Service<Request<Body>> for WhoAmI {
         let node = request.extensions().get::<PeerInfo>().and_then(|peer| peer.node.clone());
         let mut response = Response::new(Body::empty());
         let name = node.map_or("nobody".to_owned(), |node| node.to_string());
-        response.headers_mut().insert("x-node", name.parse().unwrap());
+        let who = format!("{name} over {}", request.uri().scheme_str().unwrap());
+        response.headers_mut().insert("x-who", who.parse().unwrap());
         std::future::ready(Ok(response))
     }
 }
@@ -65,7 +66,7 @@ async fn ask(channel: &mut Channel) -> Result<String, tonic::transport::Error> {
     std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
     let request = Request::post("/test.WhoAmI/Ask").body(Body::empty()).unwrap();
     let response = channel.call(request).await?;
-    Ok(response.headers()["x-node"].to_str().unwrap().to_owned())
+    Ok(response.headers()["x-who"].to_str().unwrap().to_owned())
 }
 
 #[tokio::test]
@@ -89,7 +90,7 @@ async fn a_call_over_tls_carries_the_name_of_the_caller() {
     let tls = ClientTls::node(&client, "grey-area", H2).unwrap();
     let mut channel = channels().channel(Purpose::Peer, &address, Some(&tls)).unwrap();
     let name = tokio::time::timeout(SOON, ask(&mut channel)).await.unwrap().unwrap();
-    assert_eq!(name, "sleeper-service");
+    assert_eq!(name, "sleeper-service over https");
     running.abort();
 }
 
@@ -101,7 +102,7 @@ async fn a_plain_channel_reaches_a_plain_server() {
     let running = serving
         .spawn(tonic::transport::Server::builder().add_service(WhoAmI).serve_with_incoming(incoming(listener, None)));
     let mut channel = channels().channel(Purpose::Etcd, &address, None).unwrap();
-    assert_eq!(tokio::time::timeout(SOON, ask(&mut channel)).await.unwrap().unwrap(), "nobody");
+    assert_eq!(tokio::time::timeout(SOON, ask(&mut channel)).await.unwrap().unwrap(), "nobody over http");
     running.abort();
 }
 
