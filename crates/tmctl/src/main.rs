@@ -1,1 +1,63 @@
-fn main() {}
+//! `tmctl`: the admin tool of Taskmaster. `tmctl NOUN [VERB]`; data on stdout, everything else on stderr.
+//!
+//! It is a client of the gRPC services and nothing more: what it shows, a server told it. Every table says whose view it
+//! is and how old, and what looks odd is printed as it is. Texts are made by pure functions, one file for each noun, and
+//! written by [`screen::Screen`] alone.
+//!
+//! Exit codes: 0 done, 1 refused or not found (or not healthy), 2 wrong usage, 3 no server can be reached.
+
+mod actors;
+mod args;
+mod chat;
+mod client;
+mod doctor;
+mod events;
+mod explain;
+mod failures;
+mod health;
+mod keys;
+mod mode;
+mod models;
+mod nodes;
+#[cfg(test)]
+mod samples;
+mod screen;
+mod table;
+mod text;
+mod workers;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Noun};
+use crate::client::Servers;
+use crate::screen::{Ended, Screen, Verdict};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut screen = Screen::of_process(cli.json);
+    let ended = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(cli, &mut screen)),
+        Err(error) => Err(error.into()),
+    };
+    ExitCode::from(screen.close(ended))
+}
+
+async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
+    let servers = Servers::new(&cli.server, cli.key, cli.ca.as_deref())?;
+    match cli.noun {
+        Noun::Nodes { verb } => nodes::run(&servers, screen, verb).await,
+        Noun::Workers => workers::run(&servers, screen).await,
+        Noun::Models { verb } => models::run(&servers, screen, verb).await,
+        Noun::Chat(args) => chat::run(&servers, screen, args).await,
+        Noun::Explain { ask } => explain::run(&servers, screen, ask).await,
+        Noun::Failures { verb } => failures::run(&servers, screen, verb).await,
+        Noun::Mode { verb } => mode::run(&servers, screen, verb).await,
+        Noun::Health => health::run(&servers, screen).await,
+        Noun::Doctor(args) => doctor::run(&servers, screen, args).await,
+        Noun::Actors => actors::run(&servers, screen).await,
+        Noun::Keys { verb } => keys::run(&servers, screen, verb).await,
+        Noun::Events => events::run(&servers, screen).await,
+    }
+}

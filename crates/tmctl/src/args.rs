@@ -1,0 +1,82 @@
+//! What may be typed: `tmctl [OPTIONS] NOUN [VERB]`. Each noun's verbs stand with the noun.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::{chat, doctor, failures, keys, mode, models, nodes};
+
+/// Looks at a Taskmaster cluster and changes it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tmctl",
+    version,
+    max_term_width = 120,
+    after_help = "\
+Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 no server can be reached.
+A noun without a verb shows. NO_COLOR switches colours off."
+)]
+pub struct Cli {
+    /// Servers to try in this order, host:port with commas between; https:// in front asks for TLS
+    #[arg(long, global = true, env = "TMCTL_SERVER", default_value = "127.0.0.1:3002", value_delimiter = ',')]
+    pub server: Vec<String>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// API key of this client
+    #[arg(long, global = true, env = "TMCTL_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// PEM file with the cluster's CA; asks for TLS
+    #[arg(long, global = true, env = "TMCTL_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// What to look at
+    #[command(subcommand)]
+    pub noun: Noun,
+}
+
+/// The things that a cluster is made of.
+#[derive(Debug, Subcommand)]
+pub enum Noun {
+    /// Machines of the cluster
+    Nodes {
+        #[command(subcommand)]
+        verb: Option<nodes::Verb>,
+    },
+    /// Engines and GPUs that run models
+    Workers,
+    /// Models that clients may name, and where they are loaded
+    Models {
+        #[command(subcommand)]
+        verb: Option<models::Verb>,
+    },
+    /// Talk to a model; goes on at the next server when one goes away
+    Chat(chat::Args),
+    /// Why an ask went where it went
+    Explain {
+        /// The ask, as the answer's header x-tm-ask gave it
+        ask: String,
+    },
+    /// What broke, and what was done about it
+    Failures {
+        #[command(subcommand)]
+        verb: Option<failures::Verb>,
+    },
+    /// What may leave the house
+    Mode {
+        #[command(subcommand)]
+        verb: Option<mode::Verb>,
+    },
+    /// One verdict for the whole cluster; exit code 1 when it is not ok
+    Health,
+    /// Checks this machine and the server, with a hint for everything that is wrong
+    Doctor(doctor::Args),
+    /// Actors of the server, with their restarts
+    Actors,
+    /// API keys of clients
+    Keys {
+        #[command(subcommand)]
+        verb: Option<keys::Verb>,
+    },
+    /// Events as they happen, until interrupted
+    Events,
+}

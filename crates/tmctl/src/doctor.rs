@@ -1,0 +1,236 @@
+//! `tmctl doctor`: looks at this machine and at the server, and says for everything that is wrong what to do.
+//!
+//! Looking is in `doctor/look.rs`; what a look means is decided here, by functions of values.
+
+mod look;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::report::Backend;
+use base::{ByteSize, Fault, Result};
+use proto::admin::ListNodesResponse;
+use serde::Serialize;
+
+use crate::client::Servers;
+use crate::screen::{Ended, Screen, Style, Verdict};
+use crate::table::{Cell, Table, Tone};
+use crate::text::{self, List};
+
+/// Where engines listen when nobody told them otherwise.
+const ENGINES: [(Backend, u16); 5] = [
+    (Backend::Ollama, 11434),
+    (Backend::LmStudio, 1234),
+    (Backend::LocalAi, 8080),
+    (Backend::WebUi, 5000),
+    (Backend::Vllm, 8000),
+];
+const DISK_LOW: ByteSize = ByteSize::gib(10);
+const DISK_FULL: ByteSize = ByteSize::gib(1);
+/// More than this between two clocks makes tables and traces hard to read.
+const CLOCK_LIMIT: Duration = Duration::from_secs(2);
+
+/// What to look at besides the usual.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration of this machine's tmd; its store and its folder are looked at too
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: String,
+    state: State,
+    found: String,
+    hint: Option<String>,
+}
+
+impl Check {
+    fn ok(name: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { name: name.into(), state: State::Ok, found: found.into(), hint: None }
+    }
+
+    fn warn(name: impl Into<String>, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { name: name.into(), state: State::Warn, found: found.into(), hint: Some(hint.into()) }
+    }
+
+    fn fail(name: impl Into<String>, fault: &Fault) -> Self {
+        Self { name: name.into(), state: State::Fail, found: fault.full_message(), hint: fault.hint.clone() }
+    }
+}
+
+/// Looks and tells; not well when something failed.
+pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<Verdict, Ended> {
+    let mut checks = server(look::server(servers).await, base::time::unix_ms());
+    let mut answers = Vec::new();
+    for (backend, port) in ENGINES {
+        answers.push((backend, port, look::http(([127, 0, 0, 1], port).into(), "/v1/models").await));
+    }
+    checks.extend(engines(&answers));
+    checks.push(nvidia(look::has_nvidia_driver(), look::nvidia_library()));
+    let (config, folder) = look::config(args.config.as_deref());
+    if let Some(config) = config {
+        checks.extend(look::store(config).await);
+    }
+    checks.push(disk(&folder.display().to_string(), look::free_bytes(&folder)));
+    let list = List::of_now("this machine", checks);
+    screen.show(|style| page(&list.items, style), &list)?;
+    let has_failed = list.items.iter().any(|check| check.state == State::Fail);
+    Ok(if has_failed { Verdict::NotWell } else { Verdict::Done })
+}
+
+fn server(answer: Result<(String, ListNodesResponse)>, now_unix_ms: u64) -> Vec<Check> {
+    let (address, response) = match answer {
+        Ok(answer) => answer,
+        Err(fault) => return vec![Check::fail("server", &fault)],
+    };
+    let view = response.view.unwrap_or_default();
+    let mut checks = vec![Check::ok("server", format!("{} answers at {address}", view.node))];
+    let own = env!("CARGO_PKG_VERSION");
+    checks.push(match response.nodes.iter().find(|node| node.name == view.node).map(|node| node.version.as_str()) {
+        Some(version) if version == own => Check::ok("version", own),
+        Some(version) => Check::warn(
+            "version",
+            format!("tmctl is {own}, the server is {version}"),
+            "install the same release on both; neighbouring ones understand each other",
+        ),
+        None => Check::warn("version", "the server did not tell its version", "compare with `tmctl nodes`"),
+    });
+    let apart = Duration::from_millis(now_unix_ms.abs_diff(view.as_of_unix_ms));
+    let apart = apart.saturating_sub(Duration::try_from_secs_f64(view.stale_s).unwrap_or_default());
+    checks.push(if apart <= CLOCK_LIMIT {
+        Check::ok("clock", "as the server's")
+    } else {
+        let found = format!("{} apart from the server's", text::seconds(apart.as_secs_f64()));
+        Check::warn("clock", found, "let both machines set their clocks by NTP (`timedatectl status`)")
+    });
+    checks
+}
+
+fn engines(answers: &[(Backend, u16, look::Answer)]) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (backend, port, answer) in answers {
+        let name = format!("port {port}");
+        checks.push(match answer {
+            look::Answer::Http(status) => Check::ok(name, format!("{backend} or its like answers (HTTP {status})")),
+            look::Answer::Nobody => Check::ok(name, format!("nobody ({backend} would be here)")),
+            look::Answer::Odd(what) => Check::warn(
+                name,
+                format!("something listens that is no engine: {what}"),
+                format!("if {backend} should be here, look what has taken its port: `ss -ltnp sport = :{port}`"),
+            ),
+        });
+    }
+    if !answers.iter().any(|(_, _, answer)| matches!(answer, look::Answer::Http(_))) {
+        let hint = "start one (`ollama serve`), or configure its address under [[workers]]";
+        checks.push(Check::warn("engines", "none answers on its default port", hint));
+    }
+    checks
+}
+
+fn nvidia(has_driver: bool, library: Option<PathBuf>) -> Check {
+    match (has_driver, library) {
+        (_, Some(path)) => Check::ok("nvidia", format!("library at {}", path.display())),
+        (false, None) => Check::ok("nvidia", "no NVIDIA GPU here"),
+        (true, None) => Check::warn(
+            "nvidia",
+            "the driver is loaded, but libnvidia-ml.so.1 was not found",
+            "install the driver's user-space part, or name the file as `nvml` in the configuration",
+        ),
+    }
+}
+
+fn disk(folder: &str, free: std::io::Result<ByteSize>) -> Check {
+    let hint = "make room: `tmctl models` shows what takes it";
+    match free {
+        Ok(free) if free >= DISK_LOW => Check::ok("disk", format!("{free} free at {folder}")),
+        Ok(free) if free >= DISK_FULL => Check::warn("disk", format!("only {free} free at {folder}"), hint),
+        Ok(free) => Check::fail("disk", &Fault::invalid(format!("only {free} free at {folder}")).hint(hint)),
+        Err(error) => Check::warn("disk", format!("could not look at {folder}: {error}"), "name a folder that exists"),
+    }
+}
+
+fn page(checks: &[Check], style: Style) -> String {
+    let mut table = Table::new(["", "CHECK", "FOUND"]);
+    for check in checks {
+        let (word, tone) = match check.state {
+            State::Ok => ("ok", Tone::Good),
+            State::Warn => ("warn", Tone::Odd),
+            State::Fail => ("FAIL", Tone::Bad),
+        };
+        table.row([Cell::new(word, tone), check.name.as_str().into(), check.found.as_str().into()]);
+        if let Some(hint) = &check.hint {
+            table.row(["".into(), "".into(), format!("hint: {hint}").into()]);
+        }
+    }
+    table.render(style, "nothing was looked at")
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Code;
+    use proto::admin::View;
+
+    use super::*;
+    use crate::samples;
+
+    fn mixed() -> Vec<Check> {
+        let mut response = samples::nodes();
+        response.nodes[0].version = "9.9.9".into();
+        let mut checks = server(Ok(("grey-area:3002".into(), response)), samples::NOW + 90_000);
+        checks.extend(engines(&[
+            (Backend::Ollama, 11434, look::Answer::Http(200)),
+            (Backend::LmStudio, 1234, look::Answer::Nobody),
+            (Backend::Vllm, 8000, look::Answer::Odd("SSH-2.0-OpenSSH".into())),
+        ]));
+        checks.push(nvidia(true, None));
+        checks.push(disk("/var/lib/taskmaster", Ok(ByteSize::mib(300))));
+        checks
+    }
+
+    #[test]
+    fn each_finding_stands_with_its_hint() {
+        insta::assert_snapshot!("doctor", page(&mixed(), Style::default()));
+        insta::assert_snapshot!("doctor_json", samples::json(&mixed()));
+    }
+
+    #[test]
+    fn a_healthy_machine_has_no_hints() {
+        let mut response = samples::nodes();
+        response.nodes[0].version = env!("CARGO_PKG_VERSION").into();
+        let mut checks = server(Ok(("grey-area:3002".into(), response)), samples::NOW);
+        checks.extend(engines(&[(Backend::Ollama, 11434, look::Answer::Http(200))]));
+        checks.push(nvidia(false, None));
+        checks.push(disk("/", Ok(ByteSize::gib(500))));
+        assert!(checks.iter().all(|check| check.state == State::Ok && check.hint.is_none()), "{checks:?}");
+    }
+
+    #[test]
+    fn a_server_that_is_away_fails_and_no_engine_warns() {
+        let fault = Fault::new(Code::Unreachable, "could not reach `h:1`: connection refused").hint("start it");
+        assert_eq!(server(Err(fault), 0)[0].state, State::Fail);
+        assert_eq!(engines(&[(Backend::Ollama, 11434, look::Answer::Nobody)])[1].state, State::Warn);
+        assert_eq!(nvidia(true, Some("/lib/x".into())).state, State::Ok);
+        assert_eq!(disk("/", Ok(ByteSize::gib(5))).state, State::Warn);
+        assert_eq!(disk("/x", Err(std::io::ErrorKind::NotFound.into())).state, State::Warn);
+    }
+
+    #[test]
+    fn a_view_that_is_known_to_be_stale_is_no_wrong_clock() {
+        let view = View { node: "grey-area".into(), as_of_unix_ms: samples::NOW - 60_000, stale_s: 60.0 };
+        let response = ListNodesResponse { view: Some(view), ..samples::nodes() };
+        let checks = server(Ok(("h:1".into(), response)), samples::NOW);
+        assert_eq!(checks[2].state, State::Ok);
+    }
+}

@@ -1,0 +1,217 @@
+//! What `doctor` looks at: sockets, files and one call to the server. Each look has a limit and fails as a value.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base::config::{Config, Sources, Store};
+use base::{ByteSize, Fault, Result};
+use proto::admin::{ListNodesRequest, ListNodesResponse};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::Check;
+use crate::client::{CALL_LIMIT, Servers, call};
+
+const LIMIT: Duration = Duration::from_secs(2);
+/// The line with the status and then some.
+const MAX_ANSWER: usize = 512;
+const LIBRARY: &str = "libnvidia-ml.so.1";
+/// NixOS, Debian, Fedora, others, WSL.
+const LIBRARY_FOLDERS: [&str; 5] =
+    ["/run/opengl-driver/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib"];
+
+/// Who answers on a port.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An HTTP server, with this status.
+    Http(u16),
+    /// Nobody listens.
+    Nobody,
+    /// Somebody listens who does not speak HTTP; what was said.
+    Odd(String),
+}
+
+/// The server that answers, and its nodes.
+pub async fn server(servers: &Servers) -> Result<(String, ListNodesResponse)> {
+    let connection = servers.connect().await?;
+    let response = call(CALL_LIMIT, connection.admin().list_nodes(ListNodesRequest {})).await?;
+    Ok((connection.server, response))
+}
+
+/// Who answers `GET path` at `address`.
+pub async fn http(address: SocketAddr, path: &str) -> Answer {
+    let Ok(Ok(mut stream)) = timeout(LIMIT, TcpStream::connect(address)).await else {
+        return Answer::Nobody;
+    };
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let mut said = vec![0; MAX_ANSWER];
+    let exchange = async {
+        stream.write_all(request.as_bytes()).await?;
+        stream.read(&mut said).await
+    };
+    match timeout(LIMIT, exchange).await {
+        Ok(Ok(length)) => {
+            said.truncate(length);
+            status_of(&String::from_utf8_lossy(&said))
+        }
+        Ok(Err(error)) => Answer::Odd(error.to_string()),
+        Err(_) => Answer::Odd(format!("it says nothing for {LIMIT:?}")),
+    }
+}
+
+fn status_of(said: &str) -> Answer {
+    let line = said.lines().next().unwrap_or_default();
+    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|status| status.parse().ok());
+    match status {
+        Some(status) => Answer::Http(status),
+        None if line.is_empty() => Answer::Odd("it closes the connection".to_owned()),
+        None => Answer::Odd(line.chars().take(40).collect()),
+    }
+}
+
+/// Whether the kernel has the NVIDIA driver.
+pub fn has_nvidia_driver() -> bool {
+    Path::new("/proc/driver/nvidia/version").exists()
+}
+
+/// Where the driver's library is.
+pub fn nvidia_library() -> Option<PathBuf> {
+    LIBRARY_FOLDERS.iter().map(|folder| Path::new(folder).join(LIBRARY)).find(|path| path.exists())
+}
+
+/// What `file` configures, when one is given, and the folder whose disk counts.
+pub fn config(file: Option<&Path>) -> (Option<Result<Config>>, PathBuf) {
+    let Some(file) = file else {
+        return (None, PathBuf::from("."));
+    };
+    let config = read_config(file);
+    let folder = config.as_ref().map_or_else(|_| PathBuf::from("."), |config| existing(&config.node.data_dir));
+    (Some(config), folder)
+}
+
+fn read_config(file: &Path) -> Result<Config> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Fault::invalid(format!("could not read `{}`", file.display())).because(error).hint("name tmd's configuration")
+    })?;
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    Config::resolve(&Sources { file: Some((file, text)), ..Sources::default() }).map_err(|faults| {
+        let first = faults.0.first().map(|fault| format!("{}: {}", fault.field, fault.problem)).unwrap_or_default();
+        Fault::invalid(format!("the configuration has {} faults, the first: {first}", faults.0.len()))
+            .hint("`tmd check --config FILE` names them all")
+    })
+}
+
+/// The folder itself or the nearest above it: before the first start of `tmd` there is none yet.
+fn existing(folder: &Path) -> PathBuf {
+    folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Checks of the configuration and of the store that it names.
+pub async fn store(config: Result<Config>) -> Vec<Check> {
+    let config = match config {
+        Ok(config) => config,
+        Err(fault) => return vec![Check::fail("config", &fault)],
+    };
+    let mut checks =
+        vec![Check::ok("config", format!("node {} in {}", config.node.name, config.node.data_dir.display()))];
+    match &config.store {
+        Store::Sled => checks.push(Check::ok("store", "sled in the data folder: a single node")),
+        Store::Etcd(etcd) => {
+            for endpoint in &etcd.endpoints {
+                checks.push(match member(endpoint).await {
+                    Ok(found) => Check::ok("etcd", found),
+                    Err(fault) => Check::fail("etcd", &fault),
+                });
+            }
+        }
+    }
+    checks
+}
+
+/// Asks a member for its health; behind TLS only whether it listens, because its certificate is `tmd`'s to judge.
+async fn member(endpoint: &str) -> Result<String> {
+    let (scheme, host) = endpoint.split_once("://").unwrap_or(("http", endpoint));
+    let fault = |what: String| {
+        Fault::unavailable(format!("{endpoint} {what}"))
+            .hint("look at etcd there (`etcdctl endpoint health`); asks go on without it, planning waits")
+    };
+    let found = timeout(LIMIT, lookup_host(host)).await.map_err(|_| fault("cannot be resolved in time".into()))?;
+    let address = found.ok().and_then(|mut found| found.next()).ok_or_else(|| fault("has no address".into()))?;
+    if scheme == "https" {
+        let dialled = timeout(LIMIT, TcpStream::connect(address)).await;
+        dialled.ok().and_then(io::Result::ok).ok_or_else(|| fault("does not listen".into()))?;
+        return Ok(format!("{endpoint} listens"));
+    }
+    match http(address, "/health").await {
+        Answer::Http(200) => Ok(format!("{endpoint} is healthy")),
+        Answer::Http(status) => Err(fault(format!("says that it is not healthy (HTTP {status})"))),
+        Answer::Nobody => Err(fault("does not listen".into())),
+        Answer::Odd(what) => Err(fault(format!("is no etcd: {what}"))),
+    }
+}
+
+/// Room left for a user on the disk of `folder`.
+pub fn free_bytes(folder: &Path) -> io::Result<ByteSize> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(ByteSize(disk.f_bavail.saturating_mul(disk.f_frsize)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_http_counts_as_an_engine() {
+        assert_eq!(status_of("HTTP/1.1 404 Not Found\r\n"), Answer::Http(404));
+        assert_eq!(status_of("HTTP/1.0 200\r\n"), Answer::Http(200));
+        for odd in ["", "SSH-2.0", "HTTP/1.1", "HTTP/1.1 abc", "HTTP/1.é 20é"] {
+            assert!(matches!(status_of(odd), Answer::Odd(_)), "{odd}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_nobody_and_an_open_one_is_somebody() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 256];
+            let _ = io::Read::read(&mut stream, &mut request);
+            io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        });
+        assert_eq!(http(address, "/health").await, Answer::Http(200));
+        server.join().unwrap();
+        assert_eq!(http(address, "/health").await, Answer::Nobody);
+    }
+
+    #[tokio::test]
+    async fn a_configuration_is_looked_through_to_its_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.toml");
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        std::fs::write(
+            &file,
+            format!(
+                "[node]\nname = \"a\"\ndata_dir = \"data\"\n[store]\nkind = \"etcd\"\nendpoints = [\"http://{gone}\"]\n"
+            ),
+        )
+        .unwrap();
+        let (read, disk) = config(Some(&file));
+        assert_eq!(disk, folder.path());
+        let checks = store(read.unwrap()).await;
+        assert_eq!(checks[1].state, super::super::State::Fail, "{checks:?}");
+        assert!(checks[1].found.contains("does not listen"));
+
+        std::fs::write(&file, "[nodes]\n").unwrap();
+        let checks = store(config(Some(&file)).0.unwrap()).await;
+        assert_eq!(checks[0].state, super::super::State::Fail);
+    }
+
+    #[test]
+    fn the_disk_has_room() {
+        assert!(free_bytes(Path::new("/")).is_ok());
+    }
+}

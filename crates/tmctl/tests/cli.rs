@@ -1,0 +1,69 @@
+//! The program itself: what it says without a server, and its exit codes.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+fn tmctl(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tmctl"));
+    for variable in ["TMCTL_SERVER", "TMCTL_KEY", "TMCTL_CA"] {
+        command.env_remove(variable);
+    }
+    command.args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// An address of this machine that nobody listens on.
+fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[test]
+fn help_names_every_noun() {
+    let output = tmctl(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    insta::assert_snapshot!("help", text(&output.stdout));
+}
+
+#[test]
+fn wrong_usage_is_2_and_an_unreachable_server_is_3() {
+    for usage in [&["frobnicate"][..], &["explain"], &["failures", "report", "--kind", "bad", "--subject", "x"]] {
+        assert_eq!(tmctl(usage).status.code(), Some(2), "{usage:?}");
+    }
+    let server = nobody();
+    for noun in ["nodes", "workers", "models", "failures", "mode", "health", "actors", "keys", "events"] {
+        let output = tmctl(&["--server", &server, noun]);
+        assert_eq!(output.status.code(), Some(3), "{noun}: {}", text(&output.stderr));
+        assert!(output.stdout.is_empty(), "{noun}");
+    }
+    let output = tmctl(&["--server", &server, "chat", "-m", "hello"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_was_not_confirmed_is_refused_before_any_server_is_asked() {
+    for unconfirmed in [&["nodes", "drain", "grey-area"][..], &["keys", "revoke", "laptop"]] {
+        let output = tmctl(unconfirmed);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("--yes"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn errors_are_json_when_json_is_wanted() {
+    let output = tmctl(&["--json", "--server", &nobody(), "nodes"]);
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with(r#"{"error":{"code":"unreachable","#), "{stderr}");
+}
+
+#[test]
+fn doctor_tells_what_is_wrong_and_that_something_is() {
+    let output = tmctl(&["--server", &nobody(), "doctor"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let found = text(&output.stdout);
+    assert!(found.contains("FAIL  server") && found.contains("hint:") && found.contains("disk"), "{found}");
+}
