@@ -2,6 +2,8 @@
 //!
 //! Nothing of it is part of a release. The tests themselves are in `it/`.
 
+#[cfg(target_os = "linux")]
+pub mod bench;
 pub mod client;
 pub mod fake;
 pub mod process;
