@@ -1,0 +1,241 @@
+//! One sled database in a folder of its own, made honest: one process at a time, `sync` that reaches the disk, and a
+//! database that cannot be opened is set aside instead of ending the node in a crash loop.
+//!
+//! `DIR/lock` names the process; `DIR/data/format` the format; `DIR/data/sled` is sled's; `DIR/data/values` is
+//! [`crate::single`]'s. All of `data` is set aside together.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The format of everything below `data`. A release reads its own and those before it.
+const FORMAT: u32 = 1;
+
+/// What was opened, and what had to make room for it.
+#[derive(Debug)]
+pub struct Opened<T> {
+    /// Ready to use.
+    pub store: T,
+    /// Where the data went that could not be opened; the store is empty then.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// Why a folder cannot be used; its data is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process uses it.
+    #[error("`{}` is in use by process {pid}", dir.display())]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+        /// As the other process wrote it.
+        pid: String,
+    },
+    /// It was written by a later release.
+    #[error("`{}` has format {found}, but this release knows formats up to {FORMAT}", dir.display())]
+    NewerFormat {
+        /// The folder.
+        dir: PathBuf,
+        /// The format found.
+        found: u32,
+    },
+    /// The operating system refuses.
+    #[error("could not open `{}`", path.display())]
+    Io {
+        /// What could not be opened.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What one use of a database needs of sled.
+#[derive(Clone, Copy)]
+pub(crate) struct Tuning {
+    pub cache_bytes: u64,
+    /// How often writes that nobody waits for reach the disk; `None` only by [`Disk::sync`].
+    pub flush_every_ms: Option<u64>,
+}
+
+/// An open database.
+pub(crate) struct Disk {
+    pub db: sled::Db,
+    /// `DIR/data`.
+    pub data: PathBuf,
+    log: File,
+    _lock: File,
+}
+
+impl Disk {
+    /// Opens the database in `dir` and what `load` reads of it. Where either finds damage, `dir` starts afresh.
+    pub fn open<T: Send + 'static>(
+        dir: &Path,
+        tuning: Tuning,
+        load: fn(&Disk) -> Result<T, String>,
+    ) -> Result<Opened<(Disk, T)>, OpenError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Io { path, source }
+        };
+        std::fs::create_dir_all(dir).map_err(at(dir))?;
+        let lock = lock(dir)?;
+        let data = dir.join("data");
+        let second_lock = lock.try_clone().map_err(at(dir))?;
+        let why = match attempt(dir, &data, tuning, lock, load)? {
+            Ok(store) => return Ok(Opened { store, set_aside: None }),
+            Err(why) => why,
+        };
+        let aside = dir.join(format!("set-aside-{}", base::time::unix_ms()));
+        tracing::error!(data = %data.display(), aside = %aside.display(), why, "could not open the data, so it is set aside");
+        std::fs::rename(&data, &aside).map_err(at(&data))?;
+        match attempt(dir, &data, tuning, second_lock, load)? {
+            Ok(store) => Ok(Opened { store, set_aside: Some(aside) }),
+            Err(why) => Err(OpenError::Io { path: data, source: io::Error::other(why) }),
+        }
+    }
+
+    /// Everything written so far is on the disk when this returns.
+    ///
+    /// sled's own `flush` hands its log to the kernel with `sync_file_range`, which neither waits for the disk's cache
+    /// nor for the file's length, so its log file is synced besides.
+    pub fn sync(&self) -> io::Result<()> {
+        self.db.flush().map_err(io::Error::other)?;
+        self.log.sync_data()
+    }
+}
+
+/// Makes what was created in or renamed into `dir` survive a power cut.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid).map_err(io)?;
+            return Err(OpenError::Locked { dir: dir.to_owned(), pid: pid.trim().to_owned() });
+        }
+        Err(TryLockError::Error(source)) => return Err(io(source)),
+    }
+    file.set_len(0).map_err(io)?;
+    writeln!(file, "{}", std::process::id()).map_err(io)?;
+    Ok(file)
+}
+
+type Attempt<T> = Result<Result<(Disk, T), String>, OpenError>;
+
+/// `Ok(Err(why))` where the data is damaged. sled panics on some damage, so it is opened on a thread of its own.
+fn attempt<T: Send + 'static>(
+    dir: &Path,
+    data: &Path,
+    tuning: Tuning,
+    lock: File,
+    load: fn(&Disk) -> Result<T, String>,
+) -> Attempt<T> {
+    if let Err(why) = prepare(dir, data)? {
+        return Ok(Err(why));
+    }
+    let path = data.to_owned();
+    let opening =
+        std::thread::Builder::new().name("store-open".to_owned()).spawn(move || open(path, tuning, lock, load));
+    let opening = opening.map_err(|source| OpenError::Io { path: data.to_owned(), source })?;
+    match opening.join() {
+        Ok(opened) => opened,
+        Err(_panic) => Ok(Err("sled panicked while opening it".to_owned())),
+    }
+}
+
+/// Makes `data` with its format, or compares it.
+fn prepare(dir: &Path, data: &Path) -> Result<Result<(), String>, OpenError> {
+    let path = data.join("format");
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    if data.join("sled").exists() {
+        let found = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            found => found.unwrap_or_default(),
+        };
+        return match found.trim().parse::<u32>() {
+            Ok(found) if found > FORMAT => Err(OpenError::NewerFormat { dir: dir.to_owned(), found }),
+            Ok(_) => Ok(Ok(())),
+            Err(_) => Ok(Err("its format file is missing or damaged".to_owned())),
+        };
+    }
+    std::fs::create_dir_all(data.join("values")).map_err(io)?;
+    let mut file = File::create(&path).map_err(io)?;
+    writeln!(file, "{FORMAT}").and_then(|()| file.sync_all()).map_err(io)?;
+    sync_dir(data).and_then(|()| sync_dir(dir)).map_err(io)?;
+    Ok(Ok(()))
+}
+
+fn open<T>(data: PathBuf, tuning: Tuning, lock: File, load: fn(&Disk) -> Result<T, String>) -> Attempt<T> {
+    let path = data.join("sled");
+    let config =
+        sled::Config::new().path(&path).cache_capacity(tuning.cache_bytes).flush_every_ms(tuning.flush_every_ms);
+    let db = match config.open() {
+        Ok(db) => db,
+        Err(error) => return damage(error).map(Err).map_err(|source| OpenError::Io { path, source }),
+    };
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    let log = File::open(path.join("db")).map_err(io)?;
+    let disk = Disk { db, data: data.clone(), log, _lock: lock };
+    disk.sync().and_then(|()| sync_dir(&path)).and_then(|()| sync_dir(&data)).map_err(io)?;
+    Ok(load(&disk).map(|loaded| (disk, loaded)))
+}
+
+/// What is wrong with the data, or the error of an operating system that does not let us at it.
+fn damage(error: sled::Error) -> io::Result<String> {
+    match error {
+        sled::Error::Io(error) => match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                Ok(error.to_string())
+            }
+            _ => Err(error),
+        },
+        sled::Error::Unsupported(why) => Err(io::Error::new(io::ErrorKind::Unsupported, why)),
+        error => Ok(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TUNING: Tuning = Tuning { cache_bytes: 1 << 20, flush_every_ms: None };
+
+    fn open(dir: &Path) -> Result<Opened<(Disk, ())>, OpenError> {
+        Disk::open(dir, TUNING, |_| Ok(()))
+    }
+
+    #[test]
+    fn a_second_user_is_refused_and_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = open(dir.path()).unwrap();
+        let Err(OpenError::Locked { pid, .. }) = open(dir.path()) else { panic!("the second one got in") };
+        assert_eq!(pid, std::process::id().to_string());
+    }
+
+    #[test]
+    fn data_that_cannot_be_opened_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        std::fs::write(dir.path().join("data/sled/conf"), "this is not sled's configuration at all").unwrap();
+        let opened = open(dir.path()).unwrap();
+        let aside = opened.set_aside.unwrap();
+        assert!(aside.join("sled/conf").exists());
+        assert!(dir.path().join("data/sled/db").exists());
+    }
+
+    #[test]
+    fn data_of_a_later_release_is_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        std::fs::write(dir.path().join("data/format"), "2\n").unwrap();
+        let Err(error) = open(dir.path()) else { panic!("it was opened") };
+        assert!(error.to_string().ends_with("has format 2, but this release knows formats up to 1"), "{error}");
+    }
+}

@@ -1,0 +1,260 @@
+//! The one thread that writes: groups of transactions, one sync per group, answers after it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::record::{self, Head, Index, LONGEST_INLINE, REVISION_KEY, Stored};
+use super::values::ValueId;
+use super::{Change, Data};
+use crate::envelope::{self, WriteId};
+use crate::{Entry, LeaseId, Result, Revision, StoreError, Txn, WatchEvent};
+
+/// The most transactions that share a sync.
+const LARGEST_GROUP: usize = 256;
+
+/// With less room than this nothing is put any more: sled must never meet a full disk, because it does not recover from
+/// that while it is open.
+const RESERVED_BYTES: u64 = 32 << 20;
+
+/// What the writer is asked for.
+pub(super) enum Request {
+    /// Commits a transaction.
+    Commit { txn: Txn, reply: oneshot::Sender<Result<Revision>> },
+    /// Makes a lease known; `ended` is cancelled when it is revoked.
+    Grant { lease: LeaseId, ended: CancellationToken, reply: oneshot::Sender<()> },
+    /// Removes the keys of a lease.
+    Revoke { lease: LeaseId, reply: oneshot::Sender<Result<Revision>> },
+    /// Ends the writer.
+    Stop { reply: oneshot::Sender<()> },
+}
+
+type Answer = (oneshot::Sender<Result<Revision>>, Result<Revision>);
+
+/// Owns all that only changes with a commit.
+pub(super) struct Writer {
+    data: Arc<Data>,
+    revision: Revision,
+    leases: HashMap<LeaseId, Held>,
+    files: HashMap<ValueId, usize>,
+    group: Group,
+}
+
+#[derive(Default)]
+struct Held {
+    keys: BTreeSet<String>,
+    ended: CancellationToken,
+}
+
+/// What became of the group at hand so far.
+#[derive(Default)]
+struct Group {
+    changes: Vec<Arc<Change>>,
+    unused_files: Vec<ValueId>,
+}
+
+impl Writer {
+    pub fn new(data: Arc<Data>, index: Index) -> Self {
+        let held = |(lease, keys)| (lease, Held { keys, ended: CancellationToken::new() });
+        let leases = index.leased.into_iter().map(held).collect();
+        Self { data, revision: index.revision, leases, files: index.files, group: Group::default() }
+    }
+
+    /// Removes the keys of leases of an earlier process.
+    pub fn remove_leased(&mut self) -> Result<()> {
+        for lease in self.leases.keys().copied().collect::<Vec<_>>() {
+            self.revoke(lease)?;
+        }
+        self.settle()
+    }
+
+    pub fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(first) = requests.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < LARGEST_GROUP
+                && let Ok(request) = requests.try_recv()
+            {
+                group.push(request);
+            }
+            if let Some(stopped) = self.write(group) {
+                // Only now may whoever waits for the end open the folder again.
+                drop((self, requests));
+                let _gone = stopped.send(());
+                return;
+            }
+        }
+    }
+
+    /// Does a group of requests; gives back the reply of a stop.
+    fn write(&mut self, group: Vec<Request>) -> Option<oneshot::Sender<()>> {
+        let data = self.data.clone();
+        let gate = data.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let no_room = self.no_room();
+        let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
+        let mut stopped = None;
+        for request in group {
+            match request {
+                Request::Commit { txn, reply } => answers.push((reply, self.commit(txn, no_room.as_ref()))),
+                Request::Revoke { lease, reply } => answers.push((reply, self.revoke(lease))),
+                Request::Grant { lease, ended, reply } => {
+                    self.leases.insert(lease, Held { keys: BTreeSet::new(), ended });
+                    let _gone = reply.send(());
+                }
+                Request::Stop { reply } => stopped = Some(reply),
+            }
+        }
+        let settled = self.settle();
+        drop(gate);
+        for (reply, answer) in answers {
+            let answer = answer.and_then(|revision| settled.clone().map(|()| revision));
+            // Whoever does not wait any more has chosen not to know.
+            let _gone = reply.send(answer);
+        }
+        stopped
+    }
+
+    /// Syncs what the group changed, then shows it.
+    fn settle(&mut self) -> Result<()> {
+        let group = std::mem::take(&mut self.group);
+        if group.changes.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.data.disk.sync() {
+            // The kernel may have dropped what it could not write, so a second sync would prove nothing.
+            self.break_down(format!("could not sync the disk: {error}"));
+            return Err(StoreError::Unclear { why: error.to_string() });
+        }
+        self.data.revision.store(self.revision.0, Ordering::Release);
+        for change in group.changes {
+            // Without a watch nobody receives it.
+            let _nobody = self.data.changes.send(change);
+        }
+        for file in group.unused_files {
+            if !self.files.contains_key(&file) {
+                self.data.values.remove(&file);
+            }
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, lease: LeaseId) -> Result<Revision> {
+        let Some(held) = self.leases.remove(&lease) else { return Ok(self.revision) };
+        held.ended.cancel();
+        self.apply(Txn { deletes: held.keys.into_iter().collect(), ..Txn::default() })
+    }
+
+    fn commit(&mut self, txn: Txn, no_room: Option<&StoreError>) -> Result<Revision> {
+        if let Some(lease) = txn.puts.iter().filter_map(|put| put.lease).find(|id| !self.leases.contains_key(id)) {
+            return Err(StoreError::LeaseLost { lease });
+        }
+        for guard in &txn.guards {
+            let found = self.data.head(guard.key())?.map(|head| (head.created, head.modified));
+            if !guard.holds(found) {
+                return Err(StoreError::Refused { guard: guard.clone() });
+            }
+        }
+        match no_room.filter(|_| !txn.puts.is_empty()) {
+            Some(error) => Err(error.clone()),
+            None => self.apply(txn),
+        }
+    }
+
+    /// Applies a transaction whose guards hold; durable only after [`Writer::settle`].
+    fn apply(&mut self, txn: Txn) -> Result<Revision> {
+        if let Some(why) = self.data.broken() {
+            return Err(StoreError::Failed { why });
+        }
+        let revision = Revision(self.revision.0 + 1);
+        let mut batch = sled::Batch::default();
+        let mut events = Vec::with_capacity(txn.puts.len() + txn.deletes.len());
+        let mut heads = Vec::with_capacity(events.capacity());
+        for key in txn.deletes {
+            let Some(old) = self.data.head(&key)? else { continue };
+            batch.remove(key.as_bytes());
+            heads.push((key.clone(), Some(old), None));
+            events.push(WatchEvent::Deleted { key, revision });
+        }
+        for put in txn.puts {
+            let old = self.data.head(&put.key)?;
+            let created = old.map_or(revision, |old| old.created);
+            let sealed = envelope::seal(&put.value, WriteId::random());
+            let stored = self.store_value(&sealed).map_err(no_value)?;
+            let record = record::write(created, revision, put.lease, &stored);
+            heads.push((put.key.clone(), old, Some(Head::read(&record))));
+            batch.insert(put.key.as_bytes(), record);
+            let entry = Entry { key: put.key, value: put.value, created, modified: revision, lease: put.lease };
+            events.push(WatchEvent::Put(entry));
+        }
+        if events.is_empty() {
+            return Ok(self.revision);
+        }
+        if heads.iter().any(|(_, _, new)| new.is_some_and(|head| head.file.is_some())) {
+            // sled may write its log before it is asked to; the files that it refers to must be there by then.
+            self.data.values.sync().map_err(no_value)?;
+        }
+        batch.insert(REVISION_KEY, &revision.0.to_le_bytes());
+        if let Err(error) = self.data.disk.db.apply_batch(batch) {
+            self.break_down(format!("sled could not write: {error}"));
+            return Err(StoreError::Unclear { why: error.to_string() });
+        }
+        self.revision = revision;
+        heads.iter().for_each(|(key, old, new)| self.track(key, old.as_ref(), new.as_ref()));
+        self.group.changes.push(Arc::new(Change { revision, events }));
+        Ok(revision)
+    }
+
+    fn store_value<'a>(&self, sealed: &'a Bytes) -> std::io::Result<Stored<'a>> {
+        match sealed.len() <= LONGEST_INLINE {
+            true => Ok(Stored::Inline(sealed)),
+            false => self.data.values.store(sealed).map(Stored::InFile),
+        }
+    }
+
+    /// Moves a key from what its old record referred to, to what its new one does.
+    fn track(&mut self, key: &str, old: Option<&Head>, new: Option<&Head>) {
+        if let Some(file) = new.and_then(|head| head.file) {
+            *self.files.entry(file).or_default() += 1;
+        }
+        if let Some(file) = old.and_then(|head| head.file)
+            && let Some(count) = self.files.get_mut(&file)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.files.remove(&file);
+                self.group.unused_files.push(file);
+            }
+        }
+        if let Some(held) = old.and_then(|head| head.lease).and_then(|lease| self.leases.get_mut(&lease)) {
+            held.keys.remove(key);
+        }
+        if let Some(lease) = new.and_then(|head| head.lease) {
+            self.leases.entry(lease).or_default().keys.insert(key.to_owned());
+        }
+    }
+
+    fn no_room(&self) -> Option<StoreError> {
+        let room = rustix::fs::statvfs(&self.data.disk.data).ok()?;
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        let why = || format!("{} left on the disk", base::ByteSize(free));
+        (free < RESERVED_BYTES).then(|| StoreError::Full { why: why() })
+    }
+
+    fn break_down(&self, why: String) {
+        tracing::error!(why, "the store takes no more writes until the node is started again");
+        *self.data.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}
+
+/// What became of a transaction whose value could not be written to a file: nothing.
+fn no_value(error: std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            StoreError::Full { why: error.to_string() }
+        }
+        _ => StoreError::failed(error),
+    }
+}

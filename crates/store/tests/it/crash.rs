@@ -1,0 +1,111 @@
+//! kill -9 at random instants: this test binary runs itself as a writer, ends it, and looks what is left.
+//!
+//! `TM_STORE_CRASHES` sets how many times (1000 in the soak).
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{SharedStore, SledStore, Store, Txn};
+
+const DIR: &str = "TM_STORE_CRASH_DIR";
+const WRITERS: u64 = 4;
+
+#[test]
+fn every_acknowledged_write_outlives_a_kill() {
+    let crashes = std::env::var("TM_STORE_CRASHES").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let seed = std::env::var("TM_STORE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(7);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = BTreeMap::new();
+    let mut writes = 0;
+    for _ in 0..crashes {
+        writes += write_until_killed(dir.path(), &mut acknowledged, random.u64(5..250));
+        let opened = SledStore::open(dir.path()).unwrap();
+        assert_eq!(opened.set_aside, None);
+        check(Arc::new(opened.store), &acknowledged);
+    }
+    println!("{writes} writes were acknowledged");
+    assert!(writes > crashes, "too little was written to prove anything");
+}
+
+/// Runs the writer, kills it so many milliseconds after its first acknowledgement, and notes what it acknowledged.
+fn write_until_killed(dir: &std::path::Path, acknowledged: &mut BTreeMap<u64, u64>, after_ms: u64) -> u64 {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::writer_that_is_killed", "--nocapture"])
+        .env(DIR, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut writes = 0;
+    let mut note = |line: String| {
+        // The first one stands behind what the test harness prints on its line.
+        let Some((_, ack)) = line.split_once("ack ") else { return false };
+        let (writer, count) = ack.split_once(' ').unwrap();
+        acknowledged.insert(writer.parse().unwrap(), count.parse().unwrap());
+        writes += 1;
+        true
+    };
+    while !note(lines.next().expect("the writer ended by itself")) {}
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(after_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+    for line in lines {
+        note(line);
+    }
+    killer.join().unwrap();
+    writes
+}
+
+fn check(store: SharedStore, acknowledged: &BTreeMap<u64, u64>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for (writer, count) in acknowledged {
+            let left = read(&store, &format!("{writer}/left")).await;
+            assert!(left >= *count, "writer {writer}: {count} was acknowledged, {left} is there");
+            assert_eq!(left, read(&store, &format!("{writer}/right")).await, "half of a transaction is there");
+        }
+        assert!(store.list("").await.unwrap().damaged.is_empty());
+        store.close().await;
+    });
+}
+
+async fn read(store: &SharedStore, key: &str) -> u64 {
+    let entry = store.get(key).await.unwrap().unwrap();
+    u64::from_le_bytes(entry.value[..8].try_into().unwrap())
+}
+
+/// Only does something when it is started by the test above.
+#[test]
+fn writer_that_is_killed() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store: Arc<dyn Store> = Arc::new(SledStore::open(dir.as_ref()).unwrap().store);
+        let mut writers = tokio::task::JoinSet::new();
+        (0..WRITERS).for_each(|writer| drop(writers.spawn(write(store.clone(), writer))));
+        writers.join_next().await;
+    });
+}
+
+async fn write(store: SharedStore, writer: u64) {
+    let mut count = match store.get(&format!("{writer}/left")).await.unwrap() {
+        Some(_) => read(&store, &format!("{writer}/left")).await,
+        None => 0,
+    };
+    loop {
+        count += 1;
+        let mut value = count.to_le_bytes().to_vec();
+        let longest = [100, 4000, 40_000][fastrand::usize(..3)];
+        value.resize(fastrand::usize(8..longest), 1);
+        let txn = Txn::new().put(format!("{writer}/left"), value.clone()).put(format!("{writer}/right"), value);
+        store.commit(txn).await.unwrap();
+        println!("ack {writer} {count}");
+    }
+}

@@ -1,0 +1,131 @@
+//! A model of a power cut: what was synced is there, and of what was written since, any pages.
+//!
+//! The data is copied when all writes are acknowledged, and again while more are in flight. What a disk may hold after
+//! the cut is the first copy, with a random half of the pages that differ taken from the second. A value's file is the
+//! exception: it got its name after its bytes were synced, so it is whole or not there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{SharedStore, SledStore, Txn};
+use tokio::task::JoinSet;
+
+const PAGE: usize = 4096;
+const KEYS: u64 = 40;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_write_outlives_a_power_cut() {
+    let cuts = std::env::var("TM_STORE_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(15);
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut acknowledged = BTreeMap::new();
+    let mut dir = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for cut in 0..cuts {
+        let opened = SledStore::open(dir.path()).unwrap();
+        assert_eq!(opened.set_aside, None, "cut {cut}");
+        let store: SharedStore = Arc::new(opened.store);
+        // Of the writes in flight at the cut, each may have happened or not.
+        for (key, value) in check(&store, &acknowledged).await {
+            acknowledged.insert(key, value);
+        }
+        for _ in 0..30 {
+            count += 1;
+            let key = random.u64(..KEYS);
+            store.commit(write(key, count, &mut random)).await.unwrap();
+            acknowledged.insert(key, count);
+        }
+        let images = tempfile::tempdir().unwrap();
+        let (synced, written) = (images.path().join("synced"), images.path().join("written"));
+        copy(&dir.path().join("data"), &synced);
+        let mut in_flight = JoinSet::new();
+        for _ in 0..20 {
+            count += 1;
+            let (store, txn) = (store.clone(), write(random.u64(..KEYS), count, &mut random));
+            in_flight.spawn(async move { store.commit(txn).await });
+        }
+        tokio::time::sleep(Duration::from_millis(random.u64(..15))).await;
+        copy(&dir.path().join("data"), &written);
+        in_flight.join_all().await;
+        store.close().await;
+        let after = tempfile::tempdir().unwrap();
+        mix(&synced, &written, &after.path().join("data"), &mut random);
+        dir = after;
+    }
+}
+
+fn write(key: u64, count: u64, random: &mut fastrand::Rng) -> Txn {
+    let mut value = count.to_le_bytes().to_vec();
+    let longest = [100, 4000, 40_000][random.usize(..3)];
+    value.resize(random.usize(8..longest), 1);
+    Txn::new().put(format!("k/{key}"), value.clone()).put(format!("twin/{key}"), value)
+}
+
+/// Everything acknowledged is there, or something that was in flight after it; and both twins are.
+async fn check(store: &SharedStore, acknowledged: &BTreeMap<u64, u64>) -> BTreeMap<u64, u64> {
+    let listing = store.list("").await.unwrap();
+    assert_eq!(listing.damaged, []);
+    let number = |prefix: &str, key: &u64| {
+        let entry = listing.get(&format!("{prefix}/{key}"));
+        entry.map(|entry| u64::from_le_bytes(entry.value[..8].try_into().unwrap()))
+    };
+    for (key, value) in acknowledged {
+        let found = number("k", key);
+        assert!(found >= Some(*value), "key {key}: {value} was acknowledged, {found:?} is there");
+    }
+    let keys = (0..KEYS).filter_map(|key| Some((key, number("k", &key)?)));
+    keys.inspect(|(key, value)| assert_eq!(number("twin", key), Some(*value), "half of a transaction")).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            // What vanishes meanwhile was unfinished.
+            false => drop(fs::copy(entry.path(), to)),
+        }
+    }
+}
+
+/// `synced` with some of what `written` has beyond it.
+fn mix(synced: &Path, written: &Path, to: &Path, random: &mut fastrand::Rng) {
+    copy(synced, to);
+    for entry in fs::read_dir(written).unwrap() {
+        let entry = entry.unwrap();
+        let (old, to) = (synced.join(entry.file_name()), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&old).unwrap();
+            mix(&old, &entry.path(), &to, random);
+            continue;
+        }
+        if entry.path().parent().unwrap().ends_with("values") {
+            if random.bool() {
+                fs::copy(entry.path(), to).unwrap();
+            }
+            continue;
+        }
+        let (old, new) = (fs::read(&old).unwrap_or_default(), fs::read(entry.path()).unwrap());
+        fs::write(to, mix_pages(&old, &new, random)).unwrap();
+    }
+}
+
+fn mix_pages(old: &[u8], new: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut mixed = old.to_vec();
+    // The file's length may have reached the disk without its pages: they read as zeros then.
+    if new.len() > old.len() && random.bool() {
+        mixed.resize(new.len(), 0);
+    }
+    for (i, page) in new.chunks(PAGE).enumerate() {
+        let at = i * PAGE;
+        let end = (at + page.len()).min(mixed.len());
+        if at < end && random.bool() {
+            mixed[at..end].copy_from_slice(&page[..end - at]);
+        }
+    }
+    mixed
+}
