@@ -37,6 +37,12 @@ impl Intensity {
         Self { limit, window, events: VecDeque::with_capacity(limit + 1) }
     }
 
+    /// Whether one more event at `now` would be within the limit.
+    pub fn has_room(&self, now: Instant) -> bool {
+        let recent = self.events.iter().filter(|&&event| now.saturating_duration_since(event) < self.window);
+        recent.count() < self.limit
+    }
+
     /// Notes an event at `now`; `true` while the limit holds, `false` when this one is over it.
     pub fn note(&mut self, now: Instant) -> bool {
         while self.events.front().is_some_and(|&event| now.duration_since(event) >= self.window) {
