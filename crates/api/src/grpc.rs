@@ -1,6 +1,7 @@
 //! The gRPC face: inference, admin, health and reflection, over connections that the caller accepts (and encrypts).
 
 mod admin;
+mod cut;
 mod inference;
 mod make_ask;
 
@@ -8,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use proto::admin::admin_server::AdminServer;
 use proto::inference::inference_server::InferenceServer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -73,7 +74,8 @@ where
     let inference = InferenceServer::new(inference::Service { desk: desk.clone(), limits: limits.clone() })
         .max_decoding_message_size(limits.body)
         .max_encoding_message_size(limits.answer);
-    let admin = AdminServer::new(admin::Service { desk: desk.clone() }).max_decoding_message_size(limits.body);
+    let admin = AdminServer::new(admin::Service { desk: desk.clone(), stop: cancel.clone() })
+        .max_decoding_message_size(limits.body);
     let keys = Keys(desk.clone());
     let mut router = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
@@ -94,9 +96,13 @@ where
         cancel.cancelled().await;
         tokio::time::sleep(limits.drain).await;
     };
+    // The transport runs each connection as a task of its own; this ends them, however the server ends.
+    let end = CancellationToken::new();
+    let _end_connections = end.clone().drop_guard();
+    let incoming = incoming.map(move |connection| connection.map(|inner| cut::Cut::new(inner, &end)));
     tokio::select! {
         served = router.serve_with_incoming_shutdown(incoming, cancel.cancelled()) => served,
-        // A call that outlives the drain time is cut: its future is dropped here.
+        // A call that outlives the drain time is cut.
         () = drained => Ok(()),
         () = tell_health(&health_reporter, &desk) => Ok(()),
     }

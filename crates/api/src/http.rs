@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use axum::Router;
 use base::Dialect;
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a connection over the limit is told; written without waiting, then the connection is closed.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-    content-type: application/json\r\ncontent-length: 115\r\n\r\n\
+    content-type: application/json\r\ncontent-length: 121\r\n\r\n\
     {\"error\":{\"message\":\"all connections are taken; come back soon\",\"type\":\"server_error\",\"param\":null,\
     \"code\":\"unavailable\"}}";
 
@@ -139,14 +140,22 @@ impl Door {
     /// Answers one request. `busy` travels in the answer's body, so that the connection knows when it is idle again.
     async fn answer(self: Arc<Self>, busy: Busy, request: Request<Incoming>) -> Result<Response<Outgoing>, Infallible> {
         let path = request.uri().path();
-        let response =
-            if let Err(fault) = origin::check(request.headers(), &self.limits.allowed_origins, self.is_loopback) {
-                refusal::response(refusal::face_of(path), &fault)
-            } else if let Some(dialect) = ask_route(path) {
-                ask::serve(&self, dialect, request).await
-            } else {
-                Box::pin(self.answer_cold(request)).await
-            };
+        let origin = match origin::check(request.headers(), &self.limits.allowed_origins, self.is_loopback) {
+            Ok(origin) => origin,
+            Err(fault) => return Ok(refusal::response(refusal::face_of(path), &fault).map(|body| body.keeping(busy))),
+        };
+        let mut response = if origin.is_some() && origin::is_preflight(request.method(), request.headers()) {
+            let mut response = Response::new(Outgoing::whole(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        } else if let Some(dialect) = ask_route(path) {
+            ask::serve(&self, dialect, request).await
+        } else {
+            Box::pin(self.answer_cold(request)).await
+        };
+        if let Some(origin) = origin {
+            origin::allow(response.headers_mut(), origin);
+        }
         Ok(response.map(|body| body.keeping(busy)))
     }
 

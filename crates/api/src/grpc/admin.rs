@@ -14,6 +14,7 @@ use proto::admin::{
     ListWorkersResponse, PlaceRequest, PlaceResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest,
     RevokeKeyResponse, SetModeRequest, SetModeResponse, WatchEventsRequest, WatchEventsResponse,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::Desk;
@@ -21,6 +22,8 @@ use crate::Desk;
 /// The service over a desk.
 pub(super) struct Service {
     pub(super) desk: Arc<dyn Desk>,
+    /// Ends watchers, which would keep a stopping server waiting.
+    pub(super) stop: CancellationToken,
 }
 
 type Answered<T> = Result<Response<T>, Status>;
@@ -94,7 +97,7 @@ impl Admin for Service {
     }
 
     async fn watch_events(&self, _: Request<WatchEventsRequest>) -> Answered<Self::WatchEventsStream> {
-        let events = self.desk.admin().watch_events();
+        let events = self.desk.admin().watch_events().take_until(self.stop.clone().cancelled_owned());
         Ok(Response::new(Box::pin(events.map(|event| event.map_err(|fault| proto::to_status(&fault))))))
     }
 

@@ -34,7 +34,7 @@ impl Service {
     }
 
     async fn generate(&self, call: Call, request: GenerateRequest) -> Result<GenerateStream> {
-        let (ask, continues) = make_ask::generate(call, request)?;
+        let (ask, continues) = make_ask::generate(call, &request)?;
         let id = ask.head.id;
         Ok(GenerateStream::new(id, self.desk.infer_events(ask, continues).await?))
     }

@@ -8,7 +8,9 @@ use base::{Ask, AskHead, AskId, Continuation, Dialect, Face, Fault, Kind, Priori
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proto::inference::{EmbedRequest, GenerateRequest, Message, RerankRequest};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tonic::metadata::MetadataMap;
 
 /// What a call brings besides its message.
@@ -29,8 +31,7 @@ impl Call {
         }
     }
 
-    fn ask(self, dialect: Dialect, kind: Kind, priority: Priority, body: &Value) -> Result<Ask> {
-        let body = body.to_string();
+    fn ask(self, dialect: Dialect, kind: Kind, priority: Priority, body: String) -> Result<Ask> {
         let seen = base::peek::peek(dialect, body.as_bytes())?;
         let head = AskHead {
             id: AskId::random(),
@@ -56,7 +57,7 @@ impl Call {
 }
 
 /// The ask of `Generate`, and what its client already holds.
-pub(super) fn generate(mut call: Call, request: GenerateRequest) -> Result<(Ask, Option<Continuation>)> {
+pub(super) fn generate(mut call: Call, request: &GenerateRequest) -> Result<(Ask, Option<Continuation>)> {
     let kind = match request.kind.as_str() {
         "" => Kind::General,
         text => Kind::parse(text).ok_or_else(|| {
@@ -83,13 +84,13 @@ pub(super) fn generate(mut call: Call, request: GenerateRequest) -> Result<(Ask,
         ..Continuation::default()
     });
     let body = chat_body(request)?;
-    Ok((call.ask(Dialect::OpenAiChat, kind, priority, &body)?, continues))
+    Ok((call.ask(Dialect::OpenAiChat, kind, priority, body)?, continues))
 }
 
 /// The ask of `Embed`.
 pub(super) fn embed(call: Call, request: &EmbedRequest) -> Result<Ask> {
     let body = json!({ "model": model(&request.model), "input": request.inputs });
-    call.ask(Dialect::OpenAiEmbeddings, Kind::Embedding, Priority::Normal, &body)
+    call.ask(Dialect::OpenAiEmbeddings, Kind::Embedding, Priority::Normal, body.to_string())
 }
 
 /// The ask of `Rerank`.
@@ -98,32 +99,70 @@ pub(super) fn rerank(call: Call, request: &RerankRequest) -> Result<Ask> {
     if request.top > 0 {
         body["top_n"] = json!(request.top);
     }
-    call.ask(Dialect::Rerank, Kind::Rerank, Priority::Normal, &body)
+    call.ask(Dialect::Rerank, Kind::Rerank, Priority::Normal, body.to_string())
 }
 
-fn chat_body(request: GenerateRequest) -> Result<Value> {
-    let mut body = Map::new();
-    body.insert("model".to_owned(), json!(model(&request.model)));
-    body.insert("messages".to_owned(), request.messages.into_iter().map(message).collect::<Result<Vec<_>>>()?.into());
-    body.insert("stream".to_owned(), json!(true));
-    body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
-    let mut put = |name: &str, value: Option<Value>| value.and_then(|value| body.insert(name.to_owned(), value));
-    put("max_tokens", request.max_output_tokens.map(Value::from));
-    put("temperature", request.temperature.map(Value::from));
-    put("seed", request.seed.map(Value::from));
-    put("stop", (!request.stop.is_empty()).then(|| json!(request.stop)));
-    if !request.json_schema.is_empty() {
-        let schema: Value = serde_json::from_str(&request.json_schema).map_err(|error| {
-            Fault::invalid("field `json_schema` is not JSON").because(error).hint("give a JSON schema as text")
-        })?;
-        let format =
-            json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema, "strict": true } });
-        put("response_format", Some(format));
-    }
-    Ok(body.into())
+/// An OpenAI chat body. A struct with the schema as raw text, because models fill properties in the order of the schema.
+#[derive(Serialize)]
+struct ChatBody<'a> {
+    model: &'a str,
+    messages: Vec<Value>,
+    stream: bool,
+    stream_options: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
 }
 
-fn message(message: Message) -> Result<Value> {
+#[derive(Serialize)]
+struct ResponseFormat<'a> {
+    r#type: &'static str,
+    json_schema: JsonSchema<'a>,
+}
+
+#[derive(Serialize)]
+struct JsonSchema<'a> {
+    name: &'static str,
+    schema: &'a RawValue,
+    strict: bool,
+}
+
+fn chat_body(request: &GenerateRequest) -> Result<String> {
+    let response_format = match request.json_schema.as_str() {
+        "" => None,
+        text => {
+            let schema: &RawValue = serde_json::from_str(text).map_err(|error| {
+                Fault::invalid("field `json_schema` is not JSON").because(error).hint("give a JSON schema as text")
+            })?;
+            Some(ResponseFormat {
+                r#type: "json_schema",
+                json_schema: JsonSchema { name: "answer", schema, strict: true },
+            })
+        }
+    };
+    let body = ChatBody {
+        model: model(&request.model),
+        messages: request.messages.iter().map(message).collect::<Result<_>>()?,
+        stream: true,
+        stream_options: json!({ "include_usage": true }),
+        max_tokens: request.max_output_tokens,
+        temperature: request.temperature,
+        seed: request.seed,
+        stop: &request.stop,
+        response_format,
+    };
+    serde_json::to_string(&body)
+        .map_err(|error| Fault::internal("could not write the request for the engine").because(error))
+}
+
+fn message(message: &Message) -> Result<Value> {
     if !matches!(message.role.as_str(), "system" | "user" | "assistant" | "tool") {
         return Err(Fault::invalid("field `messages.role` is not a role").hint("use system, user, assistant or tool"));
     }
@@ -180,22 +219,22 @@ mod tests {
             kind: "analysis".to_owned(),
             max_output_tokens: Some(5),
             temperature: Some(0.0),
-            json_schema: r#"{"type":"object"}"#.to_owned(),
+            json_schema: r#"{"type":"object","b":1,"a":2}"#.to_owned(),
             continue_from: "so far".to_owned(),
             ..GenerateRequest::default()
         };
-        let (ask, continues) = generate(call(), request).unwrap();
+        let (ask, continues) = generate(call(), &request).unwrap();
         assert_eq!((&*ask.head.model, ask.head.kind, ask.head.max_output_tokens), ("auto", Kind::Analysis, Some(5)));
         assert!(ask.head.stream && ask.head.needs.schema);
         assert_eq!(continues.unwrap().text, "so far");
-        insta::assert_snapshot!(std::str::from_utf8(&ask.body).unwrap(), @"");
+        insta::assert_snapshot!(std::str::from_utf8(&ask.body).unwrap(), @r#"{"model":"auto","messages":[{"content":"hi","role":"user"}],"stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"temperature":0.0,"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object","b":1,"a":2},"strict":true}}}"#);
     }
 
     #[test]
     fn images_travel_as_data_urls() {
         let mut messages = user("look");
         messages[0].images = vec![vec![0xff, 0xd8, 1].into(), vec![0x89, b'P'].into()];
-        let (ask, _) = generate(call(), GenerateRequest { messages, ..GenerateRequest::default() }).unwrap();
+        let (ask, _) = generate(call(), &GenerateRequest { messages, ..GenerateRequest::default() }).unwrap();
         let text = std::str::from_utf8(&ask.body).unwrap();
         assert!(text.contains("data:image/jpeg;base64,/9gB") && text.contains("data:image/png;base64,iVA="), "{text}");
         assert!(ask.head.needs.images);
@@ -211,7 +250,7 @@ mod tests {
             (GenerateRequest { json_schema: "{".to_owned(), ..good() }, "`json_schema`"),
             (GenerateRequest { messages: robot, ..good() }, "`messages.role`"),
         ] {
-            let fault = generate(call(), request).unwrap_err();
+            let fault = generate(call(), &request).unwrap_err();
             assert!(fault.message.contains(field), "{fault:?}");
         }
     }

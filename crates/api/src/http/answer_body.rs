@@ -151,6 +151,8 @@ pub(super) struct Running {
 enum State {
     Waiting(BoxFuture<'static, Result<Answer>>),
     Flowing(BoxFrames),
+    /// Breaks off as soon as what went out before is on its way.
+    Breaking(Option<Fault>),
     Over,
 }
 
@@ -180,9 +182,14 @@ impl Running {
         loop {
             match &mut self.state {
                 State::Over => return Poll::Ready(None),
+                State::Breaking(fault) => {
+                    let fault = fault.take();
+                    self.state = State::Over;
+                    return Poll::Ready(fault.map(Err));
+                }
                 State::Waiting(pending) => match pending.as_mut().poll(cx) {
                     Poll::Ready(Ok(answer)) => self.state = State::Flowing(answer.frames),
-                    Poll::Ready(Err(fault)) => return Poll::Ready(Some(self.fail(fault))),
+                    Poll::Ready(Err(fault)) => return self.poll_fail(fault, cx),
                     Poll::Pending => return self.poll_heartbeat(cx),
                 },
                 State::Flowing(frames) => match frames.poll_frame(cx) {
@@ -191,7 +198,7 @@ impl Running {
                         self.last_sent = LastSent::SinceTimer;
                         return Poll::Ready(Some(Ok(bytes)));
                     }
-                    Poll::Ready(Some(Err(fault))) => return Poll::Ready(Some(self.fail(fault))),
+                    Poll::Ready(Some(Err(fault))) => return self.poll_fail(fault, cx),
                     Poll::Ready(None) => self.state = State::Over,
                     Poll::Pending => return self.poll_heartbeat(cx),
                 },
@@ -200,9 +207,15 @@ impl Running {
     }
 
     /// The end by `fault`: told in the answer's form while no byte of the answer itself went out.
-    fn fail(&mut self, fault: Fault) -> Result<Bytes> {
+    fn poll_fail(&mut self, fault: Fault, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if self.has_begun || self.length.is_some() {
+            // hyper forgets what it has not written when a body fails; pausing once lets it write.
+            self.state = State::Breaking(Some(fault));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.state = State::Over;
-        if self.has_begun || self.length.is_some() { Err(fault) } else { Ok(self.form.error(&fault)) }
+        Poll::Ready(Some(Ok(self.form.error(&fault))))
     }
 
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {

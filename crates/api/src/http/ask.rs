@@ -29,10 +29,15 @@ pub(super) async fn serve(door: &Door, dialect: Dialect, request: Request<Incomi
         return refusal::wrong_method(face, request.uri().path(), "POST");
     }
     let (parts, mut body) = request.into_parts();
-    match accept(door, dialect, &parts.headers, &mut body).await {
+    let id = AskId::random();
+    let mut response = match accept(door, id, dialect, &parts.headers, &mut body).await {
         Ok(ask) => answer(door, ask).await,
         Err(fault) => refusal::response(face, &fault).map(|refusal| refusal.lingering_over(body)),
+    };
+    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(id.to_string())) {
+        response.headers_mut().insert(ASK, id);
     }
+    response
 }
 
 /// The key that a client sent, in OpenAI's or in Anthropic's way.
@@ -44,7 +49,7 @@ pub(super) fn key(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
 }
 
-async fn accept(door: &Door, dialect: Dialect, headers: &HeaderMap, body: &mut Incoming) -> Result<Ask> {
+async fn accept(door: &Door, id: AskId, dialect: Dialect, headers: &HeaderMap, body: &mut Incoming) -> Result<Ask> {
     let client = door.desk.authenticate(key(headers))?;
     check_content_type(headers)?;
     let wishes = Wishes::read(dialect, headers)?;
@@ -52,7 +57,7 @@ async fn accept(door: &Door, dialect: Dialect, headers: &HeaderMap, body: &mut I
     let seen = base::peek::peek(dialect, &body)?;
     let patience = wishes.timeout.unwrap_or(door.limits.ask).min(door.limits.ask);
     let head = AskHead {
-        id: AskId::random(),
+        id,
         face: refusal::face_of_dialect(dialect),
         dialect,
         kind: wishes.kind,
@@ -74,12 +79,12 @@ async fn accept(door: &Door, dialect: Dialect, headers: &HeaderMap, body: &mut I
 }
 
 async fn answer(door: &Door, ask: Ask) -> Response<Outgoing> {
-    let (id, limits) = (ask.head.id, &door.limits);
+    let limits = &door.limits;
     let form = Form { dialect: ask.head.dialect, stream: ask.head.stream };
     let desk = door.desk.clone();
     // Owns the desk, so that it can move into the body when the head goes out early.
     let mut pending: base::BoxFuture<'static, Result<Answer>> = Box::pin(async move { desk.infer(ask, None).await });
-    let mut response = match tokio::time::timeout(limits.early_head, &mut pending).await {
+    match tokio::time::timeout(limits.early_head, &mut pending).await {
         Ok(Ok(answer)) => {
             let head = answer.head.clone();
             let mut response = Response::new(Outgoing::running(Running::flowing(answer, form, limits.heartbeat)));
@@ -93,11 +98,7 @@ async fn answer(door: &Door, ask: Ask) -> Response<Outgoing> {
             response.headers_mut().insert(CONTENT_TYPE, content_type);
             response
         }
-    };
-    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(id.to_string())) {
-        response.headers_mut().insert(ASK, id);
     }
-    response
 }
 
 /// Puts what is known of an answer into its headers. A name that no header can carry is left out.

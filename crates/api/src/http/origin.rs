@@ -4,27 +4,53 @@
 //! through a name of its own that it points here (DNS rebinding: the `Host` tells). Programs send no `Origin`.
 
 use base::{Code, Fault, Result};
-use http::HeaderMap;
-use http::header::{HOST, ORIGIN};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderValue, ORIGIN,
+    VARY,
+};
+use http::{HeaderMap, Method};
 
 /// Ends of names that no public DNS server answers for.
 const HOUSE_DOMAINS: [&str; 5] = [".localhost", ".local", ".lan", ".internal", ".home.arpa"];
 
-/// Refuses a request that a foreign page sent. `allowed` holds origins or hosts; on a listener that only this machine
-/// reaches (`is_loopback`), a foreign name in `Host` is refused even without an `Origin`.
-pub(super) fn check(headers: &HeaderMap, allowed: &[String], is_loopback: bool) -> Result<()> {
+/// Refuses a request that a foreign page sent; else gives the page's origin, when a page sent it.
+///
+/// `allowed` holds origins or hosts. On a listener that only this machine reaches (`is_loopback`), a foreign name in
+/// `Host` is refused even without an `Origin`.
+pub(super) fn check(headers: &HeaderMap, allowed: &[String], is_loopback: bool) -> Result<Option<HeaderValue>> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if is_loopback && !is_of_the_house(host) && !is_allowed(allowed, host) {
         return Err(refused(format!("host `{}` is not a name of this machine", shown(host))));
     }
-    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or("?");
+    let Some(value) = headers.get(ORIGIN) else { return Ok(None) };
+    let origin = value.to_str().unwrap_or("?");
     let origin_host = origin.split_once("://").map_or("?", |(_, host)| host);
     let is_same_host = origin_host.eq_ignore_ascii_case(host) && is_of_the_house(host);
     if is_loopback_name(name_of(origin_host)) || is_same_host || is_allowed(allowed, origin) {
-        return Ok(());
+        return Ok(Some(value.clone()));
     }
     Err(refused(format!("pages of origin `{}` may not call this server", shown(origin))))
+}
+
+/// Whether a browser asks what a page may send, before it sends it.
+pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Lets the page of `origin` read the answer that `headers` belong to, and send what clients of the faces send.
+pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, DELETE"));
+    // A star would leave `Authorization` out; these are what the known clients in browsers send.
+    let sent = "authorization, content-type, x-api-key, x-tm-priority, x-tm-kind, x-tm-timeout, traceparent, \
+                user-agent, x-stainless-lang, x-stainless-package-version, x-stainless-os, x-stainless-arch, \
+                x-stainless-runtime, x-stainless-runtime-version, x-stainless-retry-count, x-stainless-timeout";
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(sent));
+    let read = "x-tm-ask, x-tm-node, x-tm-worker, x-tm-model, x-tm-fallback, retry-after";
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(read));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    headers.append(VARY, HeaderValue::from_static("origin"));
 }
 
 fn refused(message: String) -> Fault {
@@ -43,11 +69,15 @@ fn is_allowed(allowed: &[String], authority: &str) -> bool {
 
 /// Whether nobody outside can own the name: an address, a name without a dot, or one of a house's domains.
 fn is_of_the_house(authority: &str) -> bool {
-    let name = name_of(authority).to_ascii_lowercase();
-    let name = name.strip_suffix('.').unwrap_or(&name);
-    name.parse::<std::net::IpAddr>().is_ok()
-        || !name.contains('.')
-        || HOUSE_DOMAINS.iter().any(|domain| name.ends_with(domain))
+    let name = name_of(authority);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let ends_with = |domain: &str| {
+        let end = name.len().checked_sub(domain.len()).and_then(|start| name.get(start..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(domain))
+    };
+    !name.contains('.')
+        || name.parse::<std::net::IpAddr>().is_ok()
+        || HOUSE_DOMAINS.iter().any(|domain| ends_with(domain))
 }
 
 fn is_loopback_name(name: &str) -> bool {

@@ -129,9 +129,9 @@ mod tests {
     fn each_face_has_its_own_shape() {
         let fault = Fault::new(Code::ModelNotFound, "no worker offers model `x`").hint("nearest: `y`");
         let text = |face| String::from_utf8(object(face, &fault).to_vec()).unwrap();
-        insta::assert_snapshot!(text(Face::OpenAi), @r#""#);
-        insta::assert_snapshot!(text(Face::Ollama), @r#""#);
-        insta::assert_snapshot!(text(Face::Anthropic), @r#""#);
+        insta::assert_snapshot!(text(Face::OpenAi), @r#"{"error":{"code":"model_not_found","message":"no worker offers model `x`; hint: nearest: `y`","param":"model","type":"invalid_request_error"}}"#);
+        insta::assert_snapshot!(text(Face::Ollama), @r#"{"error":"no worker offers model `x`; hint: nearest: `y`"}"#);
+        insta::assert_snapshot!(text(Face::Anthropic), @r#"{"error":{"message":"no worker offers model `x`; hint: nearest: `y`","type":"not_found_error"},"type":"error"}"#);
     }
 
     #[test]

@@ -62,7 +62,8 @@ impl Script {
             }
             "waits" => {
                 self.release.acquire().await.unwrap().forget();
-                let body = if ask.head.stream { vec![Ok(whole(&ask.head))] } else { vec![Ok(Bytes::from("{\"id\":1}"))] };
+                let body =
+                    if ask.head.stream { vec![Ok(whole(&ask.head))] } else { vec![Ok(Bytes::from("{\"id\":1}"))] };
                 Ok(answer(stream(body, End::Clean), None))
             }
             "waits-and-fails" => {
@@ -75,7 +76,9 @@ impl Script {
             "flood" => Ok(answer(stream(Vec::new(), End::Flood), None)),
             "busy" => Err(Fault::new(Code::Overloaded, "all workers are busy").retry_after(Duration::from_secs(7))),
             "down" => Err(Fault::unavailable("no worker answers").retry_after(Duration::from_millis(100))),
-            other => Err(Fault::new(Code::ModelNotFound, format!("model '{other}' not found")).hint("nearest names: m")),
+            other => {
+                Err(Fault::new(Code::ModelNotFound, format!("model '{other}' not found")).hint("nearest names: m"))
+            }
         }
     }
 }
@@ -136,12 +139,16 @@ impl Frames for Scripted {
     }
 }
 
-struct ScriptedEvents(std::vec::IntoIter<Event>, bool, DropGuard);
+struct ScriptedEvents {
+    events: std::vec::IntoIter<Event>,
+    is_endless: bool,
+    _guard: DropGuard,
+}
 
 impl Events for ScriptedEvents {
     fn poll_event(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
-        match self.0.next() {
-            None if self.1 => Poll::Pending,
+        match self.events.next() {
+            None if self.is_endless => Poll::Pending,
             event => Poll::Ready(event.map(Ok)),
         }
     }
@@ -168,7 +175,8 @@ impl Desk for Script {
                 }
                 _ => return self.script(&ask).await.map(|_| unreachable!("a script of streams")),
             }
-            let events = ScriptedEvents(events.into_iter(), &*ask.head.model == "endless", self.guard());
+            let is_endless = &*ask.head.model == "endless";
+            let events = ScriptedEvents { events: events.into_iter(), is_endless, _guard: self.guard() };
             Ok(EventAnswer { head: head(&ask.head, None), events: Box::new(events) })
         })
     }
@@ -227,7 +235,8 @@ impl AdminDesk for Script {
     }
 
     fn list_workers(&self) -> ListWorkersResponse {
-        let worker = WorkerItem { name: "grey-area/<b>".to_owned(), state: "ready".to_owned(), ..WorkerItem::default() };
+        let worker =
+            WorkerItem { name: "grey-area/<b>".to_owned(), state: "ready".to_owned(), ..WorkerItem::default() };
         ListWorkersResponse { view: None, workers: vec![worker] }
     }
 

@@ -20,12 +20,15 @@ async fn assert_serves(server: &Server) {
 async fn hostile_requests_get_the_status_they_earn() {
     let server = serve(limits()).await;
     let deep = format!("{{\"model\":\"m\",\"messages\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    let many = format!("{{\"model\":\"m\",\"messages\":[{}]}}", vec![r#"{"role":"user","content":"x"}"#; 10_000].join(","));
+    let many =
+        format!("{{\"model\":\"m\",\"messages\":[{}]}}", vec![r#"{"role":"user","content":"x"}"#; 10_000].join(","));
     let keys: String = (0..50_000).map(|n| format!("\"k{n}\":1,")).collect();
     let names: String = (0..10_000).map(|n| format!("x-{n}: 1\r\n")).collect();
     let value = format!("x-long: {}\r\n", "v".repeat(70_000));
     let post = |headers: &str, body: &str| request("POST", CHAT, headers, body);
-    let raw = |headers: &str, body: &str| format!("POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n{body}");
+    let raw = |headers: &str, body: &str| {
+        format!("POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n{body}")
+    };
     let cases: Vec<(&str, u16, String)> = vec![
         ("10,000 messages", 200, post("", &many)),
         ("unknown keys", 200, post("", &format!("{{{keys}\"model\":\"m\",\"messages\":[]}}"))),

@@ -108,9 +108,17 @@ async fn a_wrong_wish_names_its_header() {
 async fn lists_and_pages_look_as_clients_expect() {
     let server = serve(limits()).await;
     let mut shown = String::new();
-    for path in
-        ["/v1/models", "/v1/models/org/phi", "/api/tags/", "/api/ps", "/api/version", "/", "/healthz", "/readyz", "/metrics"]
-    {
+    for path in [
+        "/v1/models",
+        "/v1/models/org/phi",
+        "/api/tags/",
+        "/api/ps",
+        "/api/version",
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    ] {
         shown.push_str(&format!("GET {path}\n{}\n\n", get(&server, path).await.shown()));
     }
     let show = post(&server, "/api/show", r#"{"model":"llama3.1:8b"}"#).await;
@@ -133,9 +141,13 @@ async fn readyz_tells_why_not() {
 #[tokio::test]
 async fn with_keys_on_only_health_is_open() {
     let server = serve_desk(limits(), Script::new(true)).await;
-    for (method, path) in
-        [("POST", "/v1/chat/completions"), ("POST", "/api/chat"), ("GET", "/v1/models"), ("GET", "/api/tags"), ("GET", "/metrics")]
-    {
+    for (method, path) in [
+        ("POST", "/v1/chat/completions"),
+        ("POST", "/api/chat"),
+        ("GET", "/v1/models"),
+        ("GET", "/api/tags"),
+        ("GET", "/metrics"),
+    ] {
         let body = if method == "POST" { CHAT } else { "" };
         assert_eq!(send(server.address, method, path, "", body).await.status, 401, "{path}");
         assert_eq!(send(server.address, method, path, "x-api-key: wrong\r\n", body).await.status, 401, "{path}");
@@ -157,6 +169,20 @@ async fn foreign_pages_are_refused_before_anything_else() {
     let rebound = b"GET /v1/models HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
     assert_eq!(exchange(server.address, rebound).await.status, 403);
     assert!(server.desk.seen.lock().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn pages_of_the_house_may_read_what_they_asked_for() {
+    let server = serve(limits()).await;
+    let page = "origin: http://localhost:5173\r\n";
+    let reply = send(server.address, "POST", "/v1/chat/completions", page, CHAT).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, Some("http://localhost:5173")));
+    let question = format!("{page}access-control-request-method: POST\r\n");
+    let reply = send(server.address, "OPTIONS", "/v1/chat/completions", &question, "").await;
+    assert_eq!(reply.status, 204);
+    assert!(reply.header("access-control-allow-headers").unwrap().contains("authorization"), "{reply:?}");
+    let reply = send(server.address, "OPTIONS", "/v1/chat/completions", "", "").await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (405, None));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The faces over real sockets, in front of a desk that follows a script.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 mod client;
 mod desk;
 mod grpc;

@@ -100,9 +100,12 @@ async fn ollamas_lines_that_take_long_begin_with_spaces_and_are_never_blank() {
 async fn a_late_failure_is_told_in_the_form_of_the_answer() {
     let (chat, ollama) = ("/v1/chat/completions", "/api/chat");
     let mut shown = String::new();
-    for (path, stream, sign) in
-        [(chat, false, "\r\n\n\r\n"), (chat, true, ": waiting"), (ollama, false, "\r\n\n\r\n"), (ollama, true, "\r\n \r\n")]
-    {
+    for (path, stream, sign) in [
+        (chat, false, "\r\n\n\r\n"),
+        (chat, true, ": waiting"),
+        (ollama, false, "\r\n\n\r\n"),
+        (ollama, true, "\r\n \r\n"),
+    ] {
         let reply = answer_after_waiting(path, "waits-and-fails", stream, sign).await;
         assert!(reply.status == 200 && reply.is_whole, "{reply:?}");
         let body = reply.body.trim_start().replace(": waiting\n\n", "");
