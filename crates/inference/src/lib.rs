@@ -8,3 +8,5 @@ pub mod gpu;
 pub mod http1;
 pub mod machine;
 pub mod rates;
+#[cfg(test)]
+mod scripted;

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::time::Deadline;
-use base::{AskHead, AskId, ByteSize, Dialect, Face, Fault, Kind, Needs, Priority, Result};
-use tokio::net::TcpStream;
+use base::{AskHead, AskId, ByteSize, Dialect, Face, Kind, Needs, Priority, Result};
 
 use super::*;
-use crate::http1::{Dial, Stream};
+use crate::http1::Dial;
+use crate::scripted;
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -154,12 +154,7 @@ fn redis(port: u16) -> RedisCache {
 }
 
 fn dial(port: u16) -> Dial {
-    Arc::new(move || {
-        Box::pin(async move {
-            let stream = TcpStream::connect(("127.0.0.1", port)).await;
-            Ok(Box::new(stream.map_err(|error| Fault::unavailable("away").because(error))?) as Stream)
-        })
-    })
+    scripted::dial(([127, 0, 0, 1], port).into())
 }
 
 /// Writes and reads until the answer is given; nothing waits for Redis, so neither does the first call.

@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use base::Code;
 use base::answer::{collect, next_frame};
-use base::{Code, Fault};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use super::pool::MOST_IDLE;
 use super::*;
+use crate::scripted::{self, read_request};
 
 /// What a scripted connection does with each request, in order; then it closes.
 type Script = Vec<Vec<u8>>;
@@ -25,31 +26,12 @@ async fn listen() -> (Pool, TcpListener, Arc<AtomicUsize>) {
     let address = listener.local_addr().unwrap();
     let dialled = Arc::new(AtomicUsize::new(0));
     let count = dialled.clone();
+    let inner = scripted::dial(address);
     let dial: Dial = Arc::new(move || {
         count.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async move {
-            let stream = TcpStream::connect(address).await;
-            let stream = stream.map_err(|error| Fault::unavailable("could not dial").because(error))?;
-            Ok(Box::new(stream) as Stream)
-        })
+        inner()
     });
     (Pool::new("scripted", Endpoint::parse(&format!("http://{address}")).unwrap(), dial), listener, dialled)
-}
-
-/// Reads one request: its head, and the body that its length announces.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
-    let mut bytes = Vec::new();
-    loop {
-        let mut piece = [0; 4096];
-        let read = stream.read(&mut piece).await.ok().filter(|&read| read > 0)?;
-        bytes.extend_from_slice(&piece[..read]);
-        let text = String::from_utf8_lossy(&bytes);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-        if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-            return Some(text.into_owned());
-        }
-    }
 }
 
 /// Serves one script per connection, then no more.

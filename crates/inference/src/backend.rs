@@ -1,0 +1,156 @@
+//! Engines as their worker drives them: what they offer, whether they live, and how an ask is put to them.
+//!
+//! One file per backend holds what is special about it: a constant table of [`Traits`], its lists of models, its ways to
+//! load and unload. What they share (asking over HTTP, probing, starting a run) is in [`Link`].
+
+mod anthropic;
+mod discover;
+mod fake;
+mod json;
+mod link;
+mod llamacpp;
+mod llamacpp_python;
+mod lmstudio;
+mod localai;
+mod ollama;
+mod openai;
+mod perplexity;
+#[cfg(test)]
+mod tests;
+mod traits;
+mod vllm;
+mod webui;
+
+use std::time::{Duration, Instant};
+
+use base::report::{Backend as Kind, Capability};
+use base::{Ask, BoxFrames, BoxFuture, Code, Continuation, Fault, Result};
+
+use crate::http1::{Dial, Endpoint, Pool};
+
+pub use discover::{Found, discover};
+pub use link::Link;
+pub use traits::{Loading, Traits};
+
+/// One engine.
+pub trait Backend: Send + Sync {
+    /// The way to it, with the traits of its kind.
+    fn link(&self) -> &Link;
+
+    /// Every model that it offers, loaded or not.
+    fn models(&self, until: Instant) -> BoxFuture<'_, Result<Vec<EngineModel>>>;
+
+    /// Whether it can take asks now.
+    fn health(&self) -> BoxFuture<'_, Health> {
+        Box::pin(self.link().health())
+    }
+
+    /// Brings a model into memory, for `keep` after its last use or until it is unloaded. Nothing to do where the engine
+    /// has its models loaded always, or loads them as they are asked for and in no other way.
+    fn load<'a>(&'a self, _model: &'a str, _keep: Option<Duration>, _until: Instant) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Takes a model out of memory.
+    fn unload<'a>(&'a self, _model: &'a str, _until: Instant) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(self.link().not_supported("unload a model")) })
+    }
+
+    /// Puts an ask to it, and returns once it began to answer well.
+    fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>> {
+        Box::pin(async move { self.link().start(&run).await })
+    }
+}
+
+/// A model as one engine lists it; what it does not tell is zero, empty or `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineModel {
+    /// What the engine calls it.
+    pub name: String,
+    /// `sha256:…` of its weights, the identity that is the same on every engine.
+    pub digest: Option<String>,
+    /// Size of its file.
+    pub size_bytes: u64,
+    /// Memory that it takes, as measured by the engine while it is loaded.
+    pub memory_bytes: u64,
+    /// Length of its context: the one it is loaded with, else the longest possible.
+    pub context_tokens: u32,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+    /// Whether it is in memory.
+    pub is_loaded: bool,
+}
+
+/// What a probe of an engine came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It takes asks.
+    Up,
+    /// It lives, but loads a model and takes none yet.
+    Loading,
+    /// It did not answer the probe in time while it worked on asks: not dead.
+    Busy,
+    /// It cannot be used, and why.
+    Down(String),
+}
+
+/// One attempt of an ask on an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The ask, as the client sent it.
+    pub ask: &'a Ask,
+    /// What this engine calls the model.
+    pub engine_model: &'a str,
+    /// Length of the model's context here; 0 when not known.
+    pub context_tokens: u32,
+    /// What the client holds already, when an earlier run was cut.
+    pub continuation: Option<&'a Continuation>,
+    /// Longest wait for the beginning of a stream; an answer that is no stream has the time that its ask has.
+    pub first_token: Duration,
+}
+
+/// An answer that has begun.
+pub struct Started {
+    /// Of the body.
+    pub content_type: &'static str,
+    /// The bytes, in the dialect of the ask.
+    pub frames: BoxFrames,
+}
+
+impl Run<'_> {
+    /// Until when the engine must have begun to answer.
+    fn until(&self, now: Instant) -> Instant {
+        let deadline = self.ask.head.deadline.instant();
+        if self.ask.head.stream { deadline.min(now + self.first_token) } else { deadline }
+    }
+}
+
+/// The engine of kind `kind` behind `dial`, with the key that it wants; `name` is what messages call it.
+pub fn open(kind: Kind, name: &str, endpoint: Endpoint, key: Option<&str>, dial: Dial) -> Result<Box<dyn Backend>> {
+    let endpoint = match (kind, key) {
+        (Kind::Anthropic, key) => {
+            let versioned = endpoint.header("anthropic-version", anthropic::VERSION)?;
+            key.map_or(Ok(versioned.clone()), |key| versioned.header("x-api-key", key))?
+        }
+        (_, Some(key)) => endpoint.header("Authorization", &format!("Bearer {key}"))?,
+        (_, None) => endpoint,
+    };
+    let link = |traits| Link::new(Pool::new(name, endpoint, dial), traits);
+    Ok(match kind {
+        Kind::Ollama => Box::new(ollama::Ollama::new(link(&ollama::TRAITS))),
+        Kind::OpenAi => Box::new(openai::OpenAi(link(&openai::TRAITS))),
+        Kind::LmStudio => Box::new(lmstudio::LmStudio(link(&lmstudio::TRAITS))),
+        Kind::LocalAi => Box::new(localai::LocalAi(link(&localai::TRAITS))),
+        Kind::WebUi => Box::new(webui::WebUi(link(&webui::TRAITS))),
+        Kind::Vllm => Box::new(vllm::Vllm(link(&vllm::TRAITS))),
+        Kind::LlamaCpp => Box::new(llamacpp::LlamaCpp(link(&llamacpp::TRAITS))),
+        Kind::LlamaCppPython => Box::new(llamacpp_python::LlamaCppPython(link(&llamacpp_python::TRAITS))),
+        Kind::Anthropic => Box::new(anthropic::Anthropic(link(&anthropic::TRAITS))),
+        Kind::Perplexity => Box::new(perplexity::Perplexity(link(&perplexity::TRAITS))),
+        Kind::Fake => Box::new(ollama::Ollama::new(link(&fake::TRAITS))),
+        Kind::Engine => {
+            let message = format!("worker `{name}`: the built-in engine is not part of this build");
+            return Err(Fault::new(Code::NotSupported, message).hint("use one of the other backends"));
+        }
+    })
+}
