@@ -19,7 +19,8 @@ use proto::admin::{
 
 /// The node behind the faces.
 pub trait Desk: Send + Sync + 'static {
-    /// Answers an ask. Dropping the future or the answer cancels the work.
+    /// Answers an ask by its deadline, which the faces leave to the desk. Dropping the future or the answer cancels the
+    /// work.
     fn infer(&self, ask: Ask, continues: Option<Continuation>) -> BoxFuture<'_, Result<Answer>>;
 
     /// Answers an ask with parsed events. Dropping the future or the answer cancels the work.

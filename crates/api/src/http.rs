@@ -35,6 +35,9 @@ use connection::Busy;
 /// Between two tries to accept when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Largest body of a request that is no ask.
+const MAX_COLD_BODY_BYTES: usize = 1 << 20;
+
 /// What a connection over the limit is told; written without waiting, then the connection is closed.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
     content-type: application/json\r\ncontent-length: 121\r\n\r\n\
@@ -99,7 +102,7 @@ pub async fn serve(
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let door = Arc::new(Door { cold: pages::router(desk.clone(), limits.body), desk, limits, is_loopback });
+    let door = Arc::new(Door { cold: pages::router(desk.clone()), desk, limits, is_loopback });
     let spawn = |stream: TcpStream, permit: OwnedSemaphorePermit| {
         let (door, stop) = (door.clone(), cancel.child_token());
         tracker.spawn(async move {
@@ -165,11 +168,18 @@ impl Door {
         if let Some(dialect) = plain.as_deref().and_then(ask_route) {
             return ask::serve(self, dialect, request).await;
         }
-        let mut request = request;
+        let (mut parts, mut body) = request.into_parts();
+        let body = match intake::collect(&mut body, MAX_COLD_BODY_BYTES, self.limits.read).await {
+            Ok(bytes) => axum::body::Body::from(bytes),
+            Err(fault) => {
+                let refusal = refusal::response(refusal::face_of(parts.uri.path()), &fault);
+                return refusal.map(|refusal| refusal.lingering_over(body));
+            }
+        };
         if let Some(uri) = plain.and_then(|path| path.parse().ok()) {
-            *request.uri_mut() = uri;
+            parts.uri = uri;
         }
-        match self.cold.clone().oneshot(request).await {
+        match self.cold.clone().oneshot(Request::from_parts(parts, body)).await {
             Ok(response) => response.map(Outgoing::page),
             Err(never) => match never {},
         }

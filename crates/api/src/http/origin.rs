@@ -54,7 +54,8 @@ pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
 }
 
 fn refused(message: String) -> Fault {
-    Fault::new(Code::PermissionDenied, message).hint("call from a program, or let the owner allow the origin")
+    Fault::new(Code::PermissionDenied, message)
+        .hint("use a name of the house: `localhost`, an address, a bare machine name or `NAME.local`")
 }
 
 /// Client text for a message: short, and nothing that a terminal would act on.

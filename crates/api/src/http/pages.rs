@@ -30,8 +30,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The routes behind those of asks. Bodies are bounded by `body` bytes.
-pub(super) fn router(desk: Arc<dyn Desk>, body: usize) -> Router {
+/// The routes behind those of asks. Bodies come in bounded already.
+pub(super) fn router(desk: Arc<dyn Desk>) -> Router {
     let keyed = Router::new()
         .merge(openai::routes())
         .merge(ollama::routes())
@@ -43,7 +43,7 @@ pub(super) fn router(desk: Arc<dyn Desk>, body: usize) -> Router {
         .route("/readyz", get(readyz))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(body))
+        .layer(DefaultBodyLimit::disable())
         .with_state(desk)
 }
 
