@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::NodeId;
+use base::{NodeId, Result};
 use base::report::NodeReport;
 use proto::node::HeartbeatRequest;
 use proto::node::node_client::NodeClient;
@@ -19,7 +19,7 @@ use crate::view::Member;
 /// Channels to peers; made by `net`, one per peer, kept by whoever implements this.
 pub trait Dial: Send + Sync + 'static {
     /// The channel to the `node.v1` of `node` at `address`.
-    fn peer(&self, node: &NodeId, address: &str) -> Channel;
+    fn peer(&self, node: &NodeId, address: &str) -> Result<Channel>;
 }
 
 impl Cluster {
@@ -52,7 +52,13 @@ impl Cluster {
 /// One exchange with one peer.
 async fn beat(cluster: Arc<Cluster>, peer: Member) -> NodeId {
     let within = patience_of(&cluster);
-    let channel = cluster.dial.peer(&peer.node, &peer.peer_address);
+    let channel = match cluster.dial.peer(&peer.node, &peer.peer_address) {
+        Ok(channel) => channel,
+        Err(fault) => {
+            tracing::warn!(peer = %peer.node, error = ?fault, "no channel can be made to a peer");
+            return peer.node;
+        }
+    };
     let report = (&cluster.own_report()).into();
     let asked = Instant::now();
     let mut client = NodeClient::new(channel);
