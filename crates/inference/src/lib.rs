@@ -3,10 +3,13 @@
 //! `http1` carries bytes, `wire` knows dialects, `backend` knows engines, `resume` goes on where a run was cut. `cache`
 //! keeps deterministic answers, `rates` learns speeds, `gpu` and `machine` tell what the machine has.
 
+pub mod backend;
 pub mod cache;
 pub mod gpu;
 pub mod http1;
 pub mod machine;
 pub mod rates;
+pub mod resume;
 #[cfg(test)]
 mod scripted;
+pub mod wire;

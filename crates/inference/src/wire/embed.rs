@@ -1,0 +1,164 @@
+//! Embeddings between OpenAI's form and Ollama's two.
+
+use base::{Code, Dialect, Fault, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::fault::junk;
+use super::splice::Fields;
+
+/// Fields that do not change what the vectors mean.
+const HINTS: &[&str] = &["model", "user", "keep_alive", "options", "truncate"];
+
+/// Translates a request; only its texts, `dimensions` and the hints can go along.
+pub(super) fn request(body: &[u8], from: Dialect, to: Dialect) -> Result<Bytes> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(body)
+        .map_err(|error| Fault::invalid("could not read the request body as JSON").because(error))?;
+    if !(is_embeddings(from) && is_embeddings(to)) {
+        let what = format!("an ask of kind `{from}` cannot be served by an engine that takes `{to}`");
+        return Err(Fault::new(Code::NotSupported, what).hint("choose a model whose engine offers this"));
+    }
+    let name = if from == Dialect::OllamaEmbeddings { "prompt" } else { "input" };
+    let input = fields.remove(name).unwrap_or_default();
+    let dimensions = fields.remove("dimensions").filter(|value| !value.is_null());
+    // The form of the vectors is made here; see `packs_vectors`.
+    fields.remove("encoding_format");
+    if let Some((name, _)) = fields.iter().find(|(name, value)| !HINTS.contains(&name.as_str()) && !value.is_null()) {
+        return Err(refused(name));
+    }
+    let mut out = json!({"model": fields.remove("model").unwrap_or_default()});
+    match to {
+        Dialect::OllamaEmbeddings => out["prompt"] = single(input)?,
+        _ => out["input"] = input,
+    }
+    if let Some(dimensions) = dimensions {
+        if to == Dialect::OllamaEmbeddings {
+            return Err(refused("dimensions"));
+        }
+        out["dimensions"] = dimensions;
+    }
+    if to != Dialect::OpenAiEmbeddings {
+        for name in ["keep_alive", "options"] {
+            if let Some(value) = fields.remove(name) {
+                out[name] = value;
+            }
+        }
+    }
+    Ok(out.to_string().into())
+}
+
+const fn is_embeddings(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::OpenAiEmbeddings | Dialect::OllamaEmbed | Dialect::OllamaEmbeddings)
+}
+
+fn single(input: Value) -> Result<Value> {
+    match input {
+        Value::String(_) => Ok(input),
+        Value::Array(list) => match <[Value; 1]>::try_from(list) {
+            Ok([text @ Value::String(_)]) => Ok(text),
+            _ => Err(refused("input")),
+        },
+        _ => Err(refused("input")),
+    }
+}
+
+fn refused(name: &str) -> Fault {
+    Fault::new(Code::NotSupported, format!("field `{name}` has no meaning for the engine that serves this model"))
+        .hint(format!("leave `{name}` out, or name a model that an engine of the same API serves"))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Vectors {
+    data: Vec<Item>,
+    embeddings: Vec<Vec<f64>>,
+    embedding: Vec<f64>,
+    usage: Option<Counts>,
+    prompt_eval_count: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    embedding: Vector,
+    #[serde(default)]
+    index: usize,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Counts {
+    prompt_tokens: u64,
+}
+
+/// A vector as numbers, or as base64 of little-endian 32-bit floats.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Vector {
+    Numbers(Vec<f64>),
+    Packed(String),
+}
+
+impl Vector {
+    fn numbers(self) -> Result<Vec<f64>> {
+        match self {
+            Self::Numbers(numbers) => Ok(numbers),
+            Self::Packed(text) => {
+                let bytes = STANDARD.decode(text).map_err(|error| junk("a vector that is no base64").because(error))?;
+                let (floats, _) = bytes.as_chunks::<4>();
+                Ok(floats.iter().map(|&float| f64::from(f32::from_le_bytes(float))).collect())
+            }
+        }
+    }
+}
+
+/// How a client wants its vectors.
+pub(super) struct Shown<'a> {
+    pub dialect: Dialect,
+    pub model: &'a str,
+    pub packs: bool,
+}
+
+/// Whether an OpenAI request asks for packed vectors.
+pub(super) fn packs_vectors(body: &[u8]) -> bool {
+    Fields::parse(body).is_some_and(|fields| fields.get("encoding_format") == Some("\"base64\""))
+}
+
+fn packed(vector: &[f64]) -> Value {
+    let bytes: Vec<u8> = vector.iter().flat_map(|&number| (number as f32).to_le_bytes()).collect();
+    STANDARD.encode(bytes).into()
+}
+
+/// Translates an answer.
+pub(super) fn answer(body: &[u8], from: Dialect, shown: &Shown<'_>) -> Result<Bytes> {
+    let model = shown.model;
+    let read: Vectors = serde_json::from_slice(body)
+        .map_err(|error| junk(format!("no embeddings in the form of `{from}`")).because(error))?;
+    let tokens = read.usage.map(|usage| usage.prompt_tokens).or(read.prompt_eval_count).unwrap_or(0);
+    let mut items = read.data;
+    items.sort_by_key(|item| item.index);
+    let mut vectors: Vec<Vec<f64>> = items.into_iter().map(|item| item.embedding.numbers()).collect::<Result<_>>()?;
+    vectors.extend(read.embeddings);
+    if !read.embedding.is_empty() {
+        vectors.push(read.embedding);
+    }
+    if vectors.is_empty() {
+        return Err(junk("no embeddings"));
+    }
+    let out = match shown.dialect {
+        Dialect::OllamaEmbed => json!({"model": model, "embeddings": vectors, "prompt_eval_count": tokens}),
+        Dialect::OllamaEmbeddings => json!({"embedding": vectors.swap_remove(0)}),
+        _ => {
+            let item = |(index, vector): (usize, Vec<f64>)| {
+                let vector = if shown.packs { packed(&vector) } else { vector.into() };
+                json!({"object": "embedding", "index": index, "embedding": vector})
+            };
+            let data: Vec<Value> = vectors.into_iter().enumerate().map(item).collect();
+            let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+            json!({"object": "list", "model": model, "data": data, "usage": usage})
+        }
+    };
+    Ok(out.to_string().into())
+}
