@@ -4,21 +4,29 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{chat, doctor, failures, keys, mode, models, nodes};
+use crate::{ca, chat, doctor, failures, keys, mode, models, nodes, simulate};
 
 /// Looks at a Taskmaster cluster and changes it.
 #[derive(Debug, Parser)]
 #[command(
     name = "tmctl",
     version,
-    max_term_width = 120,
+    subcommand_value_name = "NOUN",
+    subcommand_help_heading = "Nouns",
     after_help = "\
 Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 no server can be reached.
 A noun without a verb shows. NO_COLOR switches colours off."
 )]
 pub struct Cli {
     /// Servers to try in this order, host:port with commas between; https:// in front asks for TLS
-    #[arg(long, global = true, env = "TMCTL_SERVER", default_value = "127.0.0.1:3002", value_delimiter = ',')]
+    #[arg(
+        long,
+        global = true,
+        env = "TMCTL_SERVER",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:3002",
+        value_delimiter = ','
+    )]
     pub server: Vec<String>,
     /// Print JSON instead of tables
     #[arg(long, global = true)]
@@ -56,6 +64,8 @@ pub enum Noun {
         /// The ask, as the answer's header x-tm-ask gave it
         ask: String,
     },
+    /// Compares routing policies on recorded arrivals, without a server
+    Simulate(simulate::Args),
     /// What broke, and what was done about it
     Failures {
         #[command(subcommand)]
@@ -72,6 +82,11 @@ pub enum Noun {
     Doctor(doctor::Args),
     /// Actors of the server, with their restarts
     Actors,
+    /// The cluster's own certificates, made in a folder of this machine
+    Ca {
+        #[command(subcommand)]
+        verb: ca::Verb,
+    },
     /// API keys of clients
     Keys {
         #[command(subcommand)]

@@ -150,11 +150,13 @@ fn is_worth_another_server(code: Code) -> bool {
 }
 
 fn given_up(fault: Fault, reply: &Reply) -> Fault {
-    match (reply.text.is_empty(), &fault.hint) {
-        (false, _) => fault.hint("the answer above is not whole; name several servers with --server to have it go on"),
-        (true, Some(_)) => fault,
-        (true, None) => fault.hint("start `tmd --dev` here, or name a server with --server host:3002 or TMCTL_SERVER"),
-    }
+    let hint = match (reply.text.is_empty(), fault.code) {
+        (false, _) => "the answer above is not whole; name several servers with --server to have it go on",
+        (true, Code::Unreachable) => "start `tmd --dev` here, or name a server with --server host:3002 or TMCTL_SERVER",
+        (true, _) if fault.hint.is_some() => return fault,
+        (true, _) => "ask again; `tmctl health` tells what is wrong with the cluster",
+    };
+    fault.hint(hint)
 }
 
 /// One stream of one server; what comes is shown and added to `reply`.

@@ -1,22 +1,23 @@
 //! The servers that the user named, tried in order, and calls on them with a deadline.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base::config::{Mode, Privacy};
 use base::{Code, Fault, Result};
+use net::{Audit, Channels, ClientTls, Connector, Policy, Purpose, Roots};
 use proto::admin::admin_client::AdminClient;
 use proto::inference::inference_client::InferenceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Uri};
 use tonic::{Request, Response, Status};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// For calls that a server answers from what it knows.
 pub const CALL_LIMIT: Duration = Duration::from_secs(30);
-/// A silent server is probed this often while a stream is open, and given up after as long again.
-const PROBE: Duration = Duration::from_secs(5);
 /// Explanations and lists of a large cluster; tonic's own limit is 4 MiB.
 const MAX_MESSAGE: usize = 32 << 20;
 
@@ -25,8 +26,17 @@ pub type Keyed = InterceptedService<Channel, Key>;
 
 /// The servers to talk to, in the user's order; at least one.
 pub struct Servers {
-    endpoints: Vec<(String, Endpoint)>,
+    servers: Vec<Server>,
+    connector: Connector,
     key: Key,
+}
+
+struct Server {
+    /// As the user wrote it.
+    address: String,
+    host: String,
+    port: u16,
+    tls: Option<ClientTls>,
 }
 
 /// Puts the API key into the metadata of a call.
@@ -63,20 +73,20 @@ impl Connection {
 
 impl Servers {
     /// Reads the addresses, the key and the CA.
-    pub fn new(addresses: &[String], key: Option<String>, ca: Option<&Path>) -> Result<Self> {
-        let key = key.map(|key| key_value(&key)).transpose()?;
-        let ca = ca.map(read_ca).transpose()?;
-        let endpoints =
-            addresses.iter().map(|address| endpoint(address.trim(), ca.as_ref())).collect::<Result<Vec<_>>>()?;
-        if endpoints.is_empty() {
+    pub fn new(addresses: &[String], key: Option<&str>, ca: Option<&Path>) -> Result<Self> {
+        let key = key.map(key_value).transpose()?;
+        let ca = ca.map(|path| Roots::file(path).map_err(wrong_ca)).transpose()?;
+        let servers =
+            addresses.iter().map(|address| server(address.trim(), ca.as_ref())).collect::<Result<Vec<_>>>()?;
+        if servers.is_empty() {
             return Err(Fault::invalid("no server is given").hint("give --server host:3002"));
         }
-        Ok(Self { endpoints, key: Key(key) })
+        Ok(Self { servers, connector: connector()?, key: Key(key) })
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.endpoints.len()
+        self.servers.len()
     }
 
     /// A connection to the first that can be reached.
@@ -94,72 +104,72 @@ impl Servers {
 
     /// A connection to number `index`, counted round and round.
     pub async fn connect_to(&self, index: usize) -> Result<Connection> {
-        let (server, endpoint) = self
-            .endpoints
+        let server = self
+            .servers
             .get(index % self.count())
             .ok_or_else(|| Fault::internal("no server is given").hint("give --server host:3002"))?;
-        let channel = endpoint.connect().await.map_err(|error| unreachable(server, &error))?;
+        let Server { address, host, port, tls } = server;
+        // A channel dials with its first call, too late to take the next server. So whether one is there is asked first.
+        self.connector.connect(Purpose::Client, host, *port, CONNECT_LIMIT).await.map_err(unreachable)?;
+        let channel = Channels::new(self.connector.clone()).channel(Purpose::Client, address, tls.as_ref())?;
         let channel = InterceptedService::new(channel, self.key.clone());
-        Ok(Connection { server: server.clone(), channel })
+        Ok(Connection { server: address.clone(), channel })
     }
+}
+
+/// Dials for this process. The person who names an address is the owner of the rule, so every address is the house's.
+pub fn connector() -> Result<Connector> {
+    let local_ranges = vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()];
+    let policy = Policy::new(&Privacy { mode: Mode::LocalOnly, local_ranges })?;
+    Ok(Connector::new(Arc::new(policy), Audit::new()))
 }
 
 /// Awaits one call, within `limit`.
 pub async fn call<T>(limit: Duration, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(proto::from_status(&status)),
+        Ok(Err(status)) => Err(net::channel::cause(&status).map_or_else(|| proto::from_status(&status), unreachable)),
         Err(_) => Err(Fault::new(Code::DeadlineExceeded, format!("the server did not answer within {limit:?}"))
             .hint("look at the server's log; it is reachable but busy or stuck")),
     }
 }
 
-fn unreachable(server: &str, error: &tonic::transport::Error) -> Fault {
-    // The innermost cause says it best ("connection refused"); those around it only say that something failed.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+/// What the connector could not do, as what it means here. That a server cannot be trusted stays what it is.
+fn unreachable(mut fault: Fault) -> Fault {
+    if fault.code.is_retriable() {
+        fault.code = Code::Unreachable;
     }
-    Fault::new(Code::Unreachable, format!("could not reach `{server}`: {cause}"))
-        .hint("look whether `tmd` runs there, and whether its gRPC listener is open to this machine")
+    fault
 }
 
 /// TLS is for `https://` addresses, and for all that name no scheme when a CA is given.
-fn endpoint(address: &str, ca: Option<&Certificate>) -> Result<(String, Endpoint)> {
-    let wrong = |why: String| {
+fn server(address: &str, ca: Option<&Roots>) -> Result<Server> {
+    let wrong = |why: &str| {
         Fault::invalid(format!("`{address}` is no server: {why}")).hint("write it as host:3002 or https://host:3002")
     };
-    let url = match (address.contains("://"), ca) {
-        (true, _) => address.to_owned(),
-        (false, Some(_)) => format!("https://{address}"),
-        (false, None) => format!("http://{address}"),
+    let uri: Uri = match address.contains("://") {
+        true => address.parse().map_err(|_| wrong("it is no address"))?,
+        false => format!("http://{address}").parse().map_err(|_| wrong("it is no address"))?,
     };
-    let endpoint = Endpoint::from_shared(url.clone()).map_err(|error| wrong(error.to_string()))?;
-    let uri = endpoint.uri();
-    if uri.host().is_none_or(str::is_empty) || uri.port_u16().is_none() {
-        return Err(wrong("host or port is missing".to_owned()));
-    }
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_LIMIT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PROBE)
-        .keep_alive_timeout(PROBE);
-    let endpoint = match (uri_scheme(&url), ca) {
-        ("https", Some(ca)) => endpoint
-            .tls_config(ClientTlsConfig::new().ca_certificate(ca.clone()).timeout(CONNECT_LIMIT))
-            .map_err(|error| Fault::invalid("could not use the CA").because(error).hint("give the cluster's ca.pem"))?,
-        ("https", None) => {
+    let (Some(host), Some(port)) = (uri.host().filter(|host| !host.is_empty()), uri.port_u16()) else {
+        return Err(wrong("host or port is missing"));
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let is_plain = address.starts_with("http://");
+    let tls = match (uri.scheme_str(), ca) {
+        (Some("https"), None) => {
             return Err(Fault::invalid(format!("`{address}` wants TLS, but no CA is given"))
                 .hint("give the cluster's CA with --ca ca.pem or TMCTL_CA"));
         }
-        ("http", _) => endpoint,
-        (scheme, _) => return Err(wrong(format!("`{scheme}` is neither http nor https"))),
+        (Some("http" | "https"), Some(ca)) if !is_plain => Some(ClientTls::web(ca, &host, &[b"h2"])?),
+        (Some("http"), _) => None,
+        _ => return Err(wrong("only http:// and https:// may stand in front")),
     };
-    Ok((address.to_owned(), endpoint))
+    Ok(Server { address: address.to_owned(), host, port, tls })
 }
 
-fn uri_scheme(url: &str) -> &str {
-    url.split_once("://").map_or("http", |(scheme, _)| scheme)
+fn wrong_ca(fault: Fault) -> Fault {
+    fault.hint("give the cluster's ca.pem, as `tmctl ca init` made it")
 }
 
 fn key_value(key: &str) -> Result<MetadataValue<Ascii>> {
@@ -168,15 +178,6 @@ fn key_value(key: &str) -> Result<MetadataValue<Ascii>> {
     })?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn read_ca(path: &Path) -> Result<Certificate> {
-    let pem = std::fs::read(path).map_err(|error| {
-        Fault::invalid(format!("could not read the CA `{}`", path.display()))
-            .because(error)
-            .hint("give the cluster's ca.pem, as `tmctl ca init` made it")
-    })?;
-    Ok(Certificate::from_pem(pem))
 }
 
 #[cfg(test)]
@@ -191,7 +192,7 @@ mod tests {
             let fault = Servers::new(&[address.to_owned()], None, None).err().expect(address);
             text.push_str(&fault_text(&fault));
         }
-        let key = Servers::new(&["h:1".to_owned()], Some("a\nb".to_owned()), None);
+        let key = Servers::new(&["h:1".to_owned()], Some("a\nb"), None);
         text.push_str(&fault_text(&key.err().unwrap()));
         let ca = Servers::new(&["h:1".to_owned()], None, Some(Path::new("/nonexistent/ca.pem")));
         text.push_str(&fault_text(&ca.err().unwrap()));
@@ -211,5 +212,52 @@ mod tests {
         assert_eq!(fault.code, Code::Unreachable);
         let text = fault_text(&fault).replace(&addresses[0], "ADDRESS");
         insta::assert_snapshot!("unreachable", text);
+    }
+
+    #[test]
+    fn the_key_goes_along_with_each_call() {
+        let mut key = Key(Some(key_value("tm-secret").unwrap()));
+        let request = key.call(Request::new(())).unwrap();
+        assert_eq!(request.metadata().get("authorization").unwrap().to_str().unwrap(), "Bearer tm-secret");
+        assert!(request.metadata().get("authorization").unwrap().is_sensitive());
+    }
+
+    /// Serves no service at all over TLS, as `name`; the answer to any call is then "unimplemented".
+    fn serve_tls(folder: &Path, name: &str) -> String {
+        net::ca::init(folder, net::ca::Existing::Keep).unwrap();
+        let issued = net::ca::issue(folder, name, &[], net::ca::Existing::Keep).unwrap();
+        let [pem, key] = [issued.certificate, issued.key].map(|path| std::fs::read(path).unwrap());
+        let identity = tonic::transport::Identity::from_pem(pem, key);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let incoming = tokio::net::TcpListener::from_std(listener).unwrap();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(incoming);
+        let mut server = tonic::transport::Server::builder()
+            .tls_config(tonic::transport::ServerTlsConfig::new().identity(identity))
+            .unwrap();
+        let serving = server.add_routes(tonic::service::Routes::default()).serve_with_incoming(incoming);
+        tokio::task::spawn_local(serving);
+        address
+    }
+
+    #[tokio::test]
+    async fn a_server_behind_tls_is_believed_by_its_ca_alone() {
+        net::install_default_provider();
+        let (ours, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        net::ca::init(other.path(), net::ca::Existing::Keep).unwrap();
+        let calls = async {
+            let address = serve_tls(ours.path(), "grey-area");
+            let mut codes = Vec::new();
+            for folder in [ours.path(), other.path()] {
+                let servers = Servers::new(std::slice::from_ref(&address), None, Some(&folder.join("ca.pem"))).unwrap();
+                let mut admin = servers.connect().await.unwrap().admin();
+                let answer = call(CALL_LIMIT, admin.list_nodes(proto::admin::ListNodesRequest {})).await;
+                codes.push(answer.unwrap_err().code);
+            }
+            codes
+        };
+        let codes = tokio::task::LocalSet::new().run_until(calls).await;
+        assert_eq!(codes, [Code::NotSupported, Code::Unauthenticated]);
     }
 }

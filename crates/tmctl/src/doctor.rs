@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use base::report::Backend;
 use base::{ByteSize, Fault, Result};
+use net::Purpose;
 use proto::admin::ListNodesResponse;
 use serde::Serialize;
 
-use crate::client::Servers;
+use crate::client::{self, Servers};
 use crate::screen::{Ended, Screen, Style, Verdict};
 use crate::table::{Cell, Table, Tone};
 use crate::text::{self, List};
@@ -73,15 +74,16 @@ impl Check {
 /// Looks and tells; not well when something failed.
 pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<Verdict, Ended> {
     let mut checks = server(look::server(servers).await, base::time::unix_ms());
+    let connector = client::connector()?;
     let mut answers = Vec::new();
     for (backend, port) in ENGINES {
-        answers.push((backend, port, look::http(([127, 0, 0, 1], port).into(), "/v1/models").await));
+        answers.push((backend, port, look::http(&connector, Purpose::Engine, ("127.0.0.1", port), "/v1/models").await));
     }
     checks.extend(engines(&answers));
     checks.push(nvidia(look::has_nvidia_driver(), look::nvidia_library()));
     let (config, folder) = look::config(args.config.as_deref());
     if let Some(config) = config {
-        checks.extend(look::store(config).await);
+        checks.extend(look::store(&connector, config).await);
     }
     checks.push(disk(&folder.display().to_string(), look::free_bytes(&folder)));
     let list = List::of_now("this machine", checks);

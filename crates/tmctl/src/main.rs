@@ -8,6 +8,7 @@
 
 mod actors;
 mod args;
+mod ca;
 mod chat;
 mod client;
 mod doctor;
@@ -22,6 +23,7 @@ mod nodes;
 #[cfg(test)]
 mod samples;
 mod screen;
+mod simulate;
 mod table;
 mod text;
 mod workers;
@@ -45,19 +47,21 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
-    let servers = Servers::new(&cli.server, cli.key, cli.ca.as_deref())?;
+    let servers = || Servers::new(&cli.server, cli.key.as_deref(), cli.ca.as_deref());
     match cli.noun {
-        Noun::Nodes { verb } => nodes::run(&servers, screen, verb).await,
-        Noun::Workers => workers::run(&servers, screen).await,
-        Noun::Models { verb } => models::run(&servers, screen, verb).await,
-        Noun::Chat(args) => chat::run(&servers, screen, args).await,
-        Noun::Explain { ask } => explain::run(&servers, screen, ask).await,
-        Noun::Failures { verb } => failures::run(&servers, screen, verb).await,
-        Noun::Mode { verb } => mode::run(&servers, screen, verb).await,
-        Noun::Health => health::run(&servers, screen).await,
-        Noun::Doctor(args) => doctor::run(&servers, screen, args).await,
-        Noun::Actors => actors::run(&servers, screen).await,
-        Noun::Keys { verb } => keys::run(&servers, screen, verb).await,
-        Noun::Events => events::run(&servers, screen).await,
+        Noun::Nodes { verb } => nodes::run(&servers()?, screen, verb).await,
+        Noun::Workers => workers::run(&servers()?, screen).await,
+        Noun::Models { verb } => models::run(&servers()?, screen, verb).await,
+        Noun::Chat(args) => chat::run(&servers()?, screen, args).await,
+        Noun::Explain { ask } => explain::run(&servers()?, screen, ask).await,
+        Noun::Simulate(args) => simulate::run(screen, args),
+        Noun::Failures { verb } => failures::run(&servers()?, screen, verb).await,
+        Noun::Mode { verb } => mode::run(&servers()?, screen, verb).await,
+        Noun::Health => health::run(&servers()?, screen).await,
+        Noun::Doctor(args) => doctor::run(&servers()?, screen, args).await,
+        Noun::Actors => actors::run(&servers()?, screen).await,
+        Noun::Ca { verb } => ca::run(screen, verb),
+        Noun::Keys { verb } => keys::run(&servers()?, screen, verb).await,
+        Noun::Events => events::run(&servers()?, screen).await,
     }
 }

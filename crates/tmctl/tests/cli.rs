@@ -67,3 +67,27 @@ fn doctor_tells_what_is_wrong_and_that_something_is() {
     let found = text(&output.stdout);
     assert!(found.contains("FAIL  server") && found.contains("hint:") && found.contains("disk"), "{found}");
 }
+
+#[test]
+fn a_node_gets_its_certificate_from_the_authority_of_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    assert_eq!(tmctl(&["ca", "issue", "grey-area", "--dir", dir]).status.code(), Some(1), "there is no authority yet");
+    for arguments in
+        [&["ca", "init", "--dir", dir][..], &["ca", "issue", "grey-area", "--dir", dir, "--address", "10.0.0.7"]]
+    {
+        let output = tmctl(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let files = ["ca.pem", "ca.key", "grey-area.pem", "grey-area.key"];
+    assert!(files.iter().all(|file| folder.path().join(file).exists()));
+    assert_eq!(tmctl(&["ca", "init", "--dir", dir]).status.code(), Some(1), "an authority is not replaced unasked");
+}
+
+#[test]
+fn simulate_says_which_file_it_cannot_read() {
+    let output = tmctl(&["simulate", "--trace", "/nonexistent.csv", "--nodes", "/nonexistent.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("/nonexistent.csv") && stderr.contains("hint:"), "{stderr}");
+}

@@ -1,15 +1,14 @@
 //! What `doctor` looks at: sockets, files and one call to the server. Each look has a limit and fails as a value.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::config::{Config, Sources, Store};
 use base::{ByteSize, Fault, Result};
+use net::{Connector, Purpose};
 use proto::admin::{ListNodesRequest, ListNodesResponse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::Check;
@@ -41,12 +40,12 @@ pub async fn server(servers: &Servers) -> Result<(String, ListNodesResponse)> {
     Ok((connection.server, response))
 }
 
-/// Who answers `GET path` at `address`.
-pub async fn http(address: SocketAddr, path: &str) -> Answer {
-    let Ok(Ok(mut stream)) = timeout(LIMIT, TcpStream::connect(address)).await else {
+/// Who answers `GET path` at `host:port`.
+pub async fn http(connector: &Connector, purpose: Purpose, (host, port): (&str, u16), path: &str) -> Answer {
+    let Ok(mut stream) = connector.connect(purpose, host, port, LIMIT).await else {
         return Answer::Nobody;
     };
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n");
     let mut said = vec![0; MAX_ANSWER];
     let exchange = async {
         stream.write_all(request.as_bytes()).await?;
@@ -110,7 +109,7 @@ fn existing(folder: &Path) -> PathBuf {
 }
 
 /// Checks of the configuration and of the store that it names.
-pub async fn store(config: Result<Config>) -> Vec<Check> {
+pub async fn store(connector: &Connector, config: Result<Config>) -> Vec<Check> {
     let config = match config {
         Ok(config) => config,
         Err(fault) => return vec![Check::fail("config", &fault)],
@@ -121,7 +120,7 @@ pub async fn store(config: Result<Config>) -> Vec<Check> {
         Store::Sled => checks.push(Check::ok("store", "sled in the data folder: a single node")),
         Store::Etcd(etcd) => {
             for endpoint in &etcd.endpoints {
-                checks.push(match member(endpoint).await {
+                checks.push(match member(connector, endpoint).await {
                     Ok(found) => Check::ok("etcd", found),
                     Err(fault) => Check::fail("etcd", &fault),
                 });
@@ -132,20 +131,20 @@ pub async fn store(config: Result<Config>) -> Vec<Check> {
 }
 
 /// Asks a member for its health; behind TLS only whether it listens, because its certificate is `tmd`'s to judge.
-async fn member(endpoint: &str) -> Result<String> {
-    let (scheme, host) = endpoint.split_once("://").unwrap_or(("http", endpoint));
+async fn member(connector: &Connector, endpoint: &str) -> Result<String> {
     let fault = |what: String| {
         Fault::unavailable(format!("{endpoint} {what}"))
             .hint("look at etcd there (`etcdctl endpoint health`); asks go on without it, planning waits")
     };
-    let found = timeout(LIMIT, lookup_host(host)).await.map_err(|_| fault("cannot be resolved in time".into()))?;
-    let address = found.ok().and_then(|mut found| found.next()).ok_or_else(|| fault("has no address".into()))?;
+    let (scheme, address) = endpoint.split_once("://").unwrap_or(("http", endpoint));
+    let parts = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let (host, port) = parts.ok_or_else(|| fault("names no port".into()))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     if scheme == "https" {
-        let dialled = timeout(LIMIT, TcpStream::connect(address)).await;
-        dialled.ok().and_then(io::Result::ok).ok_or_else(|| fault("does not listen".into()))?;
+        connector.connect(Purpose::Etcd, host, port, LIMIT).await?;
         return Ok(format!("{endpoint} listens"));
     }
-    match http(address, "/health").await {
+    match http(connector, Purpose::Etcd, (host, port), "/health").await {
         Answer::Http(200) => Ok(format!("{endpoint} is healthy")),
         Answer::Http(status) => Err(fault(format!("says that it is not healthy (HTTP {status})"))),
         Answer::Nobody => Err(fault("does not listen".into())),
@@ -182,9 +181,10 @@ mod tests {
             let _ = io::Read::read(&mut stream, &mut request);
             io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         });
-        assert_eq!(http(address, "/health").await, Answer::Http(200));
+        let (connector, at) = (crate::client::connector().unwrap(), ("127.0.0.1", address.port()));
+        assert_eq!(http(&connector, Purpose::Engine, at, "/health").await, Answer::Http(200));
         server.join().unwrap();
-        assert_eq!(http(address, "/health").await, Answer::Nobody);
+        assert_eq!(http(&connector, Purpose::Engine, at, "/health").await, Answer::Nobody);
     }
 
     #[tokio::test]
@@ -201,12 +201,13 @@ mod tests {
         .unwrap();
         let (read, disk) = config(Some(&file));
         assert_eq!(disk, folder.path());
-        let checks = store(read.unwrap()).await;
+        let connector = crate::client::connector().unwrap();
+        let checks = store(&connector, read.unwrap()).await;
         assert_eq!(checks[1].state, super::super::State::Fail, "{checks:?}");
         assert!(checks[1].found.contains("does not listen"));
 
         std::fs::write(&file, "[nodes]\n").unwrap();
-        let checks = store(config(Some(&file)).0.unwrap()).await;
+        let checks = store(&connector, config(Some(&file)).0.unwrap()).await;
         assert_eq!(checks[0].state, super::super::State::Fail);
     }
 
