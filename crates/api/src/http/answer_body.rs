@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base::answer::Frames;
-use base::{Answer, BoxFrames, BoxFuture, Dialect, Fault, Result};
+use base::{Answer, AnswerHead, BoxFrames, BoxFuture, Dialect, Fault, Result};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -164,8 +164,10 @@ enum LastSent {
 
 impl Running {
     /// An answer whose head is known.
-    pub(super) fn flowing(answer: Answer, form: Form, heartbeat: Duration) -> Self {
-        Self { length: answer.head.content_length, ..Self::new(State::Flowing(answer.frames), form, heartbeat) }
+    pub(super) fn flowing(frames: BoxFrames, head: &AnswerHead, form: Form, heartbeat: Duration) -> Self {
+        // An engine may answer one object to an ask for a stream; then comments would spoil it.
+        let form = Form { stream: form.stream && head.content_type != "application/json", ..form };
+        Self { length: head.content_length, ..Self::new(State::Flowing(frames), form, heartbeat) }
     }
 
     /// An answer that is not there yet. Gives a sign of life at once.

@@ -85,10 +85,10 @@ async fn answer(door: &Door, ask: Ask) -> Response<Outgoing> {
     // Owns the desk, so that it can move into the body when the head goes out early.
     let mut pending: base::BoxFuture<'static, Result<Answer>> = Box::pin(async move { desk.infer(ask, None).await });
     match tokio::time::timeout(limits.early_head, &mut pending).await {
-        Ok(Ok(answer)) => {
-            let head = answer.head.clone();
-            let mut response = Response::new(Outgoing::running(Running::flowing(answer, form, limits.heartbeat)));
-            tell(response.headers_mut(), &head);
+        Ok(Ok(Answer { head, frames })) => {
+            let mut response =
+                Response::new(Outgoing::running(Running::flowing(frames, &head, form, limits.heartbeat)));
+            tell(response.headers_mut(), head);
             response
         }
         Ok(Err(fault)) => refusal::response(refusal::face_of_dialect(form.dialect), &fault),
@@ -102,21 +102,24 @@ async fn answer(door: &Door, ask: Ask) -> Response<Outgoing> {
 }
 
 /// Puts what is known of an answer into its headers. A name that no header can carry is left out.
-fn tell(headers: &mut HeaderMap, head: &AnswerHead) {
+fn tell(headers: &mut HeaderMap, head: AnswerHead) {
     headers.reserve(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(head.content_type));
-    let mut put = |name: HeaderName, text: &str| {
-        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+    let mut put = |name: HeaderName, text: Bytes| {
+        if let Ok(value) = HeaderValue::from_maybe_shared(text) {
             headers.insert(name, value);
         }
     };
     if let Some(worker) = &head.worker {
-        put(NODE, worker.as_str().split_once('/').map_or(worker.as_str(), |(node, _)| node));
-        put(WORKER, worker.as_str());
+        let worker = worker.as_str();
+        let text = Bytes::copy_from_slice(worker.as_bytes());
+        // The node is the first part of the worker's name, so both share one block.
+        put(NODE, text.slice(..worker.find('/').unwrap_or(worker.len())));
+        put(WORKER, text);
     }
-    put(MODEL, &head.model);
-    if let Some(why) = &head.fallback {
-        put(FALLBACK, why);
+    put(MODEL, head.model.into());
+    if let Some(why) = head.fallback {
+        put(FALLBACK, why.into());
     }
 }
 

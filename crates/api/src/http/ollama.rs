@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use base::{Face, Fault};
+use base::{Answer, Face, Fault};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use proto::admin::{ModelItem, ModelPlace};
@@ -86,11 +86,10 @@ async fn show(State(desk): Shared, body: Bytes) -> Result<Json<Value>, Refusal> 
 
 async fn pass(State(desk): Shared, call: EngineCall, body: Bytes) -> Response {
     match desk.pass_to_engine(call, body).await {
-        Ok(answer) => {
-            let content_type = answer.head.content_type;
+        Ok(Answer { head, frames }) => {
             let form = Form { dialect: base::Dialect::OllamaGenerate, stream: true };
-            let body = Outgoing::running(Running::flowing(answer, form, HEARTBEAT));
-            ([(CONTENT_TYPE, content_type)], Body::new(body.map_err(axum::Error::new))).into_response()
+            let body = Outgoing::running(Running::flowing(frames, &head, form, HEARTBEAT));
+            ([(CONTENT_TYPE, head.content_type)], Body::new(body.map_err(axum::Error::new))).into_response()
         }
         Err(fault) => Refusal(Face::Ollama, fault).into_response(),
     }

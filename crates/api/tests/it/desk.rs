@@ -72,6 +72,11 @@ impl Script {
             }
             "never" => std::future::pending().await,
             "endless" => Ok(answer(stream(vec![Ok(event())], End::Silent), None)),
+            "one-object" => {
+                let mut answer = answer(stream(Vec::new(), End::Silent), None);
+                answer.head.content_type = "application/json";
+                Ok(answer)
+            }
             "cut" => Ok(answer(stream(vec![Ok(event()), Err(Fault::internal("cut"))], End::Clean), None)),
             "flood" => Ok(answer(stream(Vec::new(), End::Flood), None)),
             "busy" => Err(Fault::new(Code::Overloaded, "all workers are busy").retry_after(Duration::from_secs(7))),

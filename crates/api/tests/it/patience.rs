@@ -139,6 +139,14 @@ async fn a_silent_stream_shows_that_it_lives() {
 }
 
 #[tokio::test]
+async fn an_object_that_answers_an_ask_for_a_stream_gets_no_comments() {
+    let server = hasty().await;
+    let mut stream = open(&server, &ask("/v1/chat/completions", "one-object", true)).await;
+    let seen = read_until(&mut stream, "\r\n\n\r\n").await;
+    assert!(!seen.contains("waiting"), "{seen}");
+}
+
+#[tokio::test]
 async fn a_client_that_takes_no_byte_is_cut_at_the_write_timeout() {
     let server = serve(api::http::HttpLimits { write: Duration::from_millis(200), ..limits() }).await;
     let _stuck = open(&server, &ask("/v1/chat/completions", "flood", true)).await;
