@@ -1,8 +1,10 @@
 //! `tmctl ca`: the cluster's own certificate authority, in a folder of this machine. No server is asked.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use base::Result;
+use base::{Fault, Result};
 use clap::Subcommand;
 use net::ca::{Existing, Issued, init, issue};
 use serde::Serialize;
@@ -43,6 +45,7 @@ pub fn run(screen: &mut Screen, verb: Verb) -> Result<Verdict, Ended> {
     let existing = |yes| if yes { Existing::Replace } else { Existing::Keep };
     let (issued, next) = match verb {
         Verb::Init { dir, yes } => {
+            make_folder(&dir)?;
             (init(&dir, existing(yes))?, "give ca.pem to every node; keep ca.key where no node can read it")
         }
         Verb::Issue { name, dir, addresses, yes } => {
@@ -53,6 +56,15 @@ pub fn run(screen: &mut Screen, verb: Verb) -> Result<Verdict, Ended> {
     screen.show(|_| page(&issued), &json(&issued))?;
     screen.note(&format!("{next}\n"));
     Ok(Verdict::Done)
+}
+
+/// For this user alone: the authority's key lies in it.
+fn make_folder(dir: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        Fault::invalid(format!("could not make the folder `{}`", dir.display()))
+            .because(error)
+            .hint("give --dir a folder that this user may make")
+    })
 }
 
 fn page(issued: &Issued) -> String {

@@ -13,7 +13,7 @@ use proto::inference::generate_response::Event;
 use proto::inference::{Finish, GenerateRequest, Message, Priority, Usage};
 use serde::Serialize;
 
-use crate::client::{Servers, call};
+use crate::client::{Servers, call, told};
 use crate::screen::{Ended, Screen, Verdict, fault_text};
 use crate::text;
 
@@ -70,6 +70,7 @@ async fn converse(servers: &Servers, screen: &mut Screen, model: &str) -> Result
     loop {
         screen.note("> ");
         let mut line = String::new();
+        // Blocking is fine here: between two answers nothing else of this process has anything to do.
         let read = std::io::stdin().read_line(&mut line)?;
         if read == 0 || line.trim().is_empty() {
             return Ok(Verdict::Done);
@@ -172,7 +173,7 @@ async fn attempt(
     loop {
         let piece =
             tokio::time::timeout(PIECE_LIMIT, stream.message()).await.map_err(|_| silent(&connection.server))?;
-        match piece.map_err(|status| proto::from_status(&status))?.and_then(|piece| piece.event) {
+        match piece.map_err(|status| told(&status))?.and_then(|piece| piece.event) {
             Some(Event::Started(started)) => {
                 if !started.fallback.is_empty() {
                     let told = format!("[{} answers instead: {}]\n", started.model, started.fallback);

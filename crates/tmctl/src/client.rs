@@ -128,9 +128,26 @@ pub fn connector() -> Result<Connector> {
 pub async fn call<T>(limit: Duration, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T> {
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(net::channel::cause(&status).map_or_else(|| proto::from_status(&status), unreachable)),
+        Ok(Err(status)) => Err(told(&status)),
         Err(_) => Err(Fault::new(Code::DeadlineExceeded, format!("the server did not answer within {limit:?}"))
             .hint("look at the server's log; it is reachable but busy or stuck")),
+    }
+}
+
+/// What a status says, and what to do about it where the server itself could not say.
+pub fn told(status: &Status) -> Fault {
+    if let Some(fault) = net::channel::cause(status) {
+        return unreachable(fault);
+    }
+    let fault = proto::from_status(status);
+    match fault.code {
+        _ if fault.hint.is_some() => fault,
+        Code::Unreachable => fault.hint("look whether `tmd` still runs there, or name several servers with --server"),
+        Code::NotSupported => {
+            fault.hint("the server is of another release, or was built without it; see `tmctl doctor`")
+        }
+        Code::Unauthenticated => fault.hint("give a key with --key or TMCTL_KEY; `tmctl keys create` makes one"),
+        _ => fault.hint("the server's log says more"),
     }
 }
 
@@ -220,6 +237,19 @@ mod tests {
         let request = key.call(Request::new(())).unwrap();
         assert_eq!(request.metadata().get("authorization").unwrap().to_str().unwrap(), "Bearer tm-secret");
         assert!(request.metadata().get("authorization").unwrap().is_sensitive());
+    }
+
+    #[test]
+    fn a_status_without_a_hint_gets_one() {
+        let mut text = String::new();
+        for code in [tonic::Code::Unimplemented, tonic::Code::Unauthenticated, tonic::Code::Internal] {
+            text.push_str(&fault_text(&told(&Status::new(code, "it failed"))));
+        }
+        let mut lost = Status::unknown("transport error");
+        lost.set_source(Arc::new(std::io::Error::other("reset")));
+        text.push_str(&fault_text(&told(&lost)));
+        text.push_str(&fault_text(&told(&proto::to_status(&Fault::invalid("wrong").hint("its own hint")))));
+        insta::assert_snapshot!("statuses", text);
     }
 
     /// Serves no service at all over TLS, as `name`; the answer to any call is then "unimplemented".

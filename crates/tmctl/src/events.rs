@@ -4,7 +4,7 @@ use base::{Code, Fault, Result};
 use proto::admin::{WatchEventsRequest, WatchEventsResponse};
 use serde::Serialize;
 
-use crate::client::{CALL_LIMIT, Servers, call};
+use crate::client::{CALL_LIMIT, Servers, call, told};
 use crate::screen::{Ended, Screen, Verdict};
 use crate::text;
 
@@ -14,7 +14,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen) -> Result<Verdict, Ende
     let mut events = call(CALL_LIMIT, connection.admin().watch_events(WatchEventsRequest {})).await?;
     screen.note(&format!("events as {} sees them; end with Ctrl-C\n", connection.server));
     // No limit on the wait between events; the connection's own probes notice a server that is gone.
-    while let Some(event) = events.message().await.map_err(|status| proto::from_status(&status))? {
+    while let Some(event) = events.message().await.map_err(|status| told(&status))? {
         screen.show(|_| line(&event), &json(&event))?;
     }
     Err(Fault::new(Code::Unreachable, format!("`{}` stopped telling events", connection.server))

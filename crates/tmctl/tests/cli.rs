@@ -71,7 +71,8 @@ fn doctor_tells_what_is_wrong_and_that_something_is() {
 #[test]
 fn a_node_gets_its_certificate_from_the_authority_of_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().to_str().unwrap();
+    let authority = folder.path().join("authority");
+    let dir = authority.to_str().unwrap();
     assert_eq!(tmctl(&["ca", "issue", "grey-area", "--dir", dir]).status.code(), Some(1), "there is no authority yet");
     for arguments in
         [&["ca", "init", "--dir", dir][..], &["ca", "issue", "grey-area", "--dir", dir, "--address", "10.0.0.7"]]
@@ -80,8 +81,22 @@ fn a_node_gets_its_certificate_from_the_authority_of_the_folder() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     }
     let files = ["ca.pem", "ca.key", "grey-area.pem", "grey-area.key"];
-    assert!(files.iter().all(|file| folder.path().join(file).exists()));
+    assert!(files.iter().all(|file| authority.join(file).exists()));
     assert_eq!(tmctl(&["ca", "init", "--dir", dir]).status.code(), Some(1), "an authority is not replaced unasked");
+}
+
+#[test]
+fn simulate_compares_policies_on_the_given_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let [trace, nodes] = ["trace.csv", "nodes.toml"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    std::fs::write(&trace, "t_ms,in_tokens,out_tokens\n0,100,50\n500,200,20\n").unwrap();
+    std::fs::write(&nodes, "[[node]]\nname = \"a\"\nprefill_tok_s = 1000.0\ndecode_tok_s = 50.0\nslots = 2\n").unwrap();
+    let output =
+        tmctl(&["--json", "simulate", "--trace", &trace, "--nodes", &nodes, "--policy", "tm", "--policy", "oracle"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["policies"]["tm"]["n"], 2);
+    assert!(json["policies"]["cost"].is_null(), "only what was asked for runs");
 }
 
 #[test]
