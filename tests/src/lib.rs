@@ -5,5 +5,6 @@
 #[cfg(target_os = "linux")]
 pub mod bench;
 pub mod client;
+pub mod etcd;
 pub mod fake;
 pub mod process;

@@ -145,3 +145,23 @@ fn tmd_config(dir: &TempDir, port: u16, engines: &[String], slots: u32, cluster:
     }
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use base::config::{Config, Sources};
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_for_tmd_is_a_good_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = Cluster { node: "front".to_owned(), etcd: "http://127.0.0.1:2379".to_owned() };
+        for cluster in [None, Some(&cluster)] {
+            let text = tmd_config(&dir, 3001, &["127.0.0.1:9".to_owned()], 4, cluster).unwrap();
+            let file = Some((dir.path().join("tmd.toml"), text));
+            let sources = Sources { file, env: Vec::new(), flags: Vec::new(), folder: dir.path().to_owned() };
+            let config = Config::resolve(&sources).unwrap();
+            assert_eq!((config.workers.len(), config.limits.connections), (1, 20_000));
+        }
+    }
+}

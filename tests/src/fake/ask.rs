@@ -107,6 +107,7 @@ impl Ask {
             (None, None) => Script::words(&prompt, seed, tokens),
         };
         let mut script = whole.after(&prefill);
+        script.stop_at(&stops(body));
         let limit = limit(form, body)?;
         let is_cut = limit.is_some_and(|limit| limit < script.len());
         script.truncate(limit.unwrap_or(usize::MAX));
@@ -258,6 +259,16 @@ fn schema_of(form: Form, speak: Speak, body: &Value) -> Result<Option<Value>, Re
         }
     };
     Ok(given.cloned())
+}
+
+/// Strings that end the answer.
+fn stops(body: &Value) -> Vec<&str> {
+    let given = ["/stop", "/options/stop", "/stop_sequences"].iter().find_map(|place| body.pointer(place));
+    match given {
+        Some(Value::String(stop)) => vec![stop],
+        Some(Value::Array(stops)) => stops.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn limit(form: Form, body: &Value) -> Result<Option<usize>, Refusal> {

@@ -36,6 +36,8 @@ pub struct Done {
     pub reason: Reason,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them that were read before.
+    pub cached_tokens: usize,
     /// Tokens of the answer.
     pub answer_tokens: usize,
     /// Time spent on loading the model.
@@ -69,7 +71,7 @@ pub trait Encoder: Send {
 /// The encoder for `ask`; `model` is the name that the answer carries.
 pub fn encoder(speak: Speak, ask: &Ask, model: &str) -> Box<dyn Encoder> {
     match ask.form {
-        Form::OllamaChat | Form::OllamaGenerate => Box::new(ollama::Ollama::new(ask, model)),
+        Form::OllamaChat | Form::OllamaGenerate => Box::new(ollama::Ollama::new(speak, ask, model)),
         Form::Messages => Box::new(anthropic::Messages::new(speak, ask, model)),
         Form::LlamaCompletion => Box::new(openai::LlamaCompletion::new(ask, model)),
         Form::Chat if speak == Speak::Perplexity => Box::new(openai::Perplexity::new(ask, model)),

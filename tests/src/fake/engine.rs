@@ -11,10 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::fake::control::{Change, Fail, Settings};
 use crate::fake::options::Options;
 use crate::fake::refusal::Refusal;
-use crate::fake::speak::Speak;
 
 /// Bodies of asks that are kept for assertions.
 const BODIES_KEPT: usize = 64;
+/// Prompts whose computed state an engine keeps.
+const PROMPTS_KEPT: usize = 8;
 
 /// Everything that outlives an ask.
 #[derive(Debug)]
@@ -32,6 +33,10 @@ struct Inner {
     settings: Settings,
     load: Duration,
     slots: usize,
+    /// Slots that were taken away while an ask ran in them; they end with it.
+    slots_to_end: usize,
+    /// Prompts that were read lately; what a new one shares with them costs no time.
+    prompts: VecDeque<String>,
     /// Until when asks are refused as still loading.
     loading_until: Option<Instant>,
     /// Models in memory, least recently used first.
@@ -67,7 +72,12 @@ struct Stats {
 impl Engine {
     /// An engine that serves nobody yet.
     pub fn new(options: Options) -> Arc<Self> {
-        let preloaded = if options.speak.loads_on_demand() { &[][..] } else { &options.models };
+        let preloaded = match options.speak {
+            speak if speak.loads_on_demand() => 0,
+            speak if speak.holds_one_model() => 1,
+            _ => options.models.len(),
+        };
+        let loaded = options.models.iter().take(preloaded).map(|model| Loaded { model: model.clone(), expires: None });
         let settings = Settings {
             ttft: options.ttft,
             token: options.token,
@@ -82,14 +92,16 @@ impl Engine {
             load: options.load,
             slots: options.slots,
             loading_until: None,
-            loaded: preloaded.iter().map(|model| Loaded { model: model.clone(), expires: None }).collect(),
+            slots_to_end: 0,
+            prompts: VecDeque::new(),
+            loaded: loaded.collect(),
             stats: Stats::default(),
         };
         let slots = Arc::new(Semaphore::new(options.slots));
         Arc::new(Self { slots, loading: tokio::sync::Mutex::new(()), inner: Mutex::new(inner), options })
     }
 
-    /// Changes settings. Fewer slots count from when the running asks have left.
+    /// Changes settings. Slots that are taken away while an ask runs in them end with it.
     pub fn change(&self, change: &Change) {
         let mut inner = self.inner();
         inner.settings.apply(change);
@@ -101,9 +113,14 @@ impl Engine {
         }
         if let Some(slots) = change.slots {
             match slots.checked_sub(inner.slots) {
-                Some(more) => self.slots.add_permits(more),
+                Some(more) => {
+                    let kept = more.min(inner.slots_to_end);
+                    inner.slots_to_end -= kept;
+                    self.slots.add_permits(more - kept);
+                }
                 None => {
-                    self.slots.forget_permits(inner.slots - slots);
+                    let fewer = inner.slots - slots;
+                    inner.slots_to_end += fewer - self.slots.forget_permits(fewer);
                 }
             }
             inner.slots = slots;
@@ -159,7 +176,7 @@ impl Engine {
         }
         let mut inner = self.inner();
         let room = (self.options.vram.0 / self.options.model_memory.0.max(1)).max(1);
-        let room = if self.options.speak == Speak::LlamacppPython { 1 } else { room };
+        let room = if self.options.speak.holds_one_model() { 1 } else { room };
         while inner.loaded.len() as u64 >= room {
             inner.loaded.remove(0);
             inner.stats.unloads += 1;
@@ -208,12 +225,24 @@ impl Engine {
         stats.running += 1;
         stats.max_running = stats.max_running.max(stats.running);
         *stats.by_model.entry(model.to_owned()).or_default() += 1;
-        Ok(Running { engine: self.clone(), is_done: false, _permit: permit })
+        Ok(Running { engine: self.clone(), is_done: false, permit: Some(permit) })
     }
 
     async fn queue(&self, most_waiting: usize) -> Result<OwnedSemaphorePermit, Refusal> {
         let _waiting = Waiting::enter(self, most_waiting).ok_or_else(Refusal::queue_full)?;
         self.slots.clone().acquire_owned().await.map_err(|_closed| Refusal::queue_full())
+    }
+
+    /// Bytes of `prompt` that were read before; keeps it for the next one.
+    pub fn read_prompt(&self, prompt: &str) -> usize {
+        let prompts = &mut self.inner().prompts;
+        let shared = |old: &String| old.bytes().zip(prompt.bytes()).take_while(|(a, b)| a == b).count();
+        let most = prompts.iter().map(shared).max().unwrap_or(0);
+        if prompts.len() == PROMPTS_KEPT {
+            prompts.pop_front();
+        }
+        prompts.push_back(prompt.to_owned());
+        most
     }
 
     /// What `GET /fake/stats` shows.
@@ -286,7 +315,7 @@ impl Drop for Waiting<'_> {
 pub struct Running {
     engine: Arc<Engine>,
     is_done: bool,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Running {
@@ -303,7 +332,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let stats = &mut self.engine.inner().stats;
+        let inner = &mut *self.engine.inner();
+        if inner.slots_to_end > 0 {
+            inner.slots_to_end -= 1;
+            self.permit.take().into_iter().for_each(OwnedSemaphorePermit::forget);
+        }
+        let stats = &mut inner.stats;
         stats.running -= 1;
         if self.is_done {
             stats.finished += 1;

@@ -54,6 +54,9 @@ pub struct Options {
     /// Context length of every model, in tokens.
     #[arg(long, default_value_t = 8192)]
     pub context: usize,
+    /// The key that every request must bring, as `Authorization: Bearer` or `x-api-key`.
+    #[arg(long)]
+    pub key: Option<String>,
     /// A name of this engine, shown in its statistics.
     #[arg(long, default_value = "")]
     pub label: String,

@@ -29,6 +29,8 @@ pub enum Kind {
         /// Tokens of the context.
         context: usize,
     },
+    /// No key, or the wrong one.
+    NoKey,
     /// There is no such model.
     NoModel,
     /// There is no such route.
@@ -65,6 +67,11 @@ impl Refusal {
     /// There is no such model.
     pub fn no_model(model: &str) -> Self {
         Self::new(404, Kind::NoModel, format!("model '{model}' not found"))
+    }
+
+    /// No key, or the wrong one.
+    pub fn no_key() -> Self {
+        Self::new(401, Kind::NoKey, "invalid API key")
     }
 
     /// There is no such route.
@@ -150,6 +157,7 @@ impl Refusal {
                 json!({"detail": [{"loc": ["body"], "msg": message, "type": "value_error"}]})
             }
             Speak::Webui if self.kind == Kind::NoRoute => json!({"detail": "Not Found"}),
+            Speak::Webui if self.kind == Kind::NoKey => json!({"detail": "Unauthorized"}),
             _ => json!({"error": {"message": message, "type": kind, "param": null, "code": null}}),
         }
     }
@@ -158,6 +166,7 @@ impl Refusal {
         match self.kind {
             Kind::NoModel | Kind::NoRoute => "not_found_error",
             Kind::Invalid | Kind::TooLong { .. } => "invalid_request_error",
+            Kind::NoKey => "authentication_error",
             Kind::Loading => "unavailable_error",
             Kind::Busy => "api_error",
             Kind::Internal => "internal_server_error",
@@ -168,6 +177,7 @@ impl Refusal {
         match (self.status, self.kind) {
             (429, _) => "rate_limit_error",
             (529 | 503, _) => "overloaded_error",
+            (_, Kind::NoKey) => "authentication_error",
             (_, Kind::NoModel | Kind::NoRoute) => "not_found_error",
             (_, Kind::Invalid | Kind::TooLong { .. }) => "invalid_request_error",
             _ => "api_error",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -64,6 +64,9 @@ async fn handle(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Reply
     let speak = engine.options.speak;
     let route = route(speak, &head.method, path);
     let face = face(&route, path);
+    if let Err(refusal) = check_headers(&engine, &head.headers) {
+        return Ok(refused(speak, face, &refusal));
+    }
     if let Route::Other | Route::Render = route {
         break_down(&engine.fail_of_the_rest()).await?;
     }
@@ -78,6 +81,19 @@ async fn handle(engine: Arc<Engine>, request: Request<Incoming>) -> Result<Reply
         }
     };
     Ok(reply.unwrap_or_else(|refusal| refused(speak, face, &refusal)))
+}
+
+/// The key, when one is set, and what Anthropic wants besides.
+fn check_headers(engine: &Engine, headers: &HeaderMap) -> Result<(), Refusal> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let given = header("x-api-key").or(header("authorization").and_then(|value| value.strip_prefix("Bearer ")));
+    if engine.options.key.as_deref().is_some_and(|key| given != Some(key)) {
+        return Err(Refusal::no_key());
+    }
+    if engine.options.speak == Speak::Anthropic && header("anthropic-version").is_none() {
+        return Err(Refusal::invalid("anthropic-version: header is required"));
+    }
+    Ok(())
 }
 
 /// The fake's own routes; they always work.
@@ -211,7 +227,12 @@ async fn generate(
     let before_load = Instant::now();
     engine.load(&model, keep(ask.keep)).await?;
     let load = before_load.elapsed();
-    pause(settings.ttft + prefill(&settings, tokens)).await;
+    // Without a prompt speed nothing is gained by knowing what was read before.
+    let cached_tokens = match settings.prefill_rate {
+        Some(_) => engine.read_prompt(&format!("{}{}", ask.prompt, ask.prefill)) / 4,
+        None => 0,
+    };
+    pause(settings.ttft + prefill(&settings, tokens.saturating_sub(cached_tokens))).await;
     let reason = match (&ask.call, ask.is_cut) {
         (_, true) => Reason::Length,
         (Some(_), false) => Reason::Call,
@@ -220,6 +241,7 @@ async fn generate(
     let done = Done {
         reason,
         prompt_tokens: tokens,
+        cached_tokens,
         answer_tokens: ask.script.len(),
         load,
         prefill: started.elapsed().saturating_sub(load),
@@ -245,6 +267,10 @@ fn rendered_of(form: Form, body: &Value) -> Result<String, Refusal> {
 pub(super) fn resolve(engine: &Engine, name: &str) -> Result<String, Refusal> {
     let first = engine.options.models.first().map_or("", String::as_str);
     let speak = engine.options.speak;
+    if speak == Speak::Webui {
+        // It answers with what it has loaded, whatever was asked for.
+        return Ok(engine.loaded().first().map_or(first, |loaded| &loaded.model).to_owned());
+    }
     match engine.options.models.iter().find(|model| *model == name || model.strip_suffix(":latest") == Some(name)) {
         Some(model) => Ok(model.clone()),
         None if speak.takes_any_model() => Ok(first.to_owned()),

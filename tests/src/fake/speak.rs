@@ -60,6 +60,11 @@ impl Speak {
         matches!(self, Self::Ollama | Self::Lmstudio | Self::Localai | Self::LlamacppPython)
     }
 
+    /// Whether it has one model in memory at a time.
+    pub fn holds_one_model(self) -> bool {
+        matches!(self, Self::Webui | Self::LlamacppPython)
+    }
+
     /// Whether a model that it does not know is answered by one that it has.
     pub fn takes_any_model(self) -> bool {
         matches!(self, Self::Webui | Self::Llamacpp | Self::LlamacppPython)

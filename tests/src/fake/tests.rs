@@ -18,7 +18,8 @@ async fn start(speak: &str, args: &[&str]) -> Served {
     let fixed = ["fake-engine", "--speak", speak, "--ttft", "0ms", "--token", "0ms", "--tokens", "20"];
     let options = Options::parse_from(fixed.iter().chain(args));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = Client::new(&listener.local_addr().unwrap().to_string());
+    let client =
+        Client::new(&listener.local_addr().unwrap().to_string()).with_header("anthropic-version", "2023-06-01");
     let engine = engine::Engine::new(options);
     let mut server = JoinSet::new();
     let served = engine.clone();
@@ -200,6 +201,41 @@ async fn models_come_and_go_as_memory_allows() {
     assert_eq!(listed["models"][0]["name"], "c");
     served.control(json!({"fail": {"load_fail": "a"}})).await;
     assert_eq!(served.client.post_json("/api/generate", &load("a")).await.unwrap().status, 500);
+}
+
+#[tokio::test]
+async fn what_was_read_before_costs_no_time_again() {
+    let served = start("llamacpp", &["--prefill-rate", "1e6"]).await;
+    let cached = |reply: crate::client::Reply| {
+        reply.json().unwrap().pointer("/usage/prompt_tokens_details/cached_tokens").and_then(Value::as_u64).unwrap()
+    };
+    let post = async || served.client.post_json("/v1/chat/completions", &body(false)).await.unwrap();
+    assert_eq!(cached(post().await), 0);
+    assert!(cached(post().await) > 10);
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused() {
+    let served = start("perplexity", &["--key", "secret"]).await;
+    assert_eq!(served.client.post_json("/chat/completions", &body(false)).await.unwrap().status, 401);
+    let client = served.client.clone().with_header("authorization", "Bearer secret");
+    assert_eq!(client.post_json("/chat/completions", &body(false)).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn slots_taken_from_running_asks_end_with_them() {
+    let served = start("openai", &["--slots", "2", "--queue", "0"]).await;
+    served.control(json!({"fail": {"hang_mid": 1}, "fail_count": 2})).await;
+    let hanging = [
+        served.client.stream("/v1/chat/completions", &body(true)).await.unwrap(),
+        served.client.stream("/v1/chat/completions", &body(true)).await.unwrap(),
+    ];
+    served.control(json!({"slots": 1})).await;
+    drop(hanging);
+    served.wait_stat("running", 0).await;
+    served.control(json!({"fail": {"hang_mid": 1}, "fail_count": 1})).await;
+    let _one = served.client.stream("/v1/chat/completions", &body(true)).await.unwrap();
+    assert_eq!(served.client.post_json("/v1/chat/completions", &body(true)).await.unwrap().status, 503);
 }
 
 #[tokio::test]

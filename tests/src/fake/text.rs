@@ -111,6 +111,18 @@ impl Script {
         Self { text: self.text.get(from..).unwrap_or("").to_owned(), ends }
     }
 
+    /// Only what stands before the first of `stops`; says whether any was there.
+    pub fn stop_at(&mut self, stops: &[&str]) -> bool {
+        let found = stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| self.text.find(stop)).min();
+        let Some(at) = found else { return false };
+        self.ends.retain(|&end| end < at);
+        if at > 0 {
+            self.ends.push(at);
+        }
+        self.text.truncate(at);
+        true
+    }
+
     /// Only the first `n` tokens.
     pub fn truncate(&mut self, n: usize) {
         self.ends.truncate(n);
@@ -182,6 +194,16 @@ mod tests {
         let whole = Script::words("hello", 0, 5);
         assert_eq!(whole.after("three foreign words").text, format!("{}{}", whole.token(3), whole.token(4)));
         assert!(whole.after("more words than there are tokens").is_empty());
+    }
+
+    #[test]
+    fn a_stop_string_ends_the_text_before_it() {
+        let whole = Script::words("hello", 0, 9);
+        let mut stopped = whole.clone();
+        assert!(stopped.stop_at(&["nowhere", "w4-", ""]));
+        assert_eq!(stopped.text, format!("{} ", expected("hello", 4)));
+        assert_eq!((0..stopped.len()).map(|index| stopped.token(index)).collect::<String>(), stopped.text);
+        assert!(!stopped.stop_at(&["w4-"]));
     }
 
     #[test]

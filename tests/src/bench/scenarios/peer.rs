@@ -1,16 +1,12 @@
 //! The same asks through a second gateway: the one that is asked has no engine of its own.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::cost::{CONNECTIONS, WHOLE_TOKENS, measure};
 use crate::bench::engines::{Engines, Lab, at_once};
 use crate::bench::gateway::{Cluster, Gateway, Kind};
 use crate::bench::load::{Ask, Load, Meter};
-use crate::process::{Child, free_port};
-
-const ETCD_READY: Duration = Duration::from_secs(20);
+use crate::etcd::Etcd;
 
 /// Microseconds of CPU of both gateways per ask with a body of `size` bytes.
 pub async fn per_ask(kind: Kind, lab: &Lab, size: usize) -> Result<Vec<f64>> {
@@ -30,32 +26,4 @@ pub async fn per_ask(kind: Kind, lab: &Lab, size: usize) -> Result<Vec<f64>> {
     let load = Load::start(&front.address, &Ask::many(size, false, WHOLE_TOKENS), CONNECTIONS);
     let (cpu_us, _) = measure(&[front.pid(), behind.pid()], lab, &load, Meter::asks).await?;
     Ok(vec![cpu_us])
-}
-
-/// An etcd of one member, in a directory of its own.
-struct Etcd {
-    url: String,
-    _child: Child,
-    _dir: tempfile::TempDir,
-}
-
-impl Etcd {
-    async fn start() -> Result<Self> {
-        let dir = tempfile::tempdir().context("no directory for etcd")?;
-        let url = format!("http://127.0.0.1:{}", free_port()?);
-        let peers = format!("http://127.0.0.1:{}", free_port()?);
-        let data = dir.path().display().to_string();
-        let cluster = format!("default={peers}");
-        let args = [
-            ["--data-dir", &data],
-            ["--listen-client-urls", &url],
-            ["--advertise-client-urls", &url],
-            ["--listen-peer-urls", &peers],
-            ["--initial-advertise-peer-urls", &peers],
-            ["--initial-cluster", &cluster],
-        ];
-        let mut child = Child::start("etcd", "etcd", args.as_flattened())?;
-        child.wait_line("ready to serve client requests", ETCD_READY).await?;
-        Ok(Self { url, _child: child, _dir: dir })
-    }
 }

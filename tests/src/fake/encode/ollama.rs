@@ -10,6 +10,7 @@ use crate::fake::speak::Speak;
 
 /// `/api/chat` and `/api/generate`.
 pub struct Ollama {
+    speak: Speak,
     form: Form,
     model: String,
     call: Option<Call>,
@@ -17,8 +18,8 @@ pub struct Ollama {
 
 impl Ollama {
     /// Nothing written yet.
-    pub fn new(ask: &Ask, model: &str) -> Self {
-        Self { form: ask.form, model: model.to_owned(), call: ask.call.clone() }
+    pub fn new(speak: Speak, ask: &Ask, model: &str) -> Self {
+        Self { speak, form: ask.form, model: model.to_owned(), call: ask.call.clone() }
     }
 
     fn object(&self, text: &str, call: Option<&Call>) -> Value {
@@ -89,7 +90,14 @@ impl Encoder for Ollama {
     }
 
     fn error(&self, refusal: &Refusal) -> Bytes {
-        line(&refusal.body(Speak::Ollama, Face::Ollama))
+        let mut error = refusal.body(self.speak, Face::Ollama);
+        if self.speak == Speak::Localai {
+            // LocalAI ends its Ollama streams properly, error or not.
+            error = self.object("", None);
+            error["done"] = true.into();
+            error["done_reason"] = "error".into();
+        }
+        line(&error)
     }
 
     fn whole(&mut self, text: &str, done: &Done) -> Value {

@@ -77,7 +77,7 @@ impl OpenAi {
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
         match self.speak {
             Speak::Llamacpp => to["timings"] = timings(done),
-            Speak::Localai => {
+            Speak::Localai if to.get("usage").is_some() => {
                 to["usage"]["timing_prompt_processing"] = json!(done.prefill.as_secs_f64() * 1e3);
                 to["usage"]["timing_token_generation"] = json!(done.decode.as_secs_f64() * 1e3);
             }
@@ -170,15 +170,15 @@ fn usage(done: &Done) -> Value {
         "prompt_tokens": done.prompt_tokens,
         "completion_tokens": done.answer_tokens,
         "total_tokens": done.prompt_tokens + done.answer_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": done.cached_tokens},
     })
 }
 
 fn timings(done: &Done) -> Value {
     let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
     json!({
-        "cache_n": 0,
-        "prompt_n": done.prompt_tokens,
+        "cache_n": done.cached_tokens,
+        "prompt_n": done.prompt_tokens - done.cached_tokens.min(done.prompt_tokens),
         "prompt_ms": done.prefill.as_secs_f64() * 1e3,
         "prompt_per_second": rate(done.prompt_tokens, done.prefill.as_secs_f64()),
         "predicted_n": done.answer_tokens,
