@@ -6,6 +6,7 @@
 
 mod body;
 mod chunked;
+mod dial;
 mod endpoint;
 mod head;
 mod pool;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use body::EngineBody;
+pub use dial::dialler;
 pub use endpoint::Endpoint;
 pub use pool::Pool;
 
@@ -31,7 +33,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// A connection to an engine. The dialler has set `TCP_NODELAY` on it.
 pub type Stream = Box<dyn Io>;
 
-/// Opens a connection to one engine. Only `net` dials; this crate is handed the way to it.
+/// Opens a connection to one engine; see [`dialler`].
 pub type Dial = Arc<dyn Fn() -> BoxFuture<'static, Result<Stream>> + Send + Sync>;
 
 /// A request to an engine.

@@ -114,6 +114,31 @@ impl<S: Shelf> AnswerCache for LocalCache<S> {
     }
 }
 
+impl Shelf for store::Table {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        Ok(self.get(key)?)
+    }
+
+    fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        Ok(self.put(key, value)?)
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<()> {
+        Ok(self.remove(key)?)
+    }
+
+    fn scan(&self, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
+        for found in self.scan(&[]) {
+            match found {
+                Ok((key, value)) => each(&key, &value),
+                // A lost answer is a miss; it must not keep the others from being used.
+                Err(error) => tracing::warn!(%error, "answer cache has a damaged entry"),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Index {
     fn add(&mut self, key: Key, kept_ms: u64, size: u64) {
         self.remove(&key);

@@ -122,6 +122,20 @@ async fn local_answers_survive_a_restart_and_damaged_ones_are_removed() {
     assert_eq!(table.0.lock().unwrap().len(), 1);
 }
 
+#[test]
+fn local_answers_are_kept_in_a_table_of_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let tables = store::Local::open(dir.path()).unwrap().store;
+        LocalCache::open(tables.table("answers").unwrap(), TTL, ByteSize::mib(1)).unwrap()
+    };
+    let cache = open();
+    let now = base::time::unix_ms();
+    cache.put_at(&key("a"), &answer("one"), now).unwrap();
+    drop(cache);
+    assert_eq!(open().get_at(&key("a"), now).unwrap(), Some(answer("one")));
+}
+
 /// A real server on a port of the kernel's choice; ended by its own handle.
 struct Server {
     child: Child,

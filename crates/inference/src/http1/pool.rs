@@ -89,6 +89,11 @@ impl Pool {
         self.0.idle().len()
     }
 
+    /// Closes every idle connection: what a new mode forbids must not go on over an old connection.
+    pub fn close_idle(&self) {
+        self.0.idle().clear();
+    }
+
     async fn exchange(&self, request: &Request<'_>) -> Result<Response> {
         let head = self.0.endpoint.request_head(request);
         if let Some(stream) = self.0.take_idle() {
