@@ -5,6 +5,7 @@
 //! error event that the client can tell from an end.
 
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ mod journal;
 mod tests;
 
 use journal::{Journal, Progress};
+
+static CONTENT_DELTA: LazyLock<memmem::FinderRev<'static>> =
+    LazyLock::new(|| memmem::FinderRev::new(b"\"content_block_delta\""));
 
 /// So many other runs are tried for one answer.
 pub const MAX_ATTEMPTS: u32 = 3;
@@ -179,19 +183,28 @@ impl<R: Rerun> Resuming<R> {
         Some(bytes)
     }
 
-    /// Which block is open must follow from the text that the client holds, so the two go out together.
+    /// Which block is open must follow from the text that the client holds, so what opens and closes blocks goes out
+    /// with the text behind it.
     fn hold(&mut self, bytes: Bytes) -> Option<Bytes> {
-        let has = |name: &[u8]| memmem::find(&bytes, name).is_some();
-        let has_text = has(b"content_block_delta") || has(b"message_delta") || has(b"message_stop");
-        if !has_text && (has(b"content_block_") || has(b"message_start")) {
+        let mut bytes = bytes;
+        if !self.held.is_empty() {
             self.held.extend_from_slice(&bytes);
-            return None;
+            bytes = std::mem::take(&mut self.held).into();
         }
-        if self.held.is_empty() {
-            return Some(bytes);
+        let text_end = CONTENT_DELTA.rfind(&bytes).map_or(0, |at| {
+            let rest = bytes.get(at..).unwrap_or_default();
+            at + memmem::find(rest, b"\n\n")
+                .or_else(|| memmem::find(rest, b"\n\r\n").map(|it| it + 1))
+                .map_or(rest.len(), |it| it + 2)
+        });
+        let behind = bytes.get(text_end..).unwrap_or_default();
+        let is_framing =
+            [&b"content_block_"[..], b"message_start"].iter().any(|name| memmem::find(behind, name).is_some());
+        if is_framing && memmem::find(behind, b"message_delta").is_none() {
+            self.held.extend_from_slice(behind);
+            bytes.truncate(text_end);
         }
-        self.held.extend_from_slice(&bytes);
-        Some(std::mem::take(&mut self.held).into())
+        Some(bytes).filter(|bytes| !bytes.is_empty())
     }
 
     fn set_timer(&mut self, after: Duration) {

@@ -37,7 +37,7 @@ fn splices_change_only_what_they_must() {
         request(&ask(Dialect::OpenAiChat, body), &target(Dialect::OpenAiChat, ContinueBy::Never), None).unwrap();
     assert_eq!(
         std::str::from_utf8(&spliced.body).unwrap(),
-        r#"{"model":"m","max_tokens":4086,"stream":true,"x":1.0e0,"messages":[{"role":"user","content":"\u00e9"}],"stream_options":{"include_usage":true}}"#
+        r#"{"model":"m","max_tokens":4087,"stream":true,"x":1.0e0,"messages":[{"role":"user","content":"\u00e9"}],"stream_options":{"include_usage":true}}"#
     );
     let body = r#"{"model":"m","messages":[],"options":{"num_predict":9000,"top_k":3}}"#;
     let clamped = made(&ask(Dialect::OllamaChat, body), &target(Dialect::OllamaChat, ContinueBy::Never), None);

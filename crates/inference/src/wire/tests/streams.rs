@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::answer;
 
-/// Streams as the engines write them; what a client must see; and the counts.
-const SAMPLES: &[(&str, Dialect, &str, &str, Finish, (u32, u32))] = &[
+/// A stream as an engine writes it: its name, dialect and bytes; then text, end and counts that a client must see.
+type Sample = (&'static str, Dialect, &'static str, &'static str, Finish, (u32, u32));
+
+const SAMPLES: &[Sample] = &[
     (
         "llama-server: pings, usage behind the finish",
         Dialect::OpenAiChat,
