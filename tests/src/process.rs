@@ -218,3 +218,53 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     let release = if profile.ends_with("release") { " --release" } else { "" };
     bail!("there is no {}; hint: cargo build{release} -p {package} --bins", path.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str) -> Child {
+        Child::start("a shell", "sh", &["-c", script]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_line_is_waited_for_and_an_end_is_told() {
+        let mut child = shell("echo one; echo two >&2; exit 3");
+        assert_eq!(child.wait_line("two", SOON).await.unwrap(), "two");
+        assert_eq!(child.wait(SOON).await.unwrap().code(), Some(3));
+        let error = child.wait_line("three", SOON).await.unwrap_err().to_string();
+        assert!(error.contains("ended") && error.contains("two"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_frozen_child_says_nothing_until_it_is_thawed() {
+        let mut child = shell("echo ready; while :; do echo tick; sleep 0.01; done");
+        child.wait_line("ready", SOON).await.unwrap();
+        child.freeze().unwrap();
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap();
+        let until = Instant::now() + SOON;
+        while !stat().contains(") T ") {
+            assert!(Instant::now() < until, "it does not freeze: {}", stat());
+            tokio::time::sleep(POLL).await;
+        }
+        child.thaw().unwrap();
+        child.wait_line("tick", SOON).await.unwrap();
+        assert!(!child.kill().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn dropping_a_child_ends_its_children_too() {
+        let mut child = shell("sleep 1000 & echo $!; wait");
+        let grandchild = child.wait_line("", SOON).await.unwrap();
+        let process = PathBuf::from(format!("/proc/{grandchild}/stat"));
+        assert!(process.exists());
+        drop(child);
+        let until = Instant::now() + SOON;
+        while std::fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(Instant::now() < until, "{grandchild} goes on");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}

@@ -101,7 +101,8 @@ impl fmt::Display for Row {
         let Figure { name, unit, bars } = self.figure;
         let show = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{} {unit}", number(value)));
         let ratio = match (self.nginx, self.ours) {
-            (Some(nginx), Some(ours)) if nginx.abs() > 1e-9 => format!("{:.2}", ours / nginx),
+            // Near zero (added latency, failed asks) a ratio says nothing.
+            (Some(nginx), Some(ours)) if nginx.abs() >= 1.0 => format!("{:.2}", ours / nginx),
             _ => "-".to_owned(),
         };
         let bar = |bar: Option<Bar>| {

@@ -39,6 +39,8 @@ struct Inner {
     prompts: VecDeque<String>,
     /// Until when asks are refused as still loading.
     loading_until: Option<Instant>,
+    /// Models that it has.
+    models: Vec<String>,
     /// Models in memory, least recently used first.
     loaded: Vec<Loaded>,
     stats: Stats,
@@ -93,6 +95,7 @@ impl Engine {
             slots: options.slots,
             loading_until: None,
             slots_to_end: 0,
+            models: options.models.clone(),
             prompts: VecDeque::new(),
             loaded: loaded.collect(),
             stats: Stats::default(),
@@ -151,9 +154,28 @@ impl Engine {
         inner.settings.fail_of_the_rest()
     }
 
-    /// Whether the engine has `model`; Ollama's `:latest` may be left out.
-    pub fn has(&self, model: &str) -> bool {
-        self.options.models.iter().any(|name| name == model || name.strip_suffix(":latest") == Some(model))
+    /// Models that it has.
+    pub fn models(&self) -> Vec<String> {
+        self.inner().models.clone()
+    }
+
+    /// The full name of `model`, if the engine has it; Ollama's `:latest` may be left out.
+    pub fn find(&self, model: &str) -> Option<String> {
+        let is_it = |name: &&String| *name == model || name.strip_suffix(":latest") == Some(model);
+        self.inner().models.iter().find(is_it).cloned()
+    }
+
+    /// Has `model` from now on.
+    pub fn add_model(&self, model: &str) {
+        if self.find(model).is_none() {
+            self.inner().models.push(model.to_owned());
+        }
+    }
+
+    /// No longer has `model`.
+    pub fn remove_model(&self, model: &str) {
+        self.unload(model);
+        self.inner().models.retain(|name| name != model);
     }
 
     /// Brings `model` into memory, unless it is there; others leave when there is no room.

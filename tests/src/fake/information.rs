@@ -45,7 +45,7 @@ fn models(engine: &Engine) -> Value {
     let options = &engine.options;
     let names: Vec<String> = match options.speak {
         Speak::Webui => engine.loaded().into_iter().map(|loaded| loaded.model).take(1).collect(),
-        _ => options.models.clone(),
+        _ => engine.models(),
     };
     if options.speak == Speak::Anthropic {
         let data: Vec<Value> = names
@@ -90,10 +90,22 @@ fn ollama(engine: &Engine, is_get: bool, path: &str, body: &Value) -> Result<Opt
     Ok(Some(match (is_get, path) {
         (true, "/") if engine.options.speak == Speak::Ollama => text_reply("Ollama is running"),
         (true, "/api/version") => json_reply(&json!({"version": "0.12.0"})),
-        (true, "/api/tags") => listed(&|name| ollama_model(engine, name), engine.options.models.clone()),
+        (true, "/api/tags") => listed(&|name| ollama_model(engine, name), engine.models()),
         (true, "/api/ps") => listed(&|name| ollama_loaded(engine, name), loaded()),
-        (false, "/api/show") if !engine.has(model) => return Err(Refusal::no_model(model)),
-        (false, "/api/show") => json_reply(&ollama_show(engine, model)),
+        (false, "/api/show") => json_reply(&ollama_show(engine, &known(engine, &model.into())?)),
+        (false, "/api/pull") => {
+            engine.add_model(model);
+            ollama_pulled(engine, model, body["stream"] != false)
+        }
+        (false, "/api/copy" | "/api/create") => {
+            known(engine, if path == "/api/copy" { &body["source"] } else { &body["from"] })?;
+            engine.add_model(body["destination"].as_str().unwrap_or(model));
+            json_reply(&json!({"status": "success"}))
+        }
+        (false, "/api/delete") => {
+            engine.remove_model(&known(engine, &model.into())?);
+            text_reply("")
+        }
         _ => return Ok(None),
     }))
 }
@@ -132,6 +144,19 @@ fn ollama_show(engine: &Engine, name: &str) -> Value {
         "capabilities": capability,
         "modified_at": CREATED_AT,
     })
+}
+
+/// What a finished pull has told.
+fn ollama_pulled(engine: &Engine, name: &str, is_streamed: bool) -> Reply {
+    if !is_streamed {
+        return json_reply(&json!({"status": "success"}));
+    }
+    let (digest, size) = (digest(engine, name), engine.options.model_memory.0);
+    let layer = json!({"status": format!("pulling {digest}"), "digest": digest, "total": size, "completed": size});
+    let mut reply =
+        text_reply(&format!("{}\n{layer}\n{}\n", json!({"status": "pulling manifest"}), json!({"status": "success"})));
+    reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/x-ndjson"));
+    reply
 }
 
 fn details() -> Value {
@@ -222,7 +247,7 @@ async fn webui(engine: &Engine, is_get: bool, path: &str, body: &Value) -> Resul
     let first = || engine.loaded().first().map_or("None".to_owned(), |loaded| loaded.model.clone());
     Ok(Some(match (is_get, path) {
         (true, "/v1/internal/health") => json_reply(&json!({"status": "ok"})),
-        (true, "/v1/internal/model/list") => json_reply(&json!({"model_names": engine.options.models})),
+        (true, "/v1/internal/model/list") => json_reply(&json!({"model_names": engine.models()})),
         (true, "/v1/internal/model/info") => {
             json_reply(&json!({"model_name": first(), "lora_names": [], "loader": "llama.cpp"}))
         }
@@ -304,10 +329,10 @@ fn llamacpp_python(is_get: bool, path: &str, body: &Value) -> Option<Reply> {
     }
 }
 
-/// The name in `field`, if the engine has such a model.
+/// The full name of the model in `field`, if the engine has it.
 fn known(engine: &Engine, field: &Value) -> Result<String, Refusal> {
     let name = field.as_str().unwrap_or("");
-    if engine.has(name) { Ok(name.to_owned()) } else { Err(Refusal::no_model(name)) }
+    engine.find(name).ok_or_else(|| Refusal::no_model(name))
 }
 
 fn text_reply(text: &str) -> Reply {

@@ -271,8 +271,8 @@ pub(super) fn resolve(engine: &Engine, name: &str) -> Result<String, Refusal> {
         // It answers with what it has loaded, whatever was asked for.
         return Ok(engine.loaded().first().map_or(first, |loaded| &loaded.model).to_owned());
     }
-    match engine.options.models.iter().find(|model| *model == name || model.strip_suffix(":latest") == Some(name)) {
-        Some(model) => Ok(model.clone()),
+    match engine.find(name) {
+        Some(model) => Ok(model),
         None if speak.takes_any_model() => Ok(first.to_owned()),
         None => Err(Refusal::no_model(name)),
     }

@@ -199,6 +199,10 @@ async fn models_come_and_go_as_memory_allows() {
     assert_eq!(reply["done_reason"], "unload");
     let listed = served.client.get("/api/ps").await.unwrap().json().unwrap();
     assert_eq!(listed["models"][0]["name"], "c");
+    served.client.post_json("/api/pull", &json!({"model": "d"})).await.unwrap();
+    assert_eq!(served.client.post_json("/api/generate", &load("d")).await.unwrap().status, 200);
+    served.client.post_json("/api/delete", &json!({"model": "d"})).await.unwrap();
+    assert_eq!(served.client.post_json("/api/generate", &load("d")).await.unwrap().status, 404);
     served.control(json!({"fail": {"load_fail": "a"}})).await;
     assert_eq!(served.client.post_json("/api/generate", &load("a")).await.unwrap().status, 500);
 }

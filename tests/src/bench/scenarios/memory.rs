@@ -1,6 +1,5 @@
 //! Memory of the gateway: idle, with open streams, and after they have left.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -25,7 +24,7 @@ pub async fn idle_and_open(kind: Kind) -> Result<Vec<f64>> {
     let idle = memory(gateway.pid())? as f64;
     // Each stream brings ten tokens and then nothing more.
     engines.control(&json!({"fail": {"hang_mid": 10}})).await?;
-    let load = Load::start(&gateway.address, &[Arc::new(Ask::new(0, 400, true, 100))], STREAMS);
+    let load = Load::start(&gateway.address, &Ask::many(400, true, 100), STREAMS);
     let opened = async {
         while load.meter.tokens() < 10 * STREAMS as u64 {
             tokio::time::sleep(Duration::from_millis(20)).await;
