@@ -24,7 +24,7 @@ const WHOLE: &str = "The sea is wide, é, and the ships are small.";
 enum End {
     /// It says that the answer is whole.
     Done,
-    /// Its process is gone, sockets and all.
+    /// Its process is gone, sockets and all, once the client has shown what was sent.
     Dies,
     /// It ends the stream without a word, unless it has sent everything.
     Stops,
@@ -37,7 +37,7 @@ struct Server {
     pieces: usize,
     end: End,
     asked: Arc<Mutex<Vec<GenerateRequest>>>,
-    died: mpsc::Sender<()>,
+    kill: mpsc::Sender<()>,
 }
 
 #[tonic::async_trait]
@@ -63,12 +63,10 @@ impl Inference for Server {
         if self.end != End::Dies {
             return Ok(Response::new(Box::pin(sent)));
         }
-        let died = self.died.clone();
-        let last = stream::once(async move {
-            let _ = died.send(());
-            std::future::pending().await
-        });
-        Ok(Response::new(Box::pin(sent.chain(last))))
+        if self.pieces == 0 {
+            let _ = self.kill.send(());
+        }
+        Ok(Response::new(Box::pin(sent.chain(stream::pending()))))
     }
 
     async fn embed(&self, _: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
@@ -89,6 +87,8 @@ struct Running {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<GenerateRequest>>>,
     runtime: Arc<Mutex<Option<tokio::runtime::Runtime>>>,
+    /// Kills it, and how many bytes of the answer the client shows by then.
+    death: (mpsc::Sender<()>, usize),
 }
 
 fn start(pieces: usize, end: End) -> Running {
@@ -99,22 +99,24 @@ fn start(pieces: usize, end: End) -> Running {
     let guard = runtime.enter();
     let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
     drop(guard);
-    let (died, deaths) = mpsc::channel();
+    let (kill, kills) = mpsc::channel();
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let server = Server { pieces, end, asked: asked.clone(), died };
+    let server = Server { pieces, end, asked: asked.clone(), kill: kill.clone() };
     runtime.spawn(
         tonic::transport::Server::builder().add_service(InferenceServer::new(server)).serve_with_incoming(incoming),
     );
     let runtime = Arc::new(Mutex::new(Some(runtime)));
     let doomed = runtime.clone();
     std::thread::spawn(move || {
-        if deaths.recv().is_ok()
+        if kills.recv().is_ok()
             && let Some(runtime) = doomed.lock().unwrap().take()
         {
             runtime.shutdown_background();
         }
     });
-    Running { address, asked, runtime }
+    let shown = WHOLE.chars().take(pieces.saturating_mul(4)).map(char::len_utf8).sum();
+    let shown = if end == End::Dies { shown } else { usize::MAX };
+    Running { address, asked, runtime, death: (kill, shown) }
 }
 
 impl Drop for Running {
@@ -125,12 +127,17 @@ impl Drop for Running {
     }
 }
 
+/// Keeps what is written, and kills servers when it is long enough.
 #[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+struct Buffer(Arc<Mutex<Vec<u8>>>, Vec<(mpsc::Sender<()>, usize)>);
 
 impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        let mut shown = self.0.lock().unwrap();
+        shown.extend_from_slice(bytes);
+        for (kill, _) in self.1.iter().filter(|(_, at)| shown.len() >= *at) {
+            let _ = kill.send(());
+        }
         Ok(bytes.len())
     }
 
@@ -146,10 +153,10 @@ impl Buffer {
 }
 
 /// Asks `servers` once; gives the reply, what stood on stdout and what on stderr.
-async fn put(servers: &[&Running], json: bool) -> (Result<Reply, Ended>, String, String) {
-    let (data, notes) = (Buffer::default(), Buffer::default());
-    let style = Style { json, ..Style::default() };
-    let mut screen = Screen::new(Box::new(data.clone()), Box::new(notes.clone()), style);
+async fn put(servers: &[&Running]) -> (Result<Reply, Ended>, String, String) {
+    let deaths = servers.iter().map(|server| server.death.clone()).collect();
+    let (data, notes) = (Buffer(Arc::default(), deaths), Buffer::default());
+    let mut screen = Screen::new(Box::new(data.clone()), Box::new(notes.clone()), Style::default());
     let addresses: Vec<String> = servers.iter().map(|server| server.address.to_string()).collect();
     let servers = Servers::new(&addresses, None, None).unwrap();
     let pause = Backoff { first: Duration::from_millis(1), ..PATIENCE.pause };
@@ -161,7 +168,7 @@ async fn put(servers: &[&Running], json: bool) -> (Result<Reply, Ended>, String,
 #[tokio::test]
 async fn an_answer_goes_on_at_the_next_server_when_its_server_dies() {
     let (first, second) = (start(5, End::Dies), start(usize::MAX, End::Done));
-    let (reply, data, notes) = put(&[&first, &second], false).await;
+    let (reply, data, notes) = put(&[&first, &second]).await;
     assert_eq!((reply.unwrap().text.as_str(), data), (WHOLE, format!("{WHOLE}\n")));
     assert!(notes.contains("trying another server"), "{notes}");
     let asked = second.asked.lock().unwrap();
@@ -171,22 +178,22 @@ async fn an_answer_goes_on_at_the_next_server_when_its_server_dies() {
 #[tokio::test]
 async fn an_answer_survives_the_death_of_each_server_but_the_last() {
     let servers = [start(2, End::Dies), start(0, End::Dies), start(3, End::Stops), start(usize::MAX, End::Done)];
-    let (reply, data, _) = put(&servers.each_ref(), true).await;
+    let (reply, data, _) = put(&servers.each_ref()).await;
     let reply = reply.unwrap();
-    assert_eq!((reply.text.as_str(), reply.finish, data.as_str()), (WHOLE, Some("stop"), ""));
+    assert_eq!((reply.text.as_str(), reply.finish, data), (WHOLE, Some("stop"), format!("{WHOLE}\n")));
 }
 
 #[tokio::test]
 async fn one_server_that_stops_again_and_again_still_gives_the_whole_answer() {
     let server = start(3, End::Stops);
-    let (reply, data, _) = put(&[&server], false).await;
+    let (reply, data, _) = put(&[&server]).await;
     assert_eq!((reply.unwrap().text.as_str(), data), (WHOLE, format!("{WHOLE}\n")));
 }
 
 #[tokio::test]
 async fn a_refusal_is_told_and_not_carried_to_the_next_server() {
     let (first, second) = (start(0, End::Refuses), start(usize::MAX, End::Done));
-    let (reply, data, _) = put(&[&first, &second], false).await;
+    let (reply, data, _) = put(&[&first, &second]).await;
     let Err(Ended::Fault(fault)) = reply else { panic!("{reply:?}") };
     assert_eq!((fault.code, fault.hint.as_deref(), data.as_str()), (Code::ModelNotFound, Some("list them"), ""));
     assert!(second.asked.lock().unwrap().is_empty());
@@ -195,7 +202,7 @@ async fn a_refusal_is_told_and_not_carried_to_the_next_server() {
 #[tokio::test]
 async fn half_an_answer_is_given_up_with_a_hint_when_nobody_is_left() {
     let server = start(2, End::Dies);
-    let (reply, data, _) = put(&[&server], false).await;
+    let (reply, data, _) = put(&[&server]).await;
     let Err(Ended::Fault(fault)) = reply else { panic!("{reply:?}") };
     assert_eq!((fault.code, data.as_str()), (Code::Unreachable, &WHOLE[..8]));
     assert!(fault.hint.unwrap().contains("not whole"));
