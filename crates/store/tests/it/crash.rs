@@ -26,7 +26,7 @@ fn every_acknowledged_write_outlives_a_kill() {
     for _ in 0..crashes {
         writes += write_until_killed(dir.path(), &mut acknowledged, random.u64(5..250));
         let opened = SledStore::open(dir.path()).unwrap();
-        assert_eq!(opened.set_aside, None);
+        assert_eq!((opened.set_aside, opened.lost), (None, None));
         check(Arc::new(opened.store), &acknowledged);
     }
     println!("{writes} writes were acknowledged");

@@ -25,7 +25,7 @@ async fn every_acknowledged_write_outlives_a_power_cut() {
     let mut count = 0;
     for cut in 0..cuts {
         let opened = SledStore::open(dir.path()).unwrap();
-        assert_eq!(opened.set_aside, None, "cut {cut}");
+        assert_eq!((opened.set_aside, opened.lost), (None, None), "cut {cut}");
         let store: SharedStore = Arc::new(opened.store);
         // Of the writes in flight at the cut, each may have happened or not.
         for (key, value) in check(&store, &acknowledged).await {
@@ -109,6 +109,10 @@ fn mix(synced: &Path, written: &Path, to: &Path, random: &mut fastrand::Rng) {
         }
         if written.ends_with("values") {
             fs::copy(entry.path(), to).unwrap();
+            continue;
+        }
+        if entry.file_name() == "acknowledged" {
+            // It is written after a sync, of which this model does not know when it was.
             continue;
         }
         let (old, new) = (fs::read(&old).unwrap_or_default(), fs::read(entry.path()).unwrap());
