@@ -3,6 +3,8 @@
 //! The data is copied when all writes are acknowledged, and again while more are in flight. What a disk may hold after
 //! the cut is the first copy, with a random half of the pages that differ taken from the second. A value's file is the
 //! exception: its bytes and its name are synced before anything refers to it, so it is taken whole.
+//!
+//! `TM_STORE_CUTS` sets how many times.
 
 use std::collections::BTreeMap;
 use std::fs;
