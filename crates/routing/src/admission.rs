@@ -339,7 +339,7 @@ mod tests {
             let now = start + Duration::from_secs(second);
             let readiness = |model: &ModelId| if *model == loaded { Readiness::Ready } else { Readiness::Swap };
             let item = queue.pop(now, readiness).unwrap();
-            let model = ModelId::from(if item % 2 == 0 { "a" } else { "b" });
+            let model = ModelId::from(if item.is_multiple_of(2) { "a" } else { "b" });
             swaps += u32::from(model != loaded);
             loaded = model;
             order.push(item);
