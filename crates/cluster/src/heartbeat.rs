@@ -24,7 +24,7 @@ const ASK_LOST_EVERY: Duration = Duration::from_secs(2);
 /// Channels to peers; made by `net`, one per peer, kept by whoever implements this.
 pub trait Dial: Send + Sync + 'static {
     /// The channel to the `node.v1` of `node` at `address`.
-    fn peer(&self, node: &NodeId, address: &str) -> Channel;
+    fn peer(&self, node: &NodeId, address: &str) -> base::Result<Channel>;
 }
 
 /// The exchanges with one peer.
@@ -79,8 +79,10 @@ impl Cluster {
     async fn beat(&self, peer: Member, request: HeartbeatRequest) -> (NodeId, Outcome) {
         // Half of the patience, so that one exchange may get lost before its peer is suspect.
         let within = (self.settings.patience.suspect_after / 2).max(self.settings.heartbeat);
-        let channel = self.dial.peer(&peer.node, &peer.peer_address);
-        let mut client = NodeClient::new(channel);
+        let mut client = match self.dial.peer(&peer.node, &peer.peer_address) {
+            Ok(channel) => NodeClient::new(channel),
+            Err(fault) => return (peer.node, Err(fault.full_message())),
+        };
         let outcome = match tokio::time::timeout(within, client.heartbeat(request)).await {
             Ok(Ok(answer)) => self.take(&peer, answer.into_inner().report),
             Ok(Err(status)) => Err(status.message().to_owned()),

@@ -146,9 +146,9 @@ pub fn three(etcd: &crate::etcd::Etcd) -> ([Machine; 3], [Node; 3]) {
 struct Plain(Mutex<HashMap<String, Channel>>);
 
 impl Dial for Plain {
-    fn peer(&self, _: &NodeId, address: &str) -> Channel {
+    fn peer(&self, _: &NodeId, address: &str) -> base::Result<Channel> {
         let dial = || Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        self.0.lock().unwrap().entry(address.to_owned()).or_insert_with(dial).clone()
+        Ok(self.0.lock().unwrap().entry(address.to_owned()).or_insert_with(dial).clone())
     }
 }
 

@@ -10,6 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use store::{EtcdStore, SharedStore};
 use tempfile::TempDir;
 
+use crate::link::Link;
+
 const BINARY: &str = "/usr/bin/etcd";
 
 pub struct Etcd {
@@ -62,6 +64,13 @@ impl Etcd {
         }
     }
 
+    /// As after a restore from an empty backup.
+    pub fn forget_everything(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.dir.path()).unwrap();
+        self.start_again();
+    }
+
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
     }
@@ -72,15 +81,29 @@ impl Etcd {
 
     /// A store of one node; it belongs to the runtime that it is used in.
     pub fn store(&self) -> SharedStore {
+        self.store_at(&self.client)
+    }
+
+    /// A store whose calls go through `link`.
+    pub fn store_through(&self, link: &Link) -> SharedStore {
+        self.store_at(&link.url())
+    }
+
+    /// A link that only leads here.
+    pub fn link(&self) -> Link {
+        Link::to(self.client.trim_start_matches("http://").parse().unwrap())
+    }
+
+    fn store_at(&self, url: &str) -> SharedStore {
         let config = base::config::Etcd {
-            endpoints: vec![self.client.clone()],
+            endpoints: vec![url.to_owned()],
             prefix: "/test".to_owned(),
             lease_ttl: crate::bed::TTL,
             timeout: Duration::from_millis(500),
             user: None,
         };
         let dial: store::etcd::Dial =
-            Arc::new(|url| tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy());
+            Arc::new(|url| Ok(tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy()));
         Arc::new(EtcdStore::open(&config, &dial).unwrap())
     }
 

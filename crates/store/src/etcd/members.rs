@@ -15,8 +15,8 @@ use crate::{LeaseId, Result, StoreError};
 /// A channel to one member.
 pub type Channel = tonic::transport::Channel;
 
-/// Makes the channel to a member from its URL; lazily connected, so it does not fail.
-pub type Dial = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
+/// Makes the channel to a member from its URL; lazily connected, so only a URL that means nothing is a fault.
+pub type Dial = Arc<dyn Fn(&str) -> base::Result<Channel> + Send + Sync>;
 
 /// Before all members are tried once more.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -63,9 +63,12 @@ impl Members {
         if config.endpoints.is_empty() {
             return Err(StoreError::invalid("no etcd endpoint is given"));
         }
-        let member = |url: &String| Member { channel: dial(url), client: OnceCell::new() };
+        let member = |url: &String| {
+            let channel = dial(url).map_err(|fault| StoreError::invalid(fault.full_message()))?;
+            Ok(Member { channel, client: OnceCell::new() })
+        };
         Ok(Self {
-            members: config.endpoints.iter().map(member).collect(),
+            members: config.endpoints.iter().map(member).collect::<Result<_>>()?,
             preferred: AtomicUsize::new(0),
             options,
             timeout: config.timeout,

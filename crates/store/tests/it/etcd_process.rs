@@ -131,7 +131,7 @@ impl Cluster {
 
 pub fn open(config: &Etcd) -> EtcdStore {
     let dial: store::etcd::Dial =
-        Arc::new(|url| tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy());
+        Arc::new(|url| Ok(tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy()));
     EtcdStore::open(config, &dial).unwrap()
 }
 
