@@ -287,7 +287,7 @@ impl<R: Rerun> Resuming<R> {
         }
         self.attempts += 1;
         let is_restart = so_far.is_none();
-        tracing::warn!(attempt = self.attempts, error = %fault, is_restart, "answer interrupted, looking for another run");
+        tracing::warn!(attempt = self.attempts, error = %fault, is_restart, "answer interrupted");
         self.state = State::Rerunning { is_restart, run: self.rerun.rerun(so_far, &fault) };
         let left = self.ask.deadline.left(Instant::now());
         self.has_moved = false;

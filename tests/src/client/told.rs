@@ -13,6 +13,8 @@ pub struct Told {
     pub status: u16,
     /// All text, in order.
     pub text: String,
+    /// All reasoning, in order.
+    pub thinking: String,
     /// Frames that brought text.
     pub pieces: usize,
     /// Names and arguments of tool calls, in order.
@@ -67,7 +69,7 @@ impl Told {
     }
 
     fn note_text(&mut self, value: &Value, at: Instant) {
-        const PLACES: [&str; 8] = [
+        const PLACES: [&str; 9] = [
             "/choices/0/delta/content",
             "/choices/0/message/content",
             "/choices/0/text",
@@ -76,7 +78,18 @@ impl Told {
             "/delta/text",
             "/content",
             "/content/0/text",
+            "/content/1/text",
         ];
+        const THOUGHTS: [&str; 6] = [
+            "/choices/0/delta/reasoning_content",
+            "/choices/0/message/reasoning_content",
+            "/message/thinking",
+            "/thinking",
+            "/delta/thinking",
+            "/content/0/thinking",
+        ];
+        let thought = THOUGHTS.iter().find_map(|place| value.pointer(place)?.as_str()).unwrap_or("");
+        self.thinking.push_str(thought);
         let text = PLACES.iter().find_map(|place| value.pointer(place)?.as_str()).unwrap_or("");
         if !text.is_empty() {
             self.text.push_str(text);

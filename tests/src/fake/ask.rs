@@ -80,6 +80,8 @@ pub struct Ask {
     pub is_streamed: bool,
     /// Whether the client wants a chunk with the usage.
     pub wants_usage: bool,
+    /// What is thought before the answer; nothing when the answer goes on behind a prefill.
+    pub thoughts: Script,
     /// The answer that is left to give.
     pub script: Script,
     /// Whether a limit cuts the answer short.
@@ -123,10 +125,24 @@ impl Ask {
             prompt,
             prefill,
             is_echoed,
+            thoughts: Script::default(),
             script,
             is_cut,
             call,
         })
+    }
+
+    /// Thinks first, for `tokens` tokens, if `body` allows it: Ollama and Anthropic want to be told, the others just do.
+    pub fn think(&mut self, body: &Value, tokens: usize) {
+        let is_wanted = match self.form {
+            Form::OllamaChat | Form::OllamaGenerate => body["think"] == true,
+            Form::Messages => body.pointer("/thinking/type").is_some_and(|kind| kind == "enabled"),
+            Form::Chat => true,
+            Form::Completion | Form::LlamaCompletion => false,
+        };
+        if is_wanted && self.prefill.is_empty() {
+            self.thoughts = Script::words(&text::thinking(&self.prompt), 0, tokens);
+        }
     }
 
     /// Tokens of the prompt, with the prefill.

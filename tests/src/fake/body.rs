@@ -55,6 +55,8 @@ pub enum Then {
 pub struct Stream {
     /// Writes it.
     pub encoder: Box<dyn Encoder>,
+    /// What is thought first.
+    pub thoughts: Script,
     /// What is said.
     pub script: Script,
     /// Time between tokens.
@@ -71,6 +73,8 @@ pub struct Answer {
     running: Option<Running>,
     frames: VecDeque<Bytes>,
     then: Then,
+    /// Tokens thought and said so far.
+    thought: usize,
     next: usize,
     first_due: Instant,
     sleep: Pin<Box<Sleep>>,
@@ -97,7 +101,18 @@ impl Answer {
         let now = Instant::now();
         let sleep = Box::pin(tokio::time::sleep_until(now));
         let (stream, running) = (None, None);
-        Self { stream, running, frames, then, next: 0, first_due: now, sleep, left: usize::MAX, must_flush: false }
+        Self {
+            stream,
+            running,
+            frames,
+            then,
+            thought: 0,
+            next: 0,
+            first_due: now,
+            sleep,
+            left: usize::MAX,
+            must_flush: false,
+        }
     }
 
     /// Makes the frames that are due; pending until some are.
@@ -106,29 +121,35 @@ impl Answer {
             self.then = Then::End;
             return Poll::Ready(());
         };
-        if let Some(then) = break_off(stream, self.next, &mut self.frames) {
+        let is_thinking = self.thought < stream.thoughts.len();
+        if !is_thinking && let Some(then) = break_off(stream, self.next, &mut self.frames) {
             self.then = then;
             return Poll::Ready(());
         }
-        if self.next >= stream.script.len() {
+        if !is_thinking && self.next >= stream.script.len() {
             stream.done.decode = self.first_due.elapsed();
             self.frames.extend(stream.encoder.close(&stream.done));
             self.then = Then::End;
             return Poll::Ready(());
         }
         if !stream.token.is_zero() {
-            let index = u32::try_from(self.next).unwrap_or(u32::MAX);
+            let index = u32::try_from(self.thought + self.next).unwrap_or(u32::MAX);
             let due = self.first_due + stream.token.saturating_mul(index);
             if self.sleep.deadline() != due {
                 self.sleep.as_mut().reset(due);
             }
             std::task::ready!(self.sleep.as_mut().poll(cx));
         }
-        let frame = stream.encoder.token(stream.script.token(self.next));
+        let frame = if is_thinking {
+            self.thought += 1;
+            stream.encoder.thought(stream.thoughts.token(self.thought - 1))
+        } else {
+            self.next += 1;
+            stream.encoder.token(stream.script.token(self.next - 1))
+        };
         if !frame.is_empty() {
             self.frames.push_back(frame);
         }
-        self.next += 1;
         if let Some(running) = &self.running {
             running.generated(1);
         }

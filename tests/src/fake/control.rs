@@ -13,6 +13,8 @@ pub struct Settings {
     pub token: Duration,
     /// Tokens of a whole answer.
     pub tokens: usize,
+    /// Tokens of reasoning before the answer, where the ask allows it.
+    pub thinking: usize,
     /// Speed of reading prompts, in tokens per second; no time is spent on them when `None`.
     pub prefill_rate: Option<f64>,
     /// Asks that may wait; one more is refused.
@@ -78,6 +80,8 @@ pub struct Change {
     pub token_ms: Option<f64>,
     /// See [`Settings::tokens`].
     pub tokens: Option<usize>,
+    /// See [`Settings::thinking`].
+    pub thinking: Option<usize>,
     /// See [`Settings::prefill_rate`]; 0 for none.
     pub prefill_rate: Option<f64>,
     /// Asks that run at once.
@@ -99,6 +103,7 @@ impl Settings {
         self.ttft = change.ttft_ms.map_or(self.ttft, time);
         self.token = change.token_ms.map_or(self.token, time);
         self.tokens = change.tokens.unwrap_or(self.tokens);
+        self.thinking = change.thinking.unwrap_or(self.thinking);
         self.queue = change.queue.unwrap_or(self.queue);
         if let Some(rate) = change.prefill_rate {
             self.prefill_rate = (rate > 0.0).then_some(rate);
@@ -143,6 +148,7 @@ mod tests {
             ttft: Duration::ZERO,
             token: Duration::ZERO,
             tokens: 60,
+            thinking: 0,
             prefill_rate: None,
             queue: 0,
             fail: Fail::None,

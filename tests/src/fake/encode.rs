@@ -54,6 +54,10 @@ pub trait Encoder: Send {
     fn content_type(&self) -> &'static str;
     /// Frames before the first token.
     fn open(&mut self) -> Vec<Bytes>;
+    /// The frame of a token that is thought; for an answer in one piece, all of it, before [`Self::whole`].
+    fn thought(&mut self, _token: &str) -> Bytes {
+        Bytes::new()
+    }
     /// The frame of a token; empty when the dialect keeps it for the end.
     fn token(&mut self, token: &str) -> Bytes;
     /// Frames behind the last token.

@@ -84,6 +84,7 @@ impl Engine {
             ttft: options.ttft,
             token: options.token,
             tokens: options.tokens,
+            thinking: options.thinking,
             prefill_rate: options.prefill_rate,
             queue: options.queue,
             fail: Fail::None,

@@ -30,6 +30,9 @@ pub struct Options {
     /// Tokens of a whole answer.
     #[arg(long, default_value_t = 60)]
     pub tokens: usize,
+    /// Tokens of reasoning before the answer, where the ask allows it.
+    #[arg(long, default_value_t = 0)]
+    pub thinking: usize,
     /// Prompt speed in tokens per second; prompts cost no time without it.
     #[arg(long)]
     pub prefill_rate: Option<f64>,

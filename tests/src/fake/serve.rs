@@ -209,7 +209,8 @@ async fn generate(
 ) -> Result<Reply, Refusal> {
     let started = Instant::now();
     let speak = engine.options.speak;
-    let ask = Ask::read(form, speak, body, settings.tokens)?;
+    let mut ask = Ask::read(form, speak, body, settings.tokens)?;
+    ask.think(body, settings.thinking);
     let model = resolve(engine, &ask.model)?;
     if ask.is_render_only {
         let shown = json!({"model": model, "created_at": CREATED_AT,
@@ -242,13 +243,13 @@ async fn generate(
         reason,
         prompt_tokens: tokens,
         cached_tokens,
-        answer_tokens: ask.script.len(),
+        answer_tokens: ask.thoughts.len() + ask.script.len(),
         load,
         prefill: started.elapsed().saturating_sub(load),
         decode: Duration::ZERO,
     };
     let encoder = encoder(speak, &ask, &shown_model(speak, &ask.model, &model));
-    let stream = Stream { encoder, script: ask.script, token: settings.token, fail, done };
+    let stream = Stream { encoder, thoughts: ask.thoughts, script: ask.script, token: settings.token, fail, done };
     let reply = if ask.is_streamed { streamed(stream, running) } else { whole(stream, running).await? };
     if ask.keep == Keep::Not {
         engine.unload(&model);
@@ -331,7 +332,7 @@ fn streamed(stream: Stream, running: Running) -> Reply {
 
 /// The answer in one piece, after the time that its tokens take.
 async fn whole(mut stream: Stream, mut running: Running) -> Result<Reply, Refusal> {
-    let tokens = stream.script.len();
+    let tokens = stream.thoughts.len() + stream.script.len();
     let broken_at = match stream.fail {
         Fail::HangMid(at) | Fail::CutAt(at) | Fail::ErrorMid(at) => Some(at.min(tokens)),
         _ => None,
@@ -341,6 +342,9 @@ async fn whole(mut stream: Stream, mut running: Running) -> Result<Reply, Refusa
     running.generated(spoken);
     if let Fail::HangMid(_) = stream.fail {
         std::future::pending::<()>().await;
+    }
+    if !stream.thoughts.is_empty() {
+        stream.encoder.thought(&stream.thoughts.text);
     }
     stream.done.decode = stream.token.saturating_mul(u32::try_from(tokens).unwrap_or(u32::MAX));
     let body = Bytes::from(stream.encoder.whole(&stream.script.text, &stream.done).to_string());

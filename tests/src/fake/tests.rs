@@ -219,6 +219,25 @@ async fn what_was_read_before_costs_no_time_again() {
 }
 
 #[tokio::test]
+async fn thoughts_come_before_the_answer_where_they_are_wanted() {
+    let thoughts = text::expected(&text::thinking(&text::render(&[("user", "hello")])), 5);
+    for (speak, wish) in [
+        ("ollama", json!({"think": true})),
+        ("vllm", json!({})),
+        ("anthropic", json!({"thinking": {"type": "enabled", "budget_tokens": 1024}})),
+    ] {
+        let served = start(speak, &["--thinking", "5"]).await;
+        for stream in [true, false] {
+            let mut body = body(stream);
+            body.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
+            let told = served.client.ask(path(served.engine.options.speak), &body).await.unwrap();
+            assert!(told.is_good(), "{told:?}");
+            assert_eq!((told.thinking, told.text), (thoughts.clone(), answer()), "{speak} {stream}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_key_is_refused() {
     let served = start("perplexity", &["--key", "secret"]).await;
     assert_eq!(served.client.post_json("/chat/completions", &body(false)).await.unwrap().status, 401);

@@ -19,6 +19,11 @@ pub fn expected(prompt: &str, n: usize) -> String {
     Script::words(prompt, 0, n).text
 }
 
+/// The prompt whose answer is what is thought before the answer to `prompt`.
+pub fn thinking(prompt: &str) -> String {
+    format!("{prompt}<think>")
+}
+
 /// A conversation (role and text of each message) as the prompt of the model, in ChatML.
 pub fn render<R: AsRef<str>, T: AsRef<str>>(messages: &[(R, T)]) -> String {
     let mut prompt = String::new();

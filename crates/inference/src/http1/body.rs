@@ -1,13 +1,13 @@
 //! The body of an engine's answer, polled in place on the engine's socket.
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use base::{Frames, Result};
-use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Stream;
 use super::chunked::Chunked;
@@ -42,7 +42,36 @@ pub struct EngineBody {
     pool: Arc<Shared>,
 }
 
+/// How much of a request was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// All of it.
+    All,
+    /// Not all: the engine began to answer.
+    Answered,
+}
+
 impl Connection {
+    /// Writes a request. Stops when the engine answers before it has read all of it: it may never read the rest.
+    pub(super) async fn write(&mut self, request: &mut impl Buf) -> io::Result<Written> {
+        std::future::poll_fn(|cx| self.poll_write(cx, request)).await
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, request: &mut impl Buf) -> Poll<io::Result<Written>> {
+        while request.has_remaining() {
+            // Like the read below, the future holds no state of its own.
+            match pin!(self.stream.write_buf(request)).poll(cx)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(_) => {}
+                Poll::Pending if ready!(self.poll_read(cx))? == 0 => {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Poll::Pending => return Poll::Ready(Ok(Written::Answered)),
+            }
+        }
+        Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| Written::All)
+    }
+
     /// Reads once; 0 is the end of the stream.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {

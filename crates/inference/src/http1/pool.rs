@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use base::{Code, Fault, Result};
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
-use super::body::{Connection, EngineBody};
+use super::body::{Connection, EngineBody, Written};
 use super::head::{self, Head, MOST_HEAD};
 use super::{Dial, Endpoint, Method, Request, Response, Stream};
 
@@ -112,18 +112,13 @@ impl Pool {
         })
     }
 
-    async fn attempt(&self, mut stream: Stream, head: &[u8], request: &Request<'_>) -> Result<Response, Broken> {
-        let mut bytes = head.chain(&request.body[..]);
-        let written = async {
-            stream.write_all_buf(&mut bytes).await?;
-            stream.flush().await
-        };
-        let written = written.await;
+    async fn attempt(&self, stream: Stream, head: &[u8], request: &Request<'_>) -> Result<Response, Broken> {
         let mut connection = Connection { stream, buffer: BytesMut::new() };
+        let written = connection.write(&mut head.chain(&request.body[..])).await;
         // An engine may refuse a request before it has read all of it; then its answer says more than the failed write.
         let head = match (self.read_head(&mut connection).await, written) {
-            (Ok(head), Ok(())) => head,
-            (Ok(head), Err(_)) => Head { keeps_alive: false, ..head },
+            (Ok(head), Ok(Written::All)) => head,
+            (Ok(head), _) => Head { keeps_alive: false, ..head },
             (Err(Broken::Unanswered(_)), Err(error)) => return Err(Broken::Unanswered(error)),
             (Err(broken), _) => return Err(broken),
         };
@@ -139,27 +134,24 @@ impl Pool {
     async fn read_head(&self, connection: &mut Connection) -> Result<Head, Broken> {
         let mut seen = 0;
         loop {
-            let read = std::future::poll_fn(|cx| connection.poll_read(cx)).await;
-            let buffer = &mut connection.buffer;
-            match read {
-                Err(error) if buffer.is_empty() => return Err(Broken::Unanswered(error)),
-                Err(error) => return Err(Broken::Failed(self.0.cut().because(error))),
-                Ok(0) if buffer.is_empty() => return Err(Broken::Unanswered(io::ErrorKind::UnexpectedEof.into())),
-                Ok(0) => return Err(Broken::Failed(self.0.cut())),
-                Ok(_) => {}
-            }
             // A head can only have become whole, or plainly wrong, with a line end.
-            let has_line = memchr::memchr(b'\n', &buffer[seen..]).is_some();
-            seen = buffer.len();
-            while has_line && let Some(head) = self.take_head(buffer)? {
+            let has_line = memchr::memchr(b'\n', &connection.buffer[seen..]).is_some();
+            while has_line && let Some(head) = self.take_head(&mut connection.buffer)? {
                 if head.status >= 200 {
                     return Ok(head);
                 }
             }
-            if connection.buffer.len() > MOST_HEAD {
+            seen = connection.buffer.len();
+            if seen > MOST_HEAD {
                 return Err(Broken::Failed(self.0.junk("its head is too large")));
             }
-            seen = seen.min(connection.buffer.len());
+            match std::future::poll_fn(|cx| connection.poll_read(cx)).await {
+                Err(error) if seen == 0 => return Err(Broken::Unanswered(error)),
+                Err(error) => return Err(Broken::Failed(self.0.cut().because(error))),
+                Ok(0) if seen == 0 => return Err(Broken::Unanswered(io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(Broken::Failed(self.0.cut())),
+                Ok(_) => {}
+            }
         }
     }
 

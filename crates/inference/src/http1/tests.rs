@@ -95,6 +95,22 @@ async fn request_carries_its_body_and_length() {
 }
 
 #[tokio::test]
+async fn refusal_of_a_large_request_is_heard_although_it_is_not_read() {
+    let (pool, listener, _) = listen().await;
+    let mut server = tokio::task::JoinSet::new();
+    server.spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        stream.readable().await.unwrap();
+        std::future::pending::<()>().await;
+        drop(stream);
+    });
+    let request = Request::post("/v1/x", vec![b'x'; 64 << 20]);
+    let response = pool.send(&request, soon()).await.unwrap();
+    assert_eq!((response.status, pool.idle()), (413, 0));
+}
+
+#[tokio::test]
 async fn stale_connection_is_replaced_without_an_error() {
     let (pool, listener, dialled) = listen().await;
     // The first connection takes the second request and closes without a byte: as an engine that closes idle ones.

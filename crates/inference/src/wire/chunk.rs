@@ -8,19 +8,21 @@ use base::{Dialect, Finish, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::stamp;
+
 mod anthropic;
 mod ollama;
 mod openai;
 
 /// What one object says.
 #[derive(Debug, Default)]
-pub(super) struct Chunk {
+pub(super) struct Chunk<'a> {
     /// Id of the answer; empty when not told.
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// Name of the model; empty when not told.
-    pub model: String,
-    /// Time of creation, in Unix seconds; 0 when not told.
-    pub created_s: u64,
+    pub model: Cow<'a, str>,
+    /// Time of creation, as the engine wrote it.
+    pub created: Created<'a>,
     /// Text of the first choice.
     pub text: String,
     /// Reasoning of the first choice.
@@ -41,6 +43,39 @@ pub(super) struct Chunk {
     pub is_usage_only: bool,
 }
 
+/// A time of creation; read only from the chunk that begins an answer.
+#[derive(Debug, Default)]
+pub(super) enum Created<'a> {
+    /// Not told.
+    #[default]
+    Never,
+    /// Unix seconds.
+    Unix(f64),
+    /// RFC 3339.
+    Stamp(Cow<'a, str>),
+}
+
+impl Created<'_> {
+    /// Whole Unix seconds; 0 when not told.
+    pub(super) fn unix_s(&self) -> u64 {
+        match self {
+            Self::Never => 0,
+            Self::Unix(seconds) => *seconds as u64,
+            Self::Stamp(stamp) => stamp::parse_s(stamp),
+        }
+    }
+}
+
+/// A string that is copied only when it has escapes in it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// What an optional string says; empty when it is absent.
+fn said(text: Option<Text<'_>>) -> Cow<'_, str> {
+    text.map(|text| text.0).unwrap_or_default()
+}
+
 /// A piece of a tool call; without an index it is a whole one.
 #[derive(Debug, Default)]
 pub(super) struct CallPiece {
@@ -55,7 +90,7 @@ pub(super) struct CallPiece {
 }
 
 /// Reads one object of an answer in `dialect`.
-pub(super) fn read(dialect: Dialect, json: &[u8]) -> serde_json::Result<Chunk> {
+pub(super) fn read(dialect: Dialect, json: &[u8]) -> serde_json::Result<Chunk<'_>> {
     match dialect {
         Dialect::OllamaChat | Dialect::OllamaGenerate => ollama::read(json),
         Dialect::AnthropicMessages => anthropic::read(json),
@@ -102,8 +137,10 @@ struct OutlineFields<'a> {
     usage: Option<AnyUsage>,
     #[serde(borrow)]
     choices: Option<Vec<OutlineChoice<'a>>>,
-    stop_reason: Option<Cow<'a, str>>,
-    done_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stop_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    done_reason: Option<Text<'a>>,
     prompt_eval_count: Option<u64>,
     eval_count: Option<u64>,
     error: Option<Value>,
@@ -112,7 +149,8 @@ struct OutlineFields<'a> {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct OutlineChoice<'a> {
-    finish_reason: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    finish_reason: Option<Text<'a>>,
 }
 
 /// Reads a whole body; an error means that it is cut or junk.
@@ -127,7 +165,7 @@ pub(super) fn outline(json: &[u8]) -> serde_json::Result<Outline> {
     let finish = of_choice.or(fields.stop_reason).or(fields.done_reason);
     Ok(Outline {
         usage: fields.usage.map(AnyUsage::usage).or(counted),
-        finish: finish.map(|word| Finish::parse(&word)),
+        finish: finish.map(|word| Finish::parse(&word.0)),
         error: fields.error.as_ref().and_then(error_text),
     })
 }

@@ -145,7 +145,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn chunk(&mut self, chunk: Chunk, out: &mut Vec<Event>) {
+    fn chunk(&mut self, chunk: Chunk<'_>, out: &mut Vec<Event>) {
         self.has_other_choices |= chunk.is_other_choice;
         if let Some(error) = chunk.error {
             self.is_over = true;
@@ -154,7 +154,8 @@ impl Decoder {
         }
         if !self.is_started {
             self.is_started = true;
-            out.push(Event::Start { id: chunk.id, model: chunk.model, created_s: chunk.created_s });
+            let (id, model) = (chunk.id.into_owned(), chunk.model.into_owned());
+            out.push(Event::Start { id, model, created_s: chunk.created.unix_s() });
         }
         if !chunk.thinking.is_empty() {
             out.push(Event::Thinking(chunk.thinking));

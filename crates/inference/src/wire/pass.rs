@@ -171,7 +171,7 @@ impl Pass {
         Ok(())
     }
 
-    fn pass_on(&mut self, event: &[u8], chunk: &Chunk, out: &mut Vec<u8>) {
+    fn pass_on(&mut self, event: &[u8], chunk: &Chunk<'_>, out: &mut Vec<u8>) {
         chunk::merge_usage(&mut self.usage, chunk.usage);
         self.finish = self.finish.or(chunk.finish);
         let is_openai = !is_lines(self.dialect) && self.dialect != Dialect::AnthropicMessages;

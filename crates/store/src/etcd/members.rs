@@ -53,7 +53,8 @@ pub(super) enum Failure {
 
 impl Members {
     pub fn new(config: &Etcd, dial: &Dial) -> Result<Self> {
-        let mut options = ConnectOptions::new().with_auto_token_refresh(true);
+        // A member that has lost the others says so, instead of serving streams on which nothing ever happens.
+        let mut options = ConnectOptions::new().with_auto_token_refresh(true).with_require_leader(true);
         if let Some((user, file)) = &config.user {
             let password = std::fs::read_to_string(file)
                 .map_err(|error| StoreError::failed(format!("could not read `{}`: {error}", file.display())))?;
@@ -206,6 +207,7 @@ fn classify_status(status: &Status) -> Failure {
     };
     match status.code() {
         Code::Unavailable | Code::Unknown if never_connected(status) => Failure::NotSent(why),
+        Code::Unavailable if why.contains("no leader") => Failure::NotSent(why),
         // A full database says so; other exhaustion ("too many requests") passes.
         Code::ResourceExhausted if why.contains("space exceeded") => Failure::Answered(StoreError::Full { why }),
         Code::Unauthenticated | Code::PermissionDenied => Failure::Answered(StoreError::Denied { why }),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use store::{SharedStore, SledStore, Store, Txn};
 
 const DIR: &str = "TM_STORE_CRASH_DIR";
+const WRITES: &str = "TM_STORE_CRASH_WRITES";
 const WRITERS: u64 = 4;
 
 #[test]
@@ -63,6 +64,37 @@ fn write_until_killed(dir: &std::path::Path, acknowledged: &mut BTreeMap<u64, u6
     writes
 }
 
+/// As the kernel sees it: between two acknowledgements of one writer, the log was synced.
+#[test]
+fn the_log_is_synced_before_each_acknowledgement() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-e", "trace=fdatasync,write", "-s", "16", "-o"]).arg(&trace);
+    command.arg(std::env::current_exe().unwrap()).args(["--exact", "crash::writer_that_is_killed", "--nocapture"]);
+    let store = dir.path().join("store");
+    let Ok(status) = command.env(DIR, &store).env(WRITES, "20").stdout(Stdio::null()).status() else {
+        println!("skipped: strace is not installed");
+        return;
+    };
+    if !status.success() {
+        println!("skipped: strace may not trace here");
+        return;
+    }
+    let mut synced = [true; WRITERS as usize];
+    let mut acknowledged = 0;
+    for line in std::fs::read_to_string(&trace).unwrap().lines() {
+        if line.contains("fdatasync") && line.ends_with("= 0") {
+            synced = [true; WRITERS as usize];
+        } else if let Some((_, ack)) = line.split_once("\"ack ") {
+            let writer = ack[..1].parse::<usize>().unwrap();
+            assert!(std::mem::take(&mut synced[writer]), "acknowledged without a sync: {line}");
+            acknowledged += 1;
+        }
+    }
+    assert!(acknowledged >= 20, "only {acknowledged} acknowledgements were seen");
+}
+
 fn check(store: SharedStore, acknowledged: &BTreeMap<u64, u64>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -81,7 +113,7 @@ async fn read(store: &SharedStore, key: &str) -> u64 {
     u64::from_le_bytes(entry.value[..8].try_into().unwrap())
 }
 
-/// Only does something when it is started by the test above.
+/// Only does something when it is started by one of the tests above.
 #[test]
 fn writer_that_is_killed() {
     let Ok(dir) = std::env::var(DIR) else { return };
@@ -90,7 +122,7 @@ fn writer_that_is_killed() {
         let store: Arc<dyn Store> = Arc::new(SledStore::open(dir.as_ref()).unwrap().store);
         let mut writers = tokio::task::JoinSet::new();
         (0..WRITERS).for_each(|writer| drop(writers.spawn(write(store.clone(), writer))));
-        writers.join_next().await;
+        writers.join_all().await;
     });
 }
 
@@ -99,7 +131,8 @@ async fn write(store: SharedStore, writer: u64) {
         Some(_) => read(&store, &format!("{writer}/left")).await,
         None => 0,
     };
-    loop {
+    let last = std::env::var(WRITES).map_or(u64::MAX, |writes| writes.parse().unwrap());
+    while count < last {
         count += 1;
         let mut value = count.to_le_bytes().to_vec();
         let longest = [100, 4000, 40_000][fastrand::usize(..3)];

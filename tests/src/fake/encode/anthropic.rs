@@ -16,6 +16,10 @@ pub struct Messages {
     call: Option<Call>,
     echo: String,
     prompt_tokens: usize,
+    thoughts: String,
+    /// The block that is open: 0, or 1 behind a block of thoughts.
+    index: usize,
+    is_thinking: bool,
 }
 
 impl Messages {
@@ -28,6 +32,9 @@ impl Messages {
             call: ask.call.clone(),
             echo: echo(ask),
             prompt_tokens: ask.prompt_tokens(),
+            thoughts: String::new(),
+            index: 0,
+            is_thinking: !ask.thoughts.is_empty(),
         }
     }
 
@@ -49,7 +56,30 @@ impl Messages {
             Some(_) => json!({"type": "input_json_delta", "partial_json": text}),
             None => json!({"type": "text_delta", "text": text}),
         };
-        event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
+        event(&json!({"type": "content_block_delta", "index": self.index, "delta": delta}))
+    }
+
+    fn start_block(&self) -> Bytes {
+        let block = match &self.call {
+            _ if self.is_thinking => json!({"type": "thinking", "thinking": "", "signature": ""}),
+            Some(call) => json!({"type": "tool_use", "id": unique("toolu_"), "name": call.name, "input": {}}),
+            None => json!({"type": "text", "text": ""}),
+        };
+        event(&json!({"type": "content_block_start", "index": self.index, "content_block": block}))
+    }
+
+    fn stop_block(&self) -> Bytes {
+        event(&json!({"type": "content_block_stop", "index": self.index}))
+    }
+
+    /// The frames between thoughts and answer; none when that lies behind, or nothing was thought.
+    fn turn_to_answer(&mut self) -> Vec<Bytes> {
+        if !self.is_thinking {
+            return Vec::new();
+        }
+        let stop = self.stop_block();
+        (self.is_thinking, self.index) = (false, 1);
+        vec![stop, self.start_block()]
     }
 }
 
@@ -59,13 +89,9 @@ impl Encoder for Messages {
     }
 
     fn open(&mut self) -> Vec<Bytes> {
-        let block = match &self.call {
-            Some(call) => json!({"type": "tool_use", "id": unique("toolu_"), "name": call.name, "input": {}}),
-            None => json!({"type": "text", "text": ""}),
-        };
         let mut frames = vec![
             event(&json!({"type": "message_start", "message": self.message(json!([]), &Value::Null, 1)})),
-            event(&json!({"type": "content_block_start", "index": 0, "content_block": block})),
+            self.start_block(),
             event(&json!({"type": "ping"})),
         ];
         if !self.echo.is_empty() {
@@ -74,18 +100,28 @@ impl Encoder for Messages {
         frames
     }
 
+    fn thought(&mut self, token: &str) -> Bytes {
+        self.thoughts.push_str(token);
+        let delta = json!({"type": "thinking_delta", "thinking": token});
+        event(&json!({"type": "content_block_delta", "index": self.index, "delta": delta}))
+    }
+
     fn token(&mut self, token: &str) -> Bytes {
-        self.delta(token)
+        let mut frames = self.turn_to_answer();
+        frames.push(self.delta(token));
+        frames.concat().into()
     }
 
     fn close(&mut self, done: &Done) -> Vec<Bytes> {
         let delta = json!({"stop_reason": stop(done.reason), "stop_sequence": null});
         let usage = json!({"output_tokens": done.answer_tokens});
-        vec![
-            event(&json!({"type": "content_block_stop", "index": 0})),
+        let mut frames = self.turn_to_answer();
+        frames.extend([
+            self.stop_block(),
             event(&json!({"type": "message_delta", "delta": delta, "usage": usage})),
             event(&json!({"type": "message_stop"})),
-        ]
+        ]);
+        frames
     }
 
     fn error(&self, refusal: &Refusal) -> Bytes {
@@ -99,7 +135,10 @@ impl Encoder for Messages {
             }
             None => json!({"type": "text", "text": format!("{}{text}", self.echo)}),
         };
-        self.message(json!([block]), &stop(done.reason).into(), done.answer_tokens)
+        let thoughts = (!self.thoughts.is_empty())
+            .then(|| json!({"type": "thinking", "thinking": self.thoughts, "signature": "fake"}));
+        let content: Vec<Value> = thoughts.into_iter().chain([block]).collect();
+        self.message(content.into(), &stop(done.reason).into(), done.answer_tokens)
     }
 
     fn junk(&self) -> Bytes {

@@ -14,12 +14,13 @@ pub struct Ollama {
     form: Form,
     model: String,
     call: Option<Call>,
+    thoughts: String,
 }
 
 impl Ollama {
     /// Nothing written yet.
     pub fn new(speak: Speak, ask: &Ask, model: &str) -> Self {
-        Self { speak, form: ask.form, model: model.to_owned(), call: ask.call.clone() }
+        Self { speak, form: ask.form, model: model.to_owned(), call: ask.call.clone(), thoughts: String::new() }
     }
 
     fn object(&self, text: &str, call: Option<&Call>) -> Value {
@@ -32,6 +33,13 @@ impl Ollama {
         if let Some(call) = call {
             object["message"]["tool_calls"] = json!([{"function": {"name": call.name, "arguments": call.arguments}}]);
         }
+        object
+    }
+
+    /// Adds what was thought to an object of the answer.
+    fn think(&self, mut object: Value, thoughts: &str) -> Value {
+        let holder = if self.form == Form::OllamaGenerate { &mut object } else { &mut object["message"] };
+        holder["thinking"] = thoughts.into();
         object
     }
 
@@ -62,6 +70,11 @@ impl Encoder for Ollama {
 
     fn open(&mut self) -> Vec<Bytes> {
         Vec::new()
+    }
+
+    fn thought(&mut self, token: &str) -> Bytes {
+        self.thoughts.push_str(token);
+        line(&self.think(self.object("", None), token))
     }
 
     fn token(&mut self, token: &str) -> Bytes {
@@ -101,10 +114,13 @@ impl Encoder for Ollama {
     }
 
     fn whole(&mut self, text: &str, done: &Done) -> Value {
-        let object = match &self.call {
+        let mut object = match &self.call {
             Some(call) => self.object("", Some(call)),
             None => self.object(text, None),
         };
+        if !self.thoughts.is_empty() {
+            object = self.think(object, &self.thoughts);
+        }
         self.finish(object, done)
     }
 

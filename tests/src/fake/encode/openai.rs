@@ -17,6 +17,7 @@ pub struct OpenAi {
     model: String,
     call: Option<Call>,
     echo: String,
+    thoughts: String,
     wants_usage: bool,
     /// What stands before and behind the text in the frame of a token.
     around: (String, String),
@@ -33,6 +34,7 @@ impl OpenAi {
             model: model.to_owned(),
             call: ask.call.clone(),
             echo: echo(ask),
+            thoughts: String::new(),
             wants_usage: ask.wants_usage && speak.honours_include_usage(),
             around: (String::new(), String::new()),
         };
@@ -116,6 +118,11 @@ impl Encoder for OpenAi {
         frames
     }
 
+    fn thought(&mut self, token: &str) -> Bytes {
+        self.thoughts.push_str(token);
+        data(&self.chunk(&json!({"delta": {"reasoning_content": token}}), &Value::Null))
+    }
+
     fn token(&mut self, token: &str) -> Bytes {
         let (before, behind) = &self.around;
         Bytes::from([before.as_str(), &quoted(token), behind].concat())
@@ -150,6 +157,9 @@ impl Encoder for OpenAi {
         let mut whole = self.chunk(&choice, &finish(done.reason).into());
         if self.form == Form::Chat {
             whole["object"] = "chat.completion".into();
+            if !self.thoughts.is_empty() {
+                whole["choices"][0]["message"]["reasoning_content"] = self.thoughts.as_str().into();
+            }
         }
         whole["usage"] = usage(done);
         self.add_extras(&mut whole, done);

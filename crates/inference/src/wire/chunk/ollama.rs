@@ -4,14 +4,15 @@ use base::{Finish, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CallPiece, Chunk, count, error_text};
-use crate::wire::stamp;
+use super::{CallPiece, Chunk, Created, Text, count, error_text, said};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Fields {
-    model: Option<String>,
-    created_at: Option<String>,
+struct Fields<'a> {
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow)]
+    created_at: Option<Text<'a>>,
     message: Option<Message>,
     response: Option<String>,
     thinking: Option<String>,
@@ -44,8 +45,8 @@ struct Function {
     arguments: Option<Value>,
 }
 
-pub(super) fn read(json: &[u8]) -> serde_json::Result<Chunk> {
-    let fields: Fields = serde_json::from_slice(json)?;
+pub(super) fn read(json: &[u8]) -> serde_json::Result<Chunk<'_>> {
+    let fields: Fields<'_> = serde_json::from_slice(json)?;
     let is_last = fields.done == Some(true);
     let message = fields.message.unwrap_or_default();
     let has_failed = fields.done_reason.as_deref() == Some("error");
@@ -53,8 +54,8 @@ pub(super) fn read(json: &[u8]) -> serde_json::Result<Chunk> {
     let failed = || message.content.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "error".to_owned());
     let mut chunk = Chunk {
         error: told.or_else(|| has_failed.then(failed)),
-        model: fields.model.unwrap_or_default(),
-        created_s: fields.created_at.as_deref().map_or(0, stamp::parse_s),
+        model: said(fields.model),
+        created: fields.created_at.map_or(Created::Never, |stamp| Created::Stamp(stamp.0)),
         usage: is_last.then(|| Usage {
             prompt_tokens: count(fields.prompt_eval_count),
             completion_tokens: count(fields.eval_count),

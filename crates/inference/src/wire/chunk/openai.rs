@@ -4,13 +4,15 @@ use base::Finish;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AnyUsage, CallPiece, Chunk, error_text};
+use super::{AnyUsage, CallPiece, Chunk, Created, Text, error_text, said};
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Fields {
-    id: Option<String>,
-    model: Option<String>,
+struct Fields<'a> {
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
     created: Option<f64>,
     choices: Option<Vec<Choice>>,
     usage: Option<AnyUsage>,
@@ -52,13 +54,13 @@ struct Function {
     arguments: Option<Value>,
 }
 
-pub(super) fn read(json: &[u8]) -> serde_json::Result<Chunk> {
-    let fields: Fields = serde_json::from_slice(json)?;
+pub(super) fn read(json: &[u8]) -> serde_json::Result<Chunk<'_>> {
+    let fields: Fields<'_> = serde_json::from_slice(json)?;
     let choices = fields.choices.unwrap_or_default();
     let mut chunk = Chunk {
-        id: fields.id.unwrap_or_default(),
-        model: fields.model.unwrap_or_default(),
-        created_s: fields.created.unwrap_or(0.0) as u64,
+        id: said(fields.id),
+        model: said(fields.model),
+        created: fields.created.map_or(Created::Never, Created::Unix),
         is_usage_only: choices.is_empty() && fields.usage.is_some(),
         usage: fields.usage.map(AnyUsage::usage),
         error: fields.error.as_ref().and_then(error_text),
@@ -74,12 +76,14 @@ pub(super) fn read(json: &[u8]) -> serde_json::Result<Chunk> {
     Ok(chunk)
 }
 
-fn add(chunk: &mut Chunk, choice: Choice) {
+fn add(chunk: &mut Chunk<'_>, choice: Choice) {
     chunk.finish = choice.finish_reason.filter(|word| !word.is_empty()).map(|word| Finish::parse(&word));
     chunk.text = choice.text.unwrap_or_default();
     // Perplexity sends the whole text so far in `message`, next to the piece in `delta`.
     let Some(message) = choice.delta.or(choice.message) else { return };
-    chunk.text.push_str(message.content.as_deref().or(message.refusal.as_deref()).unwrap_or_default());
+    if chunk.text.is_empty() {
+        chunk.text = message.content.or(message.refusal).unwrap_or_default();
+    }
     chunk.thinking = message.reasoning_content.or(message.reasoning).unwrap_or_default();
     for call in message.tool_calls.unwrap_or_default() {
         chunk.calls.push(CallPiece {

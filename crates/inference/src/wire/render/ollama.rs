@@ -54,7 +54,10 @@ fn add_calls(it: &Renderer, value: &mut Value) {
     if it.calls.is_empty() || it.dialect != Dialect::OllamaChat {
         return;
     }
-    let call = |call: &super::Call| json!({"id": call.id, "function": {"name": call.name, "arguments": call.arguments_value()}});
+    let call = |call: &super::Call| {
+        let function = json!({"name": call.name, "arguments": call.arguments_value()});
+        json!({"id": call.id, "function": function})
+    };
     value["message"]["tool_calls"] = it.calls.iter().map(call).collect();
 }
 

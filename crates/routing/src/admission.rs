@@ -1,0 +1,335 @@
+//! The queue at a worker's gate: who runs next when a slot is free, and who is told to come back. Pure.
+//!
+//! Order: the most urgent class first, within it the clients in turn, each client's asks as they came. Two things bend
+//! it, both bounded: an ask of a lower class that waited long takes every fifth turn, so that batch work ends; and asks
+//! whose model is in memory go before one that needs a load, until that one has waited for `max_wait`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::{ModelId, Priority};
+
+/// An ask of a lower class counts as old after this.
+const OLD_AFTER: Duration = Duration::from_secs(30);
+/// Turns of the more urgent classes before an old ask gets one.
+const TURNS_BEFORE_OLD: u32 = 4;
+/// From this share of the limit on, a client with more than its share is refused, so that others still get in.
+const CROWDED: f64 = 0.75;
+/// How far a search for an ask with its model in memory looks into a client's line.
+const LOOK_AHEAD: usize = 256;
+/// Weight of the newest gap between two departures in their moving mean.
+const GAP_WEIGHT: f64 = 0.2;
+
+/// Stands for one waiting ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// The queue is full (or the client's share of it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("queue is full with {queued} asks")]
+pub struct Full {
+    /// Asks that wait.
+    pub queued: usize,
+    /// When there is likely room.
+    pub retry_after: Duration,
+}
+
+/// What it would take to begin an ask of a model now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its model is in memory, or there is room for it beside the others.
+    Ready,
+    /// Another model would have to go.
+    Swap,
+    /// Models that are in use would have to go, or too many went lately.
+    Blocked,
+}
+
+/// Asks that wait at a worker.
+#[derive(Debug)]
+pub struct Queue<T> {
+    classes: [Class<T>; 3],
+    limit: usize,
+    max_wait: Duration,
+    next_ticket: u64,
+    turns_since_old: u32,
+    last_pop: Option<Instant>,
+    last_swap: Option<Instant>,
+    mean_gap_s: f64,
+}
+
+#[derive(Debug)]
+struct Class<T> {
+    /// In turn: the front client is next.
+    lines: VecDeque<Line<T>>,
+}
+
+#[derive(Debug)]
+struct Line<T> {
+    client: Arc<str>,
+    asks: VecDeque<Waiting<T>>,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    ticket: Ticket,
+    since: Instant,
+    model: ModelId,
+    item: T,
+}
+
+/// Where an ask stands: class, line, place in the line.
+type Place = (usize, usize, usize);
+
+impl<T> Queue<T> {
+    /// A queue for `limit` asks, where none waits longer than `max_wait` because of another model.
+    pub fn new(limit: usize, max_wait: Duration) -> Self {
+        let class = || Class { lines: VecDeque::new() };
+        Self {
+            classes: [class(), class(), class()],
+            limit,
+            max_wait,
+            next_ticket: 0,
+            turns_since_old: 0,
+            last_pop: None,
+            last_swap: None,
+            mean_gap_s: 1.0,
+        }
+    }
+
+    /// Takes a waiting ask in, or says when to come back.
+    pub fn push(
+        &mut self,
+        priority: Priority,
+        client: &Arc<str>,
+        model: ModelId,
+        item: T,
+        now: Instant,
+    ) -> Result<Ticket, Full> {
+        self.check_room(client)?;
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let waiting = Waiting { ticket, since: now, model, item };
+        let lines = &mut self.classes[priority as usize].lines;
+        match lines.iter_mut().find(|line| line.client == *client) {
+            Some(line) => line.asks.push_back(waiting),
+            None => lines.push_back(Line { client: Arc::clone(client), asks: VecDeque::from([waiting]) }),
+        }
+        Ok(ticket)
+    }
+
+    /// The ask that begins now that a slot is free; `None` when none can.
+    pub fn pop(&mut self, now: Instant, readiness: impl Fn(&ModelId) -> Readiness) -> Option<T> {
+        let (head, is_old) = self.head(now)?;
+        let place = self.instead_of(head, now, &readiness)?;
+        if self.at(place).is_some_and(|waiting| readiness(&waiting.model) == Readiness::Swap) {
+            self.last_swap = Some(now);
+        }
+        // Only a turn that a lower class had to stand back for is one that it is owed.
+        let others_stand_back = self.classes.iter().skip(head.0 + 1).any(|class| !class.lines.is_empty());
+        self.turns_since_old = if is_old || !others_stand_back { 0 } else { self.turns_since_old.saturating_add(1) };
+        if let Some(last) = self.last_pop.replace(now) {
+            let gap_s = now.saturating_duration_since(last).as_secs_f64();
+            self.mean_gap_s += GAP_WEIGHT * (gap_s - self.mean_gap_s);
+        }
+        self.take(place)
+    }
+
+    /// Takes an ask out whose client left; `None` when it began already.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
+        let place = self.places().find(|&place| self.at(place).is_some_and(|waiting| waiting.ticket == ticket))?;
+        self.take(place)
+    }
+
+    /// Asks that wait.
+    pub fn len(&self) -> usize {
+        self.classes.iter().flat_map(|class| &class.lines).map(|line| line.asks.len()).sum()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.classes.iter().all(|class| class.lines.is_empty())
+    }
+
+    /// Every waiting ask, in no useful order.
+    pub fn iter(&self) -> impl Iterator<Item = (&ModelId, &T)> {
+        let asks = self.classes.iter().flat_map(|class| &class.lines).flat_map(|line| &line.asks);
+        asks.map(|waiting| (&waiting.model, &waiting.item))
+    }
+
+    fn check_room(&self, client: &Arc<str>) -> Result<(), Full> {
+        let queued = self.len();
+        let is_crowded = queued as f64 >= self.limit as f64 * CROWDED;
+        if !is_crowded {
+            return Ok(());
+        }
+        let lines = || self.classes.iter().flat_map(|class| &class.lines);
+        let own: usize = lines().filter(|line| line.client == *client).map(|line| line.asks.len()).sum();
+        let is_over_share = own > 0 && own < queued && own * lines().count() > queued;
+        if queued < self.limit && !is_over_share {
+            return Ok(());
+        }
+        let wait_s = (self.mean_gap_s * (queued as f64 / 4.0).max(1.0)).clamp(1.0, 60.0);
+        Err(Full { queued, retry_after: Duration::from_secs_f64(wait_s) })
+    }
+
+    /// Whose turn it is, models aside, and whether it is the turn of an old ask of a lower class.
+    fn head(&self, now: Instant) -> Option<(Place, bool)> {
+        let mut waiting = (0..self.classes.len()).filter(|&class| !self.classes[class].lines.is_empty());
+        let first = waiting.next()?;
+        if self.turns_since_old >= TURNS_BEFORE_OLD {
+            let is_old = |class: &usize| {
+                let front = self.at((*class, 0, 0));
+                front.is_some_and(|front| now.saturating_duration_since(front.since) >= OLD_AFTER)
+            };
+            if let Some(old) = waiting.find(is_old) {
+                return Some(((old, 0, 0), true));
+            }
+        }
+        Some(((first, 0, 0), false))
+    }
+
+    /// The head, or the first ask in order that can begin without a swap while the head has patience.
+    fn instead_of(&self, head: Place, now: Instant, readiness: &impl Fn(&ModelId) -> Readiness) -> Option<Place> {
+        let waiting = self.at(head)?;
+        let state = readiness(&waiting.model);
+        if state == Readiness::Ready {
+            return Some(head);
+        }
+        // Under overload everybody has waited long; a model that was just loaded still gets its time, else each ask
+        // would cost a load.
+        let is_within = |since: Instant| now.saturating_duration_since(since) < self.max_wait;
+        let is_patient = is_within(waiting.since) || self.last_swap.is_some_and(is_within);
+        if is_patient {
+            let is_ready = |&place: &Place| {
+                place.2 < LOOK_AHEAD && self.at(place).is_some_and(|other| readiness(&other.model) == Readiness::Ready)
+            };
+            if let Some(place) = self.places().find(is_ready) {
+                return Some(place);
+            }
+        }
+        (state == Readiness::Swap).then_some(head)
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> {
+        self.classes.iter().enumerate().flat_map(|(class, lines)| {
+            let lines = lines.lines.iter().enumerate();
+            lines.flat_map(move |(line, asks)| (0..asks.asks.len()).map(move |ask| (class, line, ask)))
+        })
+    }
+
+    fn at(&self, (class, line, ask): Place) -> Option<&Waiting<T>> {
+        self.classes.get(class)?.lines.get(line)?.asks.get(ask)
+    }
+
+    fn take(&mut self, (class, line, ask): Place) -> Option<T> {
+        let lines = &mut self.classes.get_mut(class)?.lines;
+        let mut of_client = lines.remove(line)?;
+        let waiting = of_client.asks.remove(ask);
+        if !of_client.asks.is_empty() {
+            lines.push_back(of_client);
+        }
+        waiting.map(|waiting| waiting.item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(limit: usize) -> Queue<u32> {
+        Queue::new(limit, Duration::from_secs(30))
+    }
+
+    fn push(queue: &mut Queue<u32>, priority: Priority, client: &str, item: u32, now: Instant) -> Result<Ticket, Full> {
+        queue.push(priority, &Arc::from(client), ModelId::from("m"), item, now)
+    }
+
+    fn drain(queue: &mut Queue<u32>, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| queue.pop(now, |_| Readiness::Ready)).collect()
+    }
+
+    #[test]
+    fn an_interactive_ask_starts_next_behind_a_thousand_batch_asks() {
+        let start = Instant::now();
+        let mut queue = queue(2000);
+        for item in 0..1000 {
+            push(&mut queue, Priority::Batch, "jobs", item, start).unwrap();
+        }
+        let later = start + Duration::from_secs(3600);
+        assert_eq!(queue.pop(later, |_| Readiness::Ready), Some(0));
+        push(&mut queue, Priority::Interactive, "person", 5000, later).unwrap();
+        assert_eq!(queue.pop(later, |_| Readiness::Ready), Some(5000));
+    }
+
+    #[test]
+    fn batch_ends_although_interactive_asks_keep_coming() {
+        let start = Instant::now();
+        let mut queue = queue(100);
+        push(&mut queue, Priority::Batch, "jobs", 7, start).unwrap();
+        let mut popped = Vec::new();
+        for second in 0..60 {
+            let now = start + Duration::from_secs(second);
+            push(&mut queue, Priority::Interactive, "person", 100, now).unwrap();
+            popped.extend(queue.pop(now, |_| Readiness::Ready));
+        }
+        assert!(popped.contains(&7));
+        assert!(popped[..30].iter().all(|&item| item == 100), "not before it is old");
+    }
+
+    #[test]
+    fn clients_of_a_class_take_turns() {
+        let now = Instant::now();
+        let mut queue = queue(300);
+        for item in 0..100 {
+            push(&mut queue, Priority::Normal, "loud", item, now).unwrap();
+        }
+        push(&mut queue, Priority::Normal, "quiet", 500, now).unwrap();
+        push(&mut queue, Priority::Normal, "quiet", 501, now).unwrap();
+        assert_eq!(drain(&mut queue, now)[..5], [0, 500, 1, 501, 2]);
+    }
+
+    #[test]
+    fn a_loud_client_cannot_keep_others_out() {
+        let now = Instant::now();
+        let mut queue = queue(100);
+        push(&mut queue, Priority::Normal, "quiet", 0, now).unwrap();
+        let taken = (0..1000).filter(|&item| push(&mut queue, Priority::Normal, "loud", item, now).is_ok()).count();
+        assert!(taken < 100);
+        assert!(push(&mut queue, Priority::Normal, "third", 1, now).is_ok());
+        let full = push(&mut queue, Priority::Normal, "loud", 1, now).unwrap_err();
+        assert!(full.retry_after >= Duration::from_secs(1) && full.retry_after <= Duration::from_secs(60));
+    }
+
+    #[test]
+    fn asks_of_the_model_in_memory_go_first_until_the_other_waited_long() {
+        let start = Instant::now();
+        let mut queue = queue(100);
+        let client: Arc<str> = Arc::from("");
+        let mut push = |model: &str, item| queue.push(Priority::Normal, &client, model.into(), item, start).unwrap();
+        push("cold", 0);
+        for item in 1..=5 {
+            push("warm", item);
+        }
+        let readiness = |model: &ModelId| if model.as_str() == "warm" { Readiness::Ready } else { Readiness::Swap };
+        assert_eq!(queue.pop(start, readiness), Some(1));
+        assert_eq!(queue.pop(start + Duration::from_secs(29), readiness), Some(2));
+        assert_eq!(queue.pop(start + Duration::from_secs(30), readiness), Some(0));
+        let blocked = |_: &ModelId| Readiness::Blocked;
+        assert_eq!(queue.pop(start + Duration::from_secs(60), blocked), None);
+        assert_eq!(queue.len(), 3);
+    }
+
+    #[test]
+    fn who_left_is_not_served() {
+        let now = Instant::now();
+        let mut queue = queue(10);
+        let ticket = push(&mut queue, Priority::Normal, "a", 1, now).unwrap();
+        push(&mut queue, Priority::Normal, "a", 2, now).unwrap();
+        assert_eq!(queue.remove(ticket), Some(1));
+        assert_eq!(queue.remove(ticket), None);
+        assert_eq!(drain(&mut queue, now), [2]);
+        assert!(queue.is_empty());
+    }
+}
