@@ -82,7 +82,11 @@ impl Loops {
     }
 
     /// Reports to `actor` when a task ended or panicked.
-    pub fn watch<M: Message>(self, actor: ActorRef<M>, ended: impl FnOnce(String) -> M + Send + 'static) -> JoinSet<()> {
+    pub fn watch<M: Message>(
+        self,
+        actor: ActorRef<M>,
+        ended: impl FnOnce(String) -> M + Send + 'static,
+    ) -> JoinSet<()> {
         let mut watcher = JoinSet::new();
         let mut tasks = self.0;
         watcher.spawn(async move {

@@ -4,17 +4,21 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use base::Fault;
 use base::config::{Config, Sources};
 use clap::{Parser, Subcommand};
-use inference::http1::Dial;
+use inference::http1::{Endpoint, dialler};
 use net::{Audit, Connector, Policy, Purpose};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::node::Node;
 use crate::telemetry;
+
+/// A port of this machine answers within this time, or there is no engine at it.
+const LOOK_WITHIN: Duration = Duration::from_millis(500);
 
 /// One node of a home lab's AI: supervises the inference engines of this machine and serves those of all.
 #[derive(Parser)]
@@ -158,17 +162,7 @@ async fn serve_until_stopped(mut config: Config, dev: bool) -> Result<telemetry:
 
 /// Engines on their default ports, as workers.
 async fn find_engines(connector: &Connector) -> Vec<base::config::Worker> {
-    let dial = |port: u16| -> Dial {
-        let connector = connector.clone();
-        Arc::new(move || {
-            let connector = connector.clone();
-            Box::pin(async move {
-                let within = std::time::Duration::from_millis(500);
-                let stream = connector.connect(Purpose::Engine, "127.0.0.1", port, within).await?;
-                Ok(Box::new(stream) as inference::http1::Stream)
-            })
-        })
-    };
+    let dial = |port: u16| dialler(connector.clone(), Purpose::Engine, &Endpoint::loopback(port), None, LOOK_WITHIN);
     let found = inference::backend::discover(dial).await;
     for engine in &found {
         tracing::info!(backend = %engine.backend, url = engine.url, "found an engine");

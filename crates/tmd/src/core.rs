@@ -12,6 +12,7 @@ use cluster::Cluster;
 use inference::cache::AnswerCache;
 use net::keys::KeyRecord;
 use routing::live::LiveMap;
+use routing::model::Shipped;
 use routing::table::Table;
 use store::SharedStore;
 use tokio::sync::{Notify, broadcast, mpsc};
@@ -53,6 +54,8 @@ pub struct Core {
     pub ports: HashMap<String, Arc<Port>>,
     /// Work that this node sent and that has not ended.
     pub live: LiveMap,
+    /// What is known of the models of the world.
+    pub shipped: Shipped,
     /// What asks are routed by.
     pub table: ArcSwap<Table>,
     /// Something changed that the table is made of.
@@ -116,6 +119,7 @@ pub struct Parts {
     pub peers: Peers,
     pub ports: HashMap<String, Arc<Port>>,
     pub live: LiveMap,
+    pub shipped: Shipped,
     pub table: Table,
     pub machine: Machine,
     pub cache: Option<Arc<dyn AnswerCache>>,
@@ -136,6 +140,7 @@ impl Core {
             peers: parts.peers,
             ports: parts.ports,
             live: parts.live,
+            shipped: parts.shipped,
             table: ArcSwap::from_pointee(parts.table),
             table_is_old: Notify::new(),
             machine: ArcSwap::from_pointee(parts.machine),

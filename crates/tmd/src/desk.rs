@@ -66,10 +66,13 @@ impl Desk for NodeDesk {
         let keys = self.0.keys.load();
         match key.and_then(|shown| net::keys::verify(shown, &keys)) {
             Some(record) => Ok(Arc::from(record.name.as_str())),
-            None => Err(Fault::new(Code::Unauthenticated, match key {
-                Some(_) => "the API key is not known",
-                None => "an API key is needed",
-            })
+            None => Err(Fault::new(
+                Code::Unauthenticated,
+                match key {
+                    Some(_) => "the API key is not known",
+                    None => "an API key is needed",
+                },
+            )
             .hint("make one with `tmctl keys create NAME` and send it as `Authorization: Bearer KEY`")),
         }
     }
@@ -90,7 +93,10 @@ impl Desk for NodeDesk {
             return Readiness { ready: false, reasons: vec!["the node drains".to_owned()] };
         }
         if let Some(since) = view.stale_since {
-            reasons.push(format!("the store has not answered for {} s; the last known view serves", since.elapsed().as_secs()));
+            reasons.push(format!(
+                "the store has not answered for {} s; the last known view serves",
+                since.elapsed().as_secs()
+            ));
         }
         let can_answer = admin::has_ready_worker(core);
         if !can_answer {

@@ -1,7 +1,7 @@
 //! The node's own report, and the routing table made of everybody's.
 
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::report::{Machine, NodeReport, NodeState};
@@ -17,9 +17,6 @@ use crate::core::Core;
 
 /// Between two measurements of the machine.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
-
-/// Knowledge about the models of the world; part of the program, so it is read once.
-static SHIPPED: LazyLock<Shipped> = LazyLock::new(Shipped::load);
 
 /// This node's report; identity fields are filled in by `cluster`.
 pub fn own_report(core: &Core) -> NodeReport {
@@ -59,7 +56,7 @@ pub fn make_table(core: &Core, view: &ClusterView, now: Instant) {
     }
     let settings = settings(core);
     let reports = nodes.iter().map(|(_, report)| *report);
-    let catalogue = Catalogue::build(&SHIPPED, &core.config.models, &core.config.roles, reports);
+    let catalogue = Catalogue::build(&core.shipped, &core.config.models, &core.config.roles, reports);
     let table = Table::build(&nodes, &Arc::new(catalogue), &core.live, &settings, now);
     core.live.retain(|worker| nodes.iter().any(|(_, report)| report.node == worker.node()));
     core.table.store(Arc::new(table));
@@ -71,9 +68,9 @@ pub fn settings(core: &Core) -> Settings {
 }
 
 /// A table without a model, for a node that has not looked around yet.
-pub fn empty_table(config: &base::config::Config, live: &routing::live::LiveMap) -> Table {
+pub fn empty_table(config: &base::config::Config, shipped: &Shipped, live: &routing::live::LiveMap) -> Table {
     let settings = Settings::new(&config.routing, config.privacy.mode);
-    let catalogue = Catalogue::build(&SHIPPED, &config.models, &config.roles, std::iter::empty());
+    let catalogue = Catalogue::build(shipped, &config.models, &config.roles, std::iter::empty());
     Table::build(&[], &Arc::new(catalogue), live, &settings, Instant::now())
 }
 

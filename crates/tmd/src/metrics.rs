@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 /// Bounds of `gen_ai.server.time_to_first_token`, by convention, in seconds.
@@ -65,7 +66,13 @@ impl Metrics {
         let on = &registry;
         Ok(Self {
             asks: counters(on, "tm_asks_total", "Asks that ended.", &["face", "model", "outcome"])?,
-            ask_seconds: histograms(on, "tm_ask_seconds", "From the door to the last byte.", &["face"], &DURATION_BOUNDS)?,
+            ask_seconds: histograms(
+                on,
+                "tm_ask_seconds",
+                "From the door to the last byte.",
+                &["face"],
+                &DURATION_BOUNDS,
+            )?,
             first_token_seconds: histogram(
                 on,
                 "tm_first_token_seconds",
@@ -132,7 +139,13 @@ fn gauge(on: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> 
     Ok(gauge)
 }
 
-fn histograms(on: &Registry, name: &str, help: &str, labels: &[&str], bounds: &[f64]) -> prometheus::Result<HistogramVec> {
+fn histograms(
+    on: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    bounds: &[f64],
+) -> prometheus::Result<HistogramVec> {
     let histograms = HistogramVec::new(HistogramOpts::new(name, help).buckets(bounds.to_vec()), labels)?;
     on.register(Box::new(histograms.clone()))?;
     Ok(histograms)

@@ -15,11 +15,12 @@ use base::report::Machine;
 use base::{Incarnation, WorkerId};
 use cluster::{Cluster, Member, Patience, Settings};
 use inference::cache::{AnswerCache, LocalCache, RedisCache};
-use inference::http1::{Dial, Endpoint};
+use inference::http1::{Dial, Endpoint, dialler};
 use net::listen::{Exposure, TlsAcceptor};
 use net::{ClientAuth, Connector, Identity, Policy, Purpose};
 use proto::node::node_server::NodeServer;
 use routing::live::LiveMap;
+use routing::model::Shipped;
 use store::{EtcdStore, Local, SharedStore, SledStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -76,7 +77,7 @@ struct Doors {
 impl Node {
     /// Starts a node. Every listener is bound before anything else begins.
     pub async fn start(config: Config, connector: Connector, policy: Arc<Policy>) -> Result<Self> {
-        let identity = config.tls.as_ref().map(Identity::load).transpose()?;
+        let identity = config.tls.as_ref().map(Identity::load).transpose()?.map(Arc::new);
         if let Some(identity) = &identity {
             identity.must_be(&config.node.name)?;
         }
@@ -87,14 +88,15 @@ impl Node {
         let local = open_local(&config.node.data_dir)?;
         let store = open_store(&config, &connector)?;
         let channels = net::Channels::new(connector.clone());
-        let live = LiveMap::default();
+        let (live, shipped) = (LiveMap::default(), Shipped::load()?);
         let ports = ports(&config, &connector, &live)?;
         let (sightings, heard) = mpsc::channel(SIGHTINGS_WAITING);
         let stop = CancellationToken::new();
         let core = Core::new(Parts {
             mode: ModeState::new(policy),
             peers: Peers::new(channels, identity.clone()),
-            table: fleet::empty_table(&config, &live),
+            table: fleet::empty_table(&config, &shipped, &live),
+            shipped,
             cache: cache(&config, &connector, &local)?,
             metrics: Metrics::new()?,
             machine: Machine::default(),
@@ -108,9 +110,14 @@ impl Node {
         });
         core.join(join(&core, &local, addresses).await?);
         let sightings = Arc::new(tokio::sync::Mutex::new(heard));
-        let arguments =
-            RootArguments { core: core.clone(), recovery: RecoveryArguments { core: core.clone(), sightings }, links: None };
-        let (root, _) = ractor::Actor::spawn(Some("root".to_owned()), Root, arguments).await.context("could not start the actors")?;
+        let arguments = RootArguments {
+            core: core.clone(),
+            recovery: RecoveryArguments { core: core.clone(), sightings },
+            links: None,
+        };
+        let (root, _) = ractor::Actor::spawn(Some("root".to_owned()), Root, arguments)
+            .await
+            .context("could not start the actors")?;
         let mut node = Self {
             core,
             addresses,
@@ -119,7 +126,7 @@ impl Node {
             doors: CancellationToken::new(),
             peers: CancellationToken::new(),
         };
-        node.serve(doors, identity.as_ref())?;
+        node.serve(doors, identity.as_deref())?;
         Ok(node)
     }
 
@@ -259,10 +266,11 @@ fn open_store(config: &Config, connector: &Connector) -> Result<SharedStore> {
         }
         StoreConfig::Etcd(etcd) => {
             let channels = net::Channels::new(connector.clone());
-            // Made before the store asks for them, so that a wrong address is told at start.
-            let made = |url: &String| Ok((url.clone(), channels.channel(Purpose::Etcd, url, None)?));
-            let made: HashMap<String, tonic::transport::Channel> = etcd.endpoints.iter().map(made).collect::<Result<_>>()?;
-            let dial: store::etcd::Dial = Arc::new(move |url: &str| made.get(url).cloned().unwrap_or_else(nowhere));
+            let mut made = HashMap::new();
+            for url in &etcd.endpoints {
+                made.insert(url.clone(), channels.channel(Purpose::Etcd, url, None)?);
+            }
+            let dial: store::etcd::Dial = Arc::new(move |url: &str| made[url].clone());
             Ok(Arc::new(EtcdStore::open(etcd, &dial)?))
         }
     }
@@ -275,7 +283,7 @@ fn ports(config: &Config, connector: &Connector, live: &LiveMap) -> Result<HashM
         let key = worker.key_file.as_deref().map(read_key).transpose()?;
         let endpoint = Endpoint::parse(&worker.url)?;
         let purpose = if worker.backend.is_external() { Purpose::Cloud } else { Purpose::Engine };
-        let dial = dial_engine(connector.clone(), purpose, &endpoint)?;
+        let dial = dial_engine(connector, purpose, &endpoint)?;
         let backend = inference::backend::open(worker.backend, &worker.name, endpoint, key.as_deref(), dial)?;
         let live = live.worker(&id);
         let port = Port::new(id, worker.clone(), backend, live, config.limits.clone(), &config.routing);
@@ -290,22 +298,12 @@ fn read_key(path: &Path) -> Result<String> {
 }
 
 /// How an engine is dialled: by `net`, with TLS where its URL says so.
-fn dial_engine(connector: Connector, purpose: Purpose, endpoint: &Endpoint) -> Result<Dial> {
-    let (host, port) = (endpoint.host.clone(), endpoint.port);
+fn dial_engine(connector: &Connector, purpose: Purpose, endpoint: &Endpoint) -> Result<Dial> {
     let tls = match endpoint.is_tls {
-        true => Some(net::ClientTls::web(&net::Roots::system()?, &host, net::tls::HTTP1)?),
+        true => Some(net::ClientTls::web(&net::Roots::system()?, &endpoint.host, net::tls::HTTP1)?),
         false => None,
     };
-    Ok(Arc::new(move || {
-        let (connector, host, tls) = (connector.clone(), host.clone(), tls.clone());
-        Box::pin(async move {
-            let stream: inference::http1::Stream = match &tls {
-                Some(tls) => Box::new(connector.connect_tls(purpose, &host, port, DIAL_ENGINE, tls).await?),
-                None => Box::new(connector.connect(purpose, &host, port, DIAL_ENGINE).await?),
-            };
-            Ok(stream)
-        })
-    }))
+    Ok(dialler(connector.clone(), purpose, endpoint, tls, DIAL_ENGINE))
 }
 
 fn cache(config: &Config, connector: &Connector, local: &Local) -> Result<Option<Arc<dyn AnswerCache>>> {
@@ -315,13 +313,14 @@ fn cache(config: &Config, connector: &Connector, local: &Local) -> Result<Option
         return Ok(Some(Arc::new(LocalCache::open(table, cache.ttl, cache.size)?)));
     };
     let address = Endpoint::parse(&url.replacen("redis://", "http://", 1))?;
-    let dial = dial_engine(connector.clone(), Purpose::Cache, &address)?;
+    let dial = dial_engine(connector, Purpose::Cache, &address)?;
     Ok(Some(Arc::new(RedisCache::new(url, dial, cache.ttl)?)))
 }
 
 async fn join(core: &Arc<Core>, local: &Local, addresses: Addresses) -> Result<Arc<Cluster>> {
     let config = &core.config;
-    let advertised = |listener: &Listener, bound: SocketAddr| listener.advertise.clone().unwrap_or_else(|| bound.to_string());
+    let advertised =
+        |listener: &Listener, bound: SocketAddr| listener.advertise.clone().unwrap_or_else(|| bound.to_string());
     let lease_ttl = match &config.store {
         StoreConfig::Etcd(etcd) => etcd.lease_ttl,
         StoreConfig::Sled => Duration::from_secs(4),
@@ -338,7 +337,8 @@ async fn join(core: &Arc<Core>, local: &Local, addresses: Addresses) -> Result<A
     let (store, dial) = (core.store.clone(), Arc::new(crate::peers::DialPeers(Arc::downgrade(core))));
     let reporting = Arc::downgrade(core);
     let node = core.node.clone();
-    let report = Box::new(move || reporting.upgrade().map_or_else(|| fleet::report_of(&node), |core| fleet::own_report(&core)));
+    let report =
+        Box::new(move || reporting.upgrade().map_or_else(|| fleet::report_of(&node), |core| fleet::own_report(&core)));
     Ok(Cluster::new(settings, store, dial, local.table("cluster")?, report).await?)
 }
 

@@ -4,7 +4,7 @@ mod frames;
 mod service;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use base::{Answer, AnswerHead, Ask, Code, Continuation, Fault, ModelId, NodeId, Result, RunId, WorkerId};
@@ -28,7 +28,7 @@ pub const MESSAGE_BYTES: usize = 72 << 20;
 /// Channels to other nodes.
 pub struct Peers {
     channels: net::Channels,
-    identity: Option<Identity>,
+    identity: Option<Arc<Identity>>,
     nodes: Mutex<HashMap<NodeId, Peer>>,
 }
 
@@ -41,7 +41,7 @@ struct Peer {
 
 impl Peers {
     /// No peer yet. With an identity every connection is mutual TLS.
-    pub fn new(channels: net::Channels, identity: Option<Identity>) -> Self {
+    pub fn new(channels: net::Channels, identity: Option<Arc<Identity>>) -> Self {
         Self { channels, identity, nodes: Mutex::default() }
     }
 
@@ -91,7 +91,7 @@ impl Peers {
         let asked = async {
             let mut parts = client.run(request).await.map_err(|status| failed(&status))?.into_inner();
             let first = parts.message().await.map_err(|status| failed(&status))?;
-            Ok((parts, first.and_then(|message| message.part)))
+            Ok::<_, Fault>((parts, first.and_then(|message| message.part)))
         };
         let (parts, first) = tokio::select! {
             asked = tokio::time::timeout(within, asked) => asked.map_err(|_| silent(&node, within))??,
@@ -111,7 +111,15 @@ impl Peers {
     }
 
     /// Loads a model at a worker of another node, or unloads it. Gives the seconds that it took.
-    pub async fn place(&self, core: &Core, worker: &WorkerId, model: &str, load: bool, epoch: u64, within: Duration) -> Result<f64> {
+    pub async fn place(
+        &self,
+        core: &Core,
+        worker: &WorkerId,
+        model: &str,
+        load: bool,
+        epoch: u64,
+        within: Duration,
+    ) -> Result<f64> {
         let node = worker.node();
         let mut client = self.client_of(core, &node)?;
         let request = PlaceRequest { worker: worker.name().to_owned(), model: model.to_owned(), load, epoch };
@@ -169,8 +177,12 @@ fn was_lost(node: &NodeId) -> Fault {
 fn fault_of(node: &NodeId, status: &tonic::Status) -> Fault {
     let fault = proto::from_status(status);
     match (fault.code, net::channel::cause(status)) {
-        (Code::Unreachable, Some(cause)) => Fault::new(Code::Unreachable, format!("could not reach node `{node}`")).because(cause),
-        (Code::Unreachable, None) => Fault::new(Code::Unreachable, format!("the connection to node `{node}` broke: {}", fault.message)),
+        (Code::Unreachable, Some(cause)) => {
+            Fault::new(Code::Unreachable, format!("could not reach node `{node}`")).because(cause)
+        }
+        (Code::Unreachable, None) => {
+            Fault::new(Code::Unreachable, format!("the connection to node `{node}` broke: {}", fault.message))
+        }
         _ => fault,
     }
 }

@@ -132,15 +132,19 @@ fn find(core: &Core, worker: &str, model: &str, load: bool) -> Result<(WorkerId,
         .filter(|one| worker.is_empty() || one.id.as_str() == worker || one.id.name() == worker)
         .flat_map(|one| one.models.iter().map(move |model| (one, model)))
         .filter(|(_, one)| {
-            one.engine_name == model || (wanted.is_some() && table.catalogue().find(&one.name).map(|f| f.model) == wanted)
+            one.engine_name == model
+                || (wanted.is_some() && table.catalogue().find(&one.name).map(|f| f.model) == wanted)
         })
         .collect();
     // Where it is (or is not yet) what is asked for comes last, the least busy first.
     places.sort_by_key(|(worker, model)| (model.is_loaded == load, worker.busy + worker.queued));
     match places.first() {
         Some((worker, model)) => Ok((worker.id.clone(), model.engine_name.clone())),
-        None => Err(Fault::new(Code::NotFound, format!("no worker {}offers model `{model}`", if worker.is_empty() { "" } else { "of that name " }))
-            .hint("`tmctl models` shows which worker has which model")),
+        None => Err(Fault::new(
+            Code::NotFound,
+            format!("no worker {}offers model `{model}`", if worker.is_empty() { "" } else { "of that name " }),
+        )
+        .hint("`tmctl models` shows which worker has which model")),
     }
 }
 

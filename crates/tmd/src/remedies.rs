@@ -67,7 +67,9 @@ pub fn choose(failure: &Failure, facts: &Facts) -> Option<Treatment> {
     }
     let treat = |remedy, check_s| Some(Treatment { remedy, check_after: Duration::from_secs(check_s) });
     match (&failure.subject, failure.kind) {
-        (Subject::Worker(worker), FailureKind::SystemError | FailureKind::PerformanceDegradation) if facts.own_engine => {
+        (Subject::Worker(worker), FailureKind::SystemError | FailureKind::PerformanceDegradation)
+            if facts.own_engine =>
+        {
             treat(Remedy::RestartWorker(worker.clone()), 30)
         }
         (Subject::Worker(_), _) if facts.other_nodes > 0 => treat(Remedy::Replace { model: None }, 60),
@@ -148,8 +150,7 @@ mod tests {
 
     #[test]
     fn a_quarantine_doubles_up_to_an_hour() {
-        let failure =
-            failure(Subject::Model { worker: "n/a".into(), model: "m".into() }, FailureKind::ModelFailure);
+        let failure = failure(Subject::Model { worker: "n/a".into(), model: "m".into() }, FailureKind::ModelFailure);
         let after = |quarantines_before| match choose(&failure, &Facts { quarantines_before, ..Facts::default() }) {
             Some(Treatment { remedy: Remedy::Quarantine { for_, .. }, .. }) => for_.as_secs(),
             other => panic!("{other:?}"),

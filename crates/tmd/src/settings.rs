@@ -31,7 +31,11 @@ pub async fn follow(core: Arc<Core>) {
                 }
             }
             WatchEvent::Damaged(damaged) => {
-                tracing::error!(key = damaged.key, reason = damaged.reason, "a setting is damaged; the last good one holds");
+                tracing::error!(
+                    key = damaged.key,
+                    reason = damaged.reason,
+                    "a setting is damaged; the last good one holds"
+                );
             }
         }
     }

@@ -13,7 +13,7 @@ use super::shipped::{Shipped, ShippedModel, is_variant};
 use crate::rates::parameters_in_name;
 
 /// Where a model stands in its catalogue; valid only with the catalogue (and the table) that gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelIndex(pub(crate) u32);
 
 /// How much a model can carry.

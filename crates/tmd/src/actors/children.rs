@@ -40,7 +40,11 @@ pub struct Recipe {
 
 impl Recipe {
     /// `make` gives the actor and its arguments, anew for each start.
-    pub fn new<A>(name: String, policy: RestartPolicy, make: impl Fn() -> (A, A::Arguments) + Send + Sync + 'static) -> Self
+    pub fn new<A>(
+        name: String,
+        policy: RestartPolicy,
+        make: impl Fn() -> (A, A::Arguments) + Send + Sync + 'static,
+    ) -> Self
     where
         A: Actor,
         A::Msg: AsksSnapshot,

@@ -119,7 +119,10 @@ async fn keep_table(core: Arc<Core>) {
 /// Tells recovery and whoever watches what is new in the view.
 fn tell_changes(core: &Core, before: &cluster::ClusterView, view: &cluster::ClusterView) {
     if before.leader != view.leader {
-        let text = view.leader.as_ref().map_or("nobody leads".to_owned(), |(node, epoch)| format!("{node} leads, epoch {epoch}"));
+        let text = view
+            .leader
+            .as_ref()
+            .map_or("nobody leads".to_owned(), |(node, epoch)| format!("{node} leads, epoch {epoch}"));
         core.happened("leader", core.node.as_str(), text);
     }
     for node in &view.nodes {

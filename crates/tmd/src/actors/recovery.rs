@@ -257,4 +257,3 @@ fn log(core: &Core) -> MutexGuard<'_, FailureLog> {
     let failures: &Mutex<FailureLog> = &core.failures;
     failures.lock().unwrap_or_else(PoisonError::into_inner)
 }
-

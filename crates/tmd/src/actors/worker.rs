@@ -116,7 +116,17 @@ impl Actor for Worker {
         let progress_seen = port.progress.load(Ordering::Relaxed);
         let restarts = Restarts::new(ENGINE_POLICY);
         let start_from = Some(Instant::now());
-        Ok(WorkerActorState { core, port, tasks, is_looking: false, silent_looks: 0, progress_seen, restarts, start_from, looks: 0 })
+        Ok(WorkerActorState {
+            core,
+            port,
+            tasks,
+            is_looking: false,
+            silent_looks: 0,
+            progress_seen,
+            restarts,
+            start_from,
+            looks: 0,
+        })
     }
 
     async fn handle(
@@ -181,11 +191,8 @@ impl WorkerActorState {
             only.is_empty() || only.contains(&model.name)
         };
         let declared = &self.core.config.models;
-        let models: Vec<_> = engine_models
-            .into_iter()
-            .filter(listed)
-            .map(|model| offered(&self.port.id, model, declared))
-            .collect();
+        let models: Vec<_> =
+            engine_models.into_iter().filter(listed).map(|model| offered(&self.port.id, model, declared)).collect();
         let was = self.port.facts().state;
         if was != WorkerState::Ready {
             tracing::info!(worker = %self.port.id, models = models.len(), "engine is up");
@@ -221,7 +228,11 @@ impl WorkerActorState {
 
     fn ended(&mut self, end: &EngineEnd) {
         let kind = if end.is_out_of_memory { FailureKind::ResourceExhaustion } else { FailureKind::SystemError };
-        let detail = if end.last_lines.is_empty() { end.reason() } else { format!("engine {}:\n{}", end.cause, end.last_lines.join("\n")) };
+        let detail = if end.last_lines.is_empty() {
+            end.reason()
+        } else {
+            format!("engine {}:\n{}", end.cause, end.last_lines.join("\n"))
+        };
         self.tell(kind, Severity::Medium, detail);
         self.core.metrics.engine_restarts.with_label_values(&[self.port.id.as_str()]).inc();
         self.plan_start(end.reason());

@@ -61,7 +61,8 @@ pub fn reports(core: &Core) -> Vec<(cluster::NodeView, Option<NodeReport>)> {
 impl AdminDesk for NodeDesk {
     fn list_nodes(&self) -> ListNodesResponse {
         let leader = self.0.cluster().ok().and_then(|cluster| cluster.view().leader.clone());
-        let nodes = reports(&self.0).iter().map(|(node, report)| node_item(node, report.as_ref(), leader.as_ref())).collect();
+        let nodes =
+            reports(&self.0).iter().map(|(node, report)| node_item(node, report.as_ref(), leader.as_ref())).collect();
         ListNodesResponse { view: Some(view_of(&self.0)), nodes }
     }
 
@@ -87,7 +88,8 @@ impl AdminDesk for NodeDesk {
     fn explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<ExplainResponse>> {
         Box::pin(async move {
             let ask = AskId::parse(&request.ask).ok_or_else(|| {
-                Fault::invalid(format!("`{}` is no ask", request.ask)).hint("an ask looks like ask-0123…, see the answer header x-tm-ask")
+                Fault::invalid(format!("`{}` is no ask", request.ask))
+                    .hint("an ask looks like ask-0123…, see the answer header x-tm-ask")
             })?;
             if let Some(record) = self.0.explain.find(ask) {
                 return Ok(record.explain(&self.0.node));
@@ -140,7 +142,8 @@ impl AdminDesk for NodeDesk {
 
     fn place(&self, request: PlaceRequest) -> BoxFuture<'_, Result<PlaceResponse>> {
         Box::pin(async move {
-            let (worker, seconds) = placing::place_by_hand(&self.0, &request.worker, &request.model, request.load).await?;
+            let (worker, seconds) =
+                placing::place_by_hand(&self.0, &request.worker, &request.model, request.load).await?;
             Ok(PlaceResponse { worker: worker.to_string(), seconds })
         })
     }
@@ -199,10 +202,15 @@ fn inject(request: &InjectRequest) -> Result<InjectResponse> {
 
 #[cfg(not(feature = "faults"))]
 fn inject(_: &InjectRequest) -> Result<InjectResponse> {
-    Err(Fault::new(Code::NotSupported, "this build cannot inject faults").hint("build with `--features faults`, for tests only"))
+    Err(Fault::new(Code::NotSupported, "this build cannot inject faults")
+        .hint("build with `--features faults`, for tests only"))
 }
 
-fn node_item(node: &cluster::NodeView, report: Option<&NodeReport>, leader: Option<&(NodeId, base::Epoch)>) -> NodeItem {
+fn node_item(
+    node: &cluster::NodeView,
+    report: Option<&NodeReport>,
+    leader: Option<&(NodeId, base::Epoch)>,
+) -> NodeItem {
     let leads = leader.filter(|(name, _)| *name == node.member.node);
     let machine = report.map(|report| &report.machine);
     NodeItem {
@@ -293,7 +301,11 @@ pub fn own_failures(core: &Core) -> ListFailuresResponse {
         severity: word(failure.severity),
         remedy: failure.remedy.clone(),
         outcome: word(failure.outcome),
-        detail: if failure.count > 1 { format!("{} ({} times)", failure.detail, failure.count) } else { failure.detail.clone() },
+        detail: if failure.count > 1 {
+            format!("{} ({} times)", failure.detail, failure.count)
+        } else {
+            failure.detail.clone()
+        },
         is_active: failure.outcome == crate::failures::Outcome::Active,
     };
     let active = u32::try_from(log.active()).unwrap_or(u32::MAX);
@@ -303,9 +315,8 @@ pub fn own_failures(core: &Core) -> ListFailuresResponse {
 
 fn report_failure(core: &Core, request: ReportFailureRequest) -> Result<ReportFailureResponse> {
     let kind = parse_word(&request.kind).ok_or_else(|| {
-        Fault::invalid(format!("`{}` is no type of failure", request.kind)).hint(
-            "give system-error, performance-degradation, resource-exhaustion, model-failure, network or security",
-        )
+        Fault::invalid(format!("`{}` is no type of failure", request.kind))
+            .hint("give system-error, performance-degradation, resource-exhaustion, model-failure, network or security")
     })?;
     let severity = parse_word(&request.severity).ok_or_else(|| {
         Fault::invalid(format!("`{}` is no severity", request.severity)).hint("give low, medium, high or critical")
@@ -394,8 +405,10 @@ async fn children_of(supervisor: &str) -> Vec<ActorItem> {
         "root" => snapshot::<RootMessage>(supervisor).await,
         _ => snapshot::<crate::actors::workers::WorkersMessage>(supervisor).await,
     };
-    let children: Vec<serde_json::Value> = pictured.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let text = |child: &serde_json::Value, key: &str| child.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    let children: Vec<serde_json::Value> =
+        pictured.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let text =
+        |child: &serde_json::Value, key: &str| child.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
     let item = |child: &serde_json::Value| ActorItem {
         name: text(child, "name"),
         supervisor: supervisor.to_owned(),

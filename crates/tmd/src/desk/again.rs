@@ -52,9 +52,8 @@ impl Rerun for Again {
             };
             // Text that was begun belongs to one identity; an answer without a byte may begin on any.
             let requires = continuation.as_ref().map(|_| &model_id);
-            let decision = decide(&core, &ask.head, &record, &failed, requires).map_err(|nobody| {
-                Fault { hint: Some(format!("nobody else could go on: {}", nobody.message)), ..why }
-            })?;
+            let decision = decide(&core, &ask.head, &record, &failed, requires)
+                .map_err(|nobody| why.hint(format!("nobody else could go on: {}", nobody.message)))?;
             workers.lock().unwrap_or_else(PoisonError::into_inner).current = Some(decision.chosen.worker.clone());
             tracing::info!(ask = %ask.head.id, worker = %decision.chosen.worker, "stream goes on elsewhere");
             start(&core, &record, &ask, &decision, continuation).await

@@ -8,7 +8,7 @@ use base::{Answer, AnswerHead, Ask, AskHead, Code, Continuation, Fault, ModelId,
 use bytes::Bytes;
 use inference::cache::{Cached, Key};
 use inference::resume::{ResumeLimits, Resuming};
-use routing::model::{Choice, choose};
+use routing::model::{Choice, ModelIndex, choose};
 use routing::route::{Chosen, Request, route};
 use routing::table::Table;
 
@@ -72,7 +72,8 @@ impl Path {
         let head = first.head.clone();
         let limits = &self.core.config.limits;
         let limits = ResumeLimits { first_token: limits.first_token, idle_token: limits.idle_token };
-        let again = Again::new(self.core.clone(), self.record.clone(), ask.clone(), model_id, failed, head.worker.clone());
+        let again =
+            Again::new(self.core.clone(), self.record.clone(), ask.clone(), model_id, failed, head.worker.clone());
         let frames = Resuming::new(first, &ask.head, limits, again);
         let keep = key.map(|key| Keep { key, core: self.core.clone() });
         Ok(Outcome { answer: Answer { head, frames: Box::new(frames) }, model, keep })
@@ -233,6 +234,6 @@ fn request<'a>(
         only_worker: head.only_worker.as_ref(),
         requires_id,
         chance: fastrand::u64(..),
-        ..Request::new(Default::default(), head.prompt_tokens)
+        ..Request::new(ModelIndex::default(), head.prompt_tokens)
     }
 }

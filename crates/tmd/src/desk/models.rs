@@ -7,6 +7,7 @@ use proto::admin::{ModelItem, ModelPlace};
 
 use super::admin::reports;
 use crate::core::Core;
+use crate::failures::word;
 
 /// Every model of a node that can be reached, by its catalogue name.
 pub fn list(core: &Core) -> Vec<ModelItem> {
@@ -23,7 +24,7 @@ pub fn list(core: &Core) -> Vec<ModelItem> {
                 name: known.name.to_string(),
                 id: model.id.to_string(),
                 aliases: aliases(core, &known.name),
-                tier: known.tier.to_string(),
+                tier: word(known.tier),
                 places: Vec::new(),
             });
             item.places.push(place(worker, model));

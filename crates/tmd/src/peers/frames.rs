@@ -34,12 +34,17 @@ impl Frames for PeerFrames {
             let message = match Pin::new(&mut self.parts).poll_next(cx) {
                 Poll::Ready(message) => message,
                 // Only a stream that is silent can be one of a node that is gone.
-                Poll::Pending if self.lost.as_mut().poll(cx).is_ready() => return Poll::Ready(Some(Err(was_lost(&self.node)))),
+                Poll::Pending if self.lost.as_mut().poll(cx).is_ready() => {
+                    return Poll::Ready(Some(Err(was_lost(&self.node))));
+                }
                 Poll::Pending => return Poll::Pending,
             };
             match message {
                 Some(Ok(RunResponse { part: Some(Part::Frames(bytes)) })) => return Poll::Ready(Some(Ok(bytes))),
-                Some(Ok(RunResponse { part: Some(Part::Summary(summary)) })) => self.summary = Some((&summary).into()),
+                Some(Ok(RunResponse { part: Some(Part::Summary(summary)) })) => match summary.try_into() {
+                    Ok(summary) => self.summary = Some(summary),
+                    Err(fault) => return Poll::Ready(Some(Err(fault))),
+                },
                 Some(Ok(_)) => {}
                 Some(Err(status)) => return Poll::Ready(Some(Err(fault_of(&self.node, &status)))),
                 None if self.summary.is_some() => return Poll::Ready(None),

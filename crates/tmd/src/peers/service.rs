@@ -33,7 +33,8 @@ pub struct NodeService(pub Arc<Core>);
 #[tonic::async_trait]
 impl Node for NodeService {
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
-        let report = request.get_ref().report.clone().ok_or_else(|| status(Fault::invalid("field `report` is missing")))?;
+        let report =
+            request.get_ref().report.clone().ok_or_else(|| status(Fault::invalid("field `report` is missing")))?;
         let report = NodeReport::try_from(report).map_err(status)?;
         must_be(&request, &report)?;
         let cluster = self.0.cluster().map_err(status)?;
@@ -70,7 +71,8 @@ impl Node for NodeService {
         match request.into_inner().command {
             Some(Command::Drain(drain)) => self.0.cluster().map_err(status)?.set_draining(drain),
             Some(Command::Mode(mode)) => {
-                let mode = Mode::parse(&mode).ok_or_else(|| status(Fault::invalid(format!("there is no mode `{mode}`"))))?;
+                let mode =
+                    Mode::parse(&mode).ok_or_else(|| status(Fault::invalid(format!("there is no mode `{mode}`"))))?;
                 let set_by = "another node".to_owned();
                 settings::mode_is(&self.0, SetMode { mode, since_ms: base::time::unix_ms(), set_by });
             }
@@ -117,7 +119,10 @@ fn must_be(request: &Request<HeartbeatRequest>, report: &NodeReport) -> Result<(
     match peer {
         Some(name) if *name != report.node => {
             tracing::warn!(peer = %name, claims = %report.node, "a peer reports for another node");
-            Err(status(Fault::new(Code::PermissionDenied, format!("node `{name}` may not report for `{}`", report.node))))
+            Err(status(Fault::new(
+                Code::PermissionDenied,
+                format!("node `{name}` may not report for `{}`", report.node),
+            )))
         }
         _ => Ok(()),
     }
@@ -169,7 +174,7 @@ fn part(part: Part) -> Result<RunResponse, Status> {
 
 fn ending(frames: &BoxFrames, ended: Ended) -> Result<RunResponse, Status> {
     match ended {
-        Ended::Well => part(Part::Summary((&frames.summary().unwrap_or_default()).into())),
+        Ended::Well => part(Part::Summary(frames.summary().unwrap_or_default().into())),
         Ended::Failed(fault) => Err(status(fault)),
     }
 }

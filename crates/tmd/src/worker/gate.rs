@@ -79,8 +79,10 @@ impl Gate {
         };
         match tokio::time::timeout_at(deadline.instant().into(), waiting.permit()).await {
             Ok(permit) => permit,
-            Err(_) => Err(Fault::new(Code::DeadlineExceeded, format!("no slot of worker `{}` got free in time", self.name))
-                .hint("allow more time with `x-tm-timeout`, or add a worker for this model")),
+            Err(_) => {
+                Err(Fault::new(Code::DeadlineExceeded, format!("no slot of worker `{}` got free in time", self.name))
+                    .hint("allow more time with `x-tm-timeout`, or add a worker for this model"))
+            }
         }
     }
 
@@ -88,11 +90,6 @@ impl Gate {
     pub fn counts(&self) -> (u32, u32) {
         let inner = self.lock();
         (inner.busy, u32::try_from(inner.queue.len()).unwrap_or(u32::MAX))
-    }
-
-    /// Models of running asks.
-    pub fn in_use(&self) -> Vec<ModelId> {
-        self.lock().in_use.iter().map(|(model, _)| model.clone()).collect()
     }
 
     /// Lets in whoever can run now; called when something changed that the gate does not see (models in memory, time).

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use base::config::{Limits, Model, Routing};
 use base::report::{ModelReport, WorkerReport, WorkerState};
-use base::{Answer, AnswerHead, Ask, BoxFrames, Code, Continuation, Fault, Frames, ModelId, Result, RunSummary, WorkerId};
+use base::{
+    Answer, AnswerHead, Ask, BoxFrames, Code, Continuation, Fault, Frames, ModelId, Result, RunSummary, WorkerId,
+};
 use bytes::Bytes;
 use inference::backend::{Backend, EngineModel, Run};
 use inference::rates::{Finished, Rates};
@@ -102,8 +104,7 @@ impl Port {
         let facts = Arc::new(ArcSwap::from_pointee(facts));
         let residency = Box::new(InMemory { facts: facts.clone(), headroom: routing.headroom });
         let name = id.name().to_owned();
-        let gate =
-            Gate::new(name, config.slots, config.queue, routing.max_wait, routing.swaps_per_minute, residency);
+        let gate = Gate::new(name, config.slots, config.queue, routing.max_wait, routing.swaps_per_minute, residency);
         Arc::new(Self {
             id,
             config,
@@ -296,8 +297,8 @@ fn model_report(model: &OfferedModel, learned: &Learned, now: Instant) -> ModelR
 pub fn offered(worker: &WorkerId, engine: EngineModel, declared: &[Model]) -> OfferedModel {
     let is_named = |model: &&Model| {
         let names = std::iter::once(&model.name).chain(&model.aliases);
-        let here = model.engines.is_empty()
-            || model.engines.iter().any(|at| at == worker.as_str() || at == worker.name());
+        let here =
+            model.engines.is_empty() || model.engines.iter().any(|at| at == worker.as_str() || at == worker.name());
         here && names.into_iter().any(|name| *name == engine.name)
     };
     let declared = declared.iter().find(is_named);

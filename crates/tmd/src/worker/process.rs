@@ -69,11 +69,6 @@ impl EngineProcess {
         Ok(Self { child, group, last_lines })
     }
 
-    /// Its process id, while it runs.
-    pub fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// How it ended, when it has.
     pub fn try_ended(&mut self) -> Option<EngineEnd> {
         let status = self.child.try_wait().ok().flatten()?;
