@@ -1,101 +1,164 @@
 //! Who leads: a campaign under this node's lease, and stepping down before the lease can have ended elsewhere.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base::{Epoch, NodeId};
 use bytes::Bytes;
-use store::{Guard, Leadership, Lease};
-use tokio_util::sync::CancellationToken;
+use store::{Guard, Leadership, Lease, StoreError, Txn};
 
-use crate::membership::Cluster;
+use crate::cluster::Cluster;
 
 /// The name of the election below the store's prefix.
 pub const ELECTION: &str = "leader";
-/// How often a follower looks who leads.
+/// How often a node looks who leads.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between attempts while the store does not answer.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
 
 /// A leadership of this node.
 #[derive(Clone)]
-pub struct Lead(Arc<Leadership>);
+pub struct Lead(Arc<Term>);
+
+/// A stretch of a leadership without a doubt in it.
+struct Term {
+    leadership: Arc<Leadership>,
+    is_over: AtomicBool,
+}
 
 impl Lead {
     /// Its fencing number.
     pub fn epoch(&self) -> Epoch {
-        self.0.epoch
+        self.0.leadership.epoch
     }
 
     /// What every write of this leadership is guarded by.
     pub fn guard(&self) -> Guard {
-        self.0.guard()
+        self.0.leadership.guard()
     }
 
-    /// Whether no other node can lead yet at `now`.
+    /// Whether no other node can lead yet at `now`. Once `false`, it may be `true` again only in another [`Lead`].
     pub fn may_act(&self, now: Instant) -> bool {
-        now < self.0.must_stop_at()
+        if now >= self.0.leadership.must_stop_at() {
+            self.end();
+        }
+        !self.0.is_over.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.0.is_over.store(true, Ordering::Release);
     }
 }
 
 impl Cluster {
-    /// Campaigns again and again under `lease`; ends only with it.
-    pub(crate) async fn run_elections(&self, lease: &Lease, cancel: &CancellationToken) {
-        let campaign = async {
-            loop {
-                let me = Bytes::copy_from_slice(self.settings.me.node.as_str().as_bytes());
-                match self.store.campaign(ELECTION, me, lease, self.epoch_floor()).await {
-                    Ok(leadership) => self.lead_until_lost(leadership).await,
-                    Err(error) => {
-                        tracing::debug!(%error, "could not campaign");
-                        tokio::time::sleep(LOOK_EVERY).await;
-                    }
+    /// Campaigns again and again under `lease`, until dropped.
+    pub(crate) async fn campaign(&self, lease: &Lease) {
+        loop {
+            let me = Bytes::copy_from_slice(self.me().as_str().as_bytes());
+            match self.store.campaign(ELECTION, me, lease, self.memory.highest_epoch()).await {
+                Ok(leadership) => self.lead_until_lost(leadership).await,
+                Err(error) => {
+                    tracing::debug!(%error, "could not campaign");
+                    tokio::time::sleep(RETRY_EVERY).await;
                 }
             }
-        };
-        let observe = async {
-            loop {
-                self.look_who_leads().await;
-                tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Follows who leads, as the store tells; while it is away, whoever led last is the best that is known.
+    pub(crate) async fn follow_leader(&self) {
+        loop {
+            match self.store.leader(ELECTION).await {
+                Ok(leader) => {
+                    let name = |value: &[u8]| NodeId::new(String::from_utf8_lossy(value));
+                    self.leader_is(leader.map(|who| (name(&who.value), who.epoch))).await;
+                }
+                Err(error) => tracing::debug!(%error, "could not ask who leads"),
             }
-        };
-        tokio::select! {
-            () = cancel.cancelled() => {}
-            () = async { tokio::join!(campaign, observe); } => {}
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
     async fn lead_until_lost(&self, leadership: Leadership) {
         let leadership = Arc::new(leadership);
-        let me = self.settings.me.node.clone();
-        tracing::info!(node = %me, epoch = %leadership.epoch, "leads");
-        self.leader_is(Some((me.clone(), leadership.epoch))).await;
-        self.lead.store(Arc::new(Some(Lead(leadership.clone()))));
-        self.look(Instant::now());
-        leadership.lost().await;
-        self.lead.store(Arc::new(None));
-        self.look(Instant::now());
-        tracing::warn!(node = %me, epoch = %leadership.epoch, "leads no more");
+        tracing::info!(node = %self.me(), epoch = %leadership.epoch, "leads");
+        self.leader_is(Some((self.me().clone(), leadership.epoch))).await;
+        tokio::select! {
+            () = leadership.lost() => {}
+            () = self.act_while_ours(&leadership) => {}
+        }
+        tracing::warn!(node = %self.me(), epoch = %leadership.epoch, "leads no more");
     }
 
-    async fn look_who_leads(&self) {
-        match self.store.leader(ELECTION).await {
-            Ok(leader) => {
-                let name = |value: &[u8]| NodeId::new(String::from_utf8_lossy(value));
-                self.leader_is(leader.map(|who| (name(&who.value), who.epoch))).await;
+    /// Acts until the lease may have ended; after that only once the store has confirmed that nobody else led since.
+    async fn act_while_ours(&self, leadership: &Arc<Leadership>) {
+        loop {
+            let acting = Acting::begin(self, leadership.clone());
+            while acting.lead.may_act(Instant::now()) {
+                tokio::time::sleep_until(leadership.must_stop_at().into()).await;
             }
-            // The store is away: who led last is the best that is known, and the view says that it is stale.
-            Err(error) => tracing::debug!(%error, "could not ask who leads"),
+            drop(acting);
+            tracing::warn!(node = %self.me(), epoch = %leadership.epoch, "steps down: the lease may have ended");
+            if !self.is_still_ours(leadership).await {
+                return;
+            }
         }
     }
 
-    /// Takes note of who leads; the highest epoch ever seen is kept, so that a restored store cannot reuse one.
+    /// Waits until the lease was renewed, and asks the store then.
+    async fn is_still_ours(&self, leadership: &Leadership) -> bool {
+        loop {
+            tokio::time::sleep(RETRY_EVERY).await;
+            if Instant::now() >= leadership.must_stop_at() {
+                continue;
+            }
+            match self.store.commit(Txn::new().when(leadership.guard())).await {
+                Ok(_) => return true,
+                Err(StoreError::Refused { .. }) => return false,
+                Err(error) => tracing::debug!(%error, "could not ask whether this node still leads"),
+            }
+        }
+    }
+
+    /// Takes note of who leads. The highest epoch is kept first, so that an etcd that went back cannot hand it out again.
     async fn leader_is(&self, leader: Option<(NodeId, Epoch)>) {
-        if **self.seen_leader.load() == leader {
-            return;
+        if let Some((_, epoch)) = &leader
+            && let Err(error) = self.memory.saw_epoch(*epoch).await
+        {
+            // The store's own record of it is left; both would have to be lost for an epoch to come twice.
+            tracing::error!(%error, "could not keep the highest epoch seen");
         }
-        if let Some((_, epoch)) = leader.as_ref().filter(|(_, epoch)| *epoch > self.epoch_floor()) {
-            self.raise_epoch_floor(*epoch).await;
+        self.note_leader(leader);
+    }
+}
+
+/// While this lives, the node has a [`Lead`]; dropping it steps down, wherever that happens.
+struct Acting<'a> {
+    cluster: &'a Cluster,
+    lead: Lead,
+}
+
+impl<'a> Acting<'a> {
+    fn begin(cluster: &'a Cluster, leadership: Arc<Leadership>) -> Self {
+        let lead = Lead(Arc::new(Term { leadership, is_over: AtomicBool::new(false) }));
+        cluster.lead.store(Some(Arc::new(lead.clone())));
+        Self { cluster, lead }
+    }
+}
+
+impl Drop for Acting<'_> {
+    fn drop(&mut self) {
+        self.lead.end();
+        self.cluster.lead.store(None);
+    }
+}
+
+impl Cluster {
+    /// Steps down at once, whoever still holds the [`Lead`].
+    pub(crate) fn step_down(&self) {
+        if let Some(lead) = self.lead.swap(None) {
+            lead.end();
         }
-        self.seen_leader.store(Arc::new(leader));
-        self.look(Instant::now());
     }
 }

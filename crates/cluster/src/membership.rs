@@ -1,410 +1,263 @@
-//! This node's place in the cluster: its key under a lease, what it knows of the others, and the view made of both.
+//! This node's key under a lease, the other nodes' keys, and leaving.
 //!
-//! Three loops run side by side, each restartable on its own: membership (lease and watch), heartbeats, election. They
-//! meet in `Known`; whatever changes there makes a new [`ClusterView`] when it says something new.
+//! A lease that is lost ends a life of the node: it joins again as the next one. A name belongs to the machine that holds
+//! its key; another machine with the same name waits until that key is gone.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use base::report::{NodeReport, NodeState};
+use base::NodeId;
 use base::retry::Backoff;
-use base::{Fault, Incarnation, NodeId};
-use store::local::Table;
-use store::{Listing, SharedStore, StoreError, Txn, WatchEvent};
-use tokio::sync::watch;
+use store::{Damaged, Guard, Lease, Listing, StoreError, Txn, WatchEvent};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::MEMBERS;
-use crate::election::Lead;
-use crate::heartbeat::Dial;
-use crate::view::{ClusterView, Known, Member, NodeView, Patience, is_forgotten, is_newer, state_of};
+use crate::cluster::{Cluster, Picture};
+use crate::known::Known;
+use crate::view::Member;
 
 /// How often states are looked at anew when nothing happens: a fraction of the shortest patience.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Between attempts to get a lease while the store is away.
-const LEASE_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(2), jitter: 0.5 };
-/// Keys of the local table.
-const INCARNATION_KEY: &[u8] = b"incarnation";
-const LAST_MEMBERS_KEY: &[u8] = b"members";
-const EPOCH_KEY: &[u8] = b"epoch";
+/// A look that comes later than this says that the whole node stood still.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+/// Between attempts to join.
+const JOIN_BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1), jitter: 0.5 };
+/// How long a node that leaves waits for its peers to hear of it.
+const FAREWELL: Duration = Duration::from_millis(300);
 
-/// What a node is told about its place in the cluster.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// This node; its incarnation is filled in when it joins.
-    pub me: Member,
-    /// How long the lease lives without us.
-    pub lease_ttl: Duration,
-    /// Between heartbeats.
-    pub heartbeat: Duration,
-    /// Times that tell states apart.
-    pub patience: Patience,
-}
-
-/// This node's place in the cluster.
-pub struct Cluster {
-    pub(crate) settings: Settings,
-    pub(crate) store: SharedStore,
-    pub(crate) dial: Arc<dyn Dial>,
-    local: Table,
-    incarnation: AtomicU64,
-    sequence: AtomicU64,
-    epoch_floor: AtomicU64,
-    is_draining: AtomicBool,
-    known: Mutex<HashMap<NodeId, Known>>,
-    evicted: Mutex<HashMap<NodeId, Instant>>,
-    store_lost: Mutex<Option<Instant>>,
-    pub(crate) lead: ArcSwap<Option<Lead>>,
-    pub(crate) seen_leader: ArcSwap<Option<(NodeId, base::Epoch)>>,
-    pub(crate) report: Box<dyn Fn() -> NodeReport + Send + Sync>,
-    view: watch::Sender<Arc<ClusterView>>,
+/// Why a node could not become a member.
+#[derive(Debug, thiserror::Error)]
+enum JoinError {
+    #[error("another machine, at {address}, uses the name of this node; give each its own `node.name`")]
+    NameTaken { address: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Cluster {
-    /// A node that has not joined yet. `report` draws this node; its identity fields are overwritten here.
-    pub async fn new(
-        settings: Settings,
-        store: SharedStore,
-        dial: Arc<dyn Dial>,
-        local: Table,
-        report: Box<dyn Fn() -> NodeReport + Send + Sync>,
-    ) -> Result<Arc<Self>, Fault> {
-        let kept = |key: &[u8]| -> Result<u64, Fault> {
-            Ok(local.get(key)?.and_then(|bytes| String::from_utf8_lossy(&bytes).parse().ok()).unwrap_or(0))
-        };
-        let (incarnation, epoch_floor) = (kept(INCARNATION_KEY)?, kept(EPOCH_KEY)?);
-        let view = watch::Sender::new(Arc::new(ClusterView::alone(settings.me.node.clone())));
-        let cluster = Self {
-            store,
-            dial,
-            incarnation: AtomicU64::new(incarnation),
-            sequence: AtomicU64::new(0),
-            epoch_floor: AtomicU64::new(epoch_floor),
-            is_draining: AtomicBool::new(false),
-            known: Mutex::new(last_members(&local, &settings.me.node)?),
-            evicted: Mutex::default(),
-            store_lost: Mutex::new(None),
-            lead: ArcSwap::default(),
-            seen_leader: ArcSwap::default(),
-            report,
-            view,
-            local,
-            settings,
-        };
-        cluster.begin_life().await?;
-        cluster.look(Instant::now());
-        Ok(Arc::new(cluster))
-    }
-
-    /// The view as of now; a snapshot, cheap to take.
-    pub fn view(&self) -> Arc<ClusterView> {
-        self.view.borrow().clone()
-    }
-
-    /// Every change of the view.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<ClusterView>> {
-        self.view.subscribe()
-    }
-
-    /// The leadership of this node, while it may still act on it.
-    pub fn lead(&self) -> Option<Lead> {
-        (**self.lead.load()).clone().filter(|lead| lead.may_act(Instant::now()))
-    }
-
-    /// This life of the node.
-    pub fn incarnation(&self) -> Incarnation {
-        Incarnation(self.incarnation.load(Ordering::Acquire))
-    }
-
-    /// Tells the others to send nothing new here, or to send again.
-    pub fn set_draining(&self, is_draining: bool) {
-        self.is_draining.store(is_draining, Ordering::Release);
-        self.look(Instant::now());
-    }
-
-    /// Leaves a node out of routing until `until` although it may answer.
-    pub fn evict(&self, node: NodeId, until: Instant) {
-        lock(&self.evicted).insert(node, until);
-        self.look(Instant::now());
-    }
-
-    /// Takes an eviction back.
-    pub fn readmit(&self, node: &NodeId) {
-        lock(&self.evicted).remove(node);
-        self.look(Instant::now());
-    }
-
-    /// This node's newest report.
-    pub fn own_report(&self) -> NodeReport {
-        let mut report = (self.report)();
-        report.node = self.settings.me.node.clone();
-        report.incarnation = self.incarnation();
-        report.sequence = self.sequence.fetch_add(1, Ordering::AcqRel) + 1;
-        report.peer_address = self.settings.me.peer_address.clone();
-        report.actors_address = self.settings.me.actors_address.clone();
-        report.grpc_address = self.settings.me.grpc_address.clone();
-        report.is_draining = self.is_draining.load(Ordering::Acquire);
-        report.leads = self.lead().map(|lead| lead.epoch());
-        report
-    }
-
-    /// A node told about itself, by its heartbeat or in answer to ours. Older ones than the one known are dropped.
-    pub fn heard(&self, report: NodeReport) {
-        if report.node == self.settings.me.node {
-            tracing::warn!(node = %report.node, address = report.peer_address, "another machine uses this node's name");
-            return;
-        }
-        let now = Instant::now();
-        {
-            let mut known = lock(&self.known);
-            let entry = known.entry(report.node.clone()).or_insert_with(|| Known {
-                member: member_of(&report),
-                has_lease: false,
-                heard: None,
-                lost_since: None,
-            });
-            if !is_newer(entry.heard.as_ref().map(|(report, _)| &**report), &report) {
-                return;
-            }
-            if report.incarnation > entry.member.incarnation {
-                entry.member = member_of(&report);
-            }
-            entry.heard = Some((Arc::new(report), now));
-        }
-        self.look(now);
-    }
-
-    /// Holds this node's key under a lease and follows the others' keys, until cancelled.
+    /// Holds this node's key under a lease, campaigns, and follows the others' keys, until cancelled or dropped.
+    ///
+    /// Its end revokes the lease in the background; [`Cluster::leave`] waits for that.
     pub async fn run_membership(self: Arc<Self>, cancel: CancellationToken) {
-        let follow = self.follow_members();
-        let hold = self.hold_lease(&cancel);
-        let look = async {
-            let mut tick = tokio::time::interval(LOOK_EVERY);
-            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                tick.tick().await;
-                self.look(Instant::now());
-            }
+        let all = async {
+            tokio::join!(self.stay_joined(), self.follow_members(), self.follow_leader(), self.keep_looking())
         };
         tokio::select! {
             () = cancel.cancelled() => {}
-            () = async { tokio::join!(follow, hold, look); } => {}
+            _ = all => {}
         }
     }
 
-    /// Joins under a lease; when the lease is lost, joins again as a new life. Elections run under the same lease.
-    async fn hold_lease(&self, cancel: &CancellationToken) {
+    /// Leaves for good: steps down, tells the peers, and gives the lease back, so that everybody knows within
+    /// milliseconds. Heartbeats go on, for whoever still waits for an answer of this node.
+    pub async fn leave(&self) {
+        self.left.cancel();
+        self.step_down();
+        let lease = self.draw(|picture| picture.lease.take());
+        self.set_draining(true);
+        let revoke = async {
+            let Some(lease) = lease else { return };
+            if let Err(error) = self.store.revoke(lease).await {
+                tracing::warn!(%error, "could not give the lease back; it ends by itself");
+            }
+        };
+        let farewell = tokio::time::timeout(FAREWELL, self.beat_all());
+        // Who did not hear it finds out by the lease.
+        let ((), _unheard) = tokio::join!(revoke, farewell);
+        tracing::info!(node = %self.me(), "left");
+    }
+
+    async fn stay_joined(&self) {
+        tokio::select! {
+            biased;
+            () = self.left.cancelled() => {}
+            _ = self.live_again_and_again() => {}
+        }
+    }
+
+    async fn live_again_and_again(&self) -> Infallible {
         let mut attempt = 0;
         loop {
-            match self.join(cancel).await {
-                Ok(()) => {
+            match self.join().await {
+                Ok(lease) => {
                     attempt = 0;
-                    tracing::warn!(node = %self.settings.me.node, "lost its lease and joins again");
-                    if let Err(error) = self.begin_life().await {
-                        tracing::error!(error = ?error, "could not count this life of the node");
-                    }
+                    let _joined = Joined::begin(self, &lease);
+                    self.live(&lease).await;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "could not join yet");
-                    let delay = LEASE_BACKOFF.delay(attempt, fastrand::f64());
+                    if attempt == 0 {
+                        tracing::warn!(%error, "could not join the cluster; trying on");
+                    }
+                    tokio::time::sleep(JOIN_BACKOFF.delay(attempt, fastrand::f64())).await;
                     attempt += 1;
-                    tokio::time::sleep(delay).await;
+                    continue;
                 }
+            }
+            tracing::warn!(node = %self.me(), "lost its lease and joins again");
+            if let Err(error) = self.memory.begin_life().await {
+                tracing::error!(%error, "could not keep the number of this life");
             }
         }
     }
 
-    /// One life: from the grant of a lease to its loss.
-    async fn join(&self, cancel: &CancellationToken) -> Result<(), StoreError> {
+    async fn join(&self) -> Result<Lease, JoinError> {
         let lease = self.store.lease(self.settings.lease_ttl).await?;
-        let member = Member { incarnation: self.incarnation(), ..self.settings.me.clone() };
-        let key = format!("{MEMBERS}{}", member.node);
-        self.store.commit(Txn::new().put_leased(key, member.to_bytes(), lease.id())).await?;
-        tracing::info!(node = %member.node, incarnation = %member.incarnation, "joined");
-        let end = cancel.child_token();
+        self.put_member(&lease).await?;
+        tracing::info!(node = %self.me(), incarnation = %self.incarnation(), "joined");
+        Ok(lease)
+    }
+
+    /// One life: until its lease is lost.
+    async fn live(&self, lease: &Lease) {
         tokio::select! {
             () = lease.lost() => {}
-            () = self.run_elections(&lease, &end) => {}
-        }
-        self.lead.store(Arc::new(None));
-        Ok(())
-    }
-
-    /// The highest epoch that this node ever saw.
-    pub(crate) fn epoch_floor(&self) -> base::Epoch {
-        base::Epoch(self.epoch_floor.load(Ordering::Acquire))
-    }
-
-    /// Keeps a higher epoch, durably.
-    pub(crate) async fn raise_epoch_floor(&self, epoch: base::Epoch) {
-        self.epoch_floor.fetch_max(epoch.0, Ordering::AcqRel);
-        if let Err(error) = self.local.put_durable(EPOCH_KEY, epoch.0.to_string().as_bytes()).await {
-            tracing::error!(error = ?error, "could not keep the highest epoch seen");
+            () = self.campaign(lease) => {}
+            () = self.mend_member(lease) => {}
         }
     }
 
-    /// Counts a new life, durably, so that no two lives of a node share a number.
-    async fn begin_life(&self) -> Result<(), Fault> {
-        let incarnation = self.incarnation.load(Ordering::Acquire) + 1;
-        self.local.put_durable(INCARNATION_KEY, incarnation.to_string().as_bytes()).await?;
-        self.incarnation.store(incarnation, Ordering::Release);
-        self.sequence.store(0, Ordering::Release);
+    /// Puts this node's key again when somebody deleted or damaged it.
+    async fn mend_member(&self, lease: &Lease) {
+        loop {
+            self.own_key.notified().await;
+            let mut attempt = 0;
+            while let Err(error) = self.put_member(lease).await {
+                tracing::debug!(%error, "could not put this node's key again");
+                tokio::time::sleep(JOIN_BACKOFF.delay(attempt, fastrand::f64())).await;
+                attempt += 1;
+            }
+        }
+    }
+
+    /// Puts this node's key, unless another machine holds it. One of an earlier life, or a damaged one, is replaced.
+    async fn put_member(&self, lease: &Lease) -> Result<(), JoinError> {
+        let member = self.own_member();
+        let key = key_of(&member.node);
+        let put = |guard| Txn::new().when(guard).put_leased(key.clone(), member.to_bytes(), lease.id());
+        match self.store.commit(put(Guard::Absent(key.clone()))).await {
+            Err(StoreError::Refused { .. }) => {}
+            done => return Ok(done.map(drop)?),
+        }
+        let modified = match self.store.get(&key).await {
+            // It went away meanwhile; the next attempt finds that.
+            Ok(None) => return Err(StoreError::Refused { guard: Guard::Absent(key) }.into()),
+            Ok(Some(entry)) => {
+                let held = serde_json::from_slice::<Member>(&entry.value).ok();
+                if held.as_ref() == Some(&member) && entry.lease == Some(lease.id()) {
+                    return Ok(());
+                }
+                if let Some(other) = held.filter(|held| held.peer_address != member.peer_address) {
+                    return Err(JoinError::NameTaken { address: other.peer_address });
+                }
+                entry.modified
+            }
+            Err(StoreError::Damaged(damaged)) => damaged.modified,
+            Err(error) => return Err(error.into()),
+        };
+        self.store.commit(put(Guard::ModifiedAt(key.clone(), modified))).await?;
         Ok(())
     }
 
+    /// Ends with the store.
     async fn follow_members(&self) {
         let mut watch = self.store.watch(MEMBERS, None);
         while let Some(event) = watch.next().await {
-            match event {
-                WatchEvent::Reset(listing) => self.members_are(listing),
-                WatchEvent::Put(entry) => self.member_is(&entry.key, &entry.value),
-                WatchEvent::Deleted { key, .. } => self.member_left(&key),
-                WatchEvent::Damaged(damaged) => {
-                    tracing::error!(key = damaged.key, reason = damaged.reason, "a member's key is damaged");
-                }
-            }
-            self.look(Instant::now());
+            self.draw(|picture| match event {
+                WatchEvent::Reset(listing) => self.members_are(picture, listing),
+                WatchEvent::Put(entry) => self.member_is(picture, &entry.key, &entry.value),
+                WatchEvent::Damaged(damaged) => self.member_is_damaged(picture, &damaged.key, &damaged.reason),
+                WatchEvent::Deleted { key, .. } => self.member_left(picture, &key),
+            });
         }
     }
 
-    fn members_are(&self, listing: Listing) {
-        for known in lock(&self.known).values_mut() {
-            known.has_lease = false;
-        }
+    fn members_are(&self, picture: &mut Picture, listing: Listing) {
+        picture.known.values_mut().for_each(|known| known.has_lease = false);
+        self.own_key.notify_one();
         for entry in &listing.entries {
-            self.member_is(&entry.key, &entry.value);
+            self.member_is(picture, &entry.key, &entry.value);
+        }
+        for Damaged { key, reason, .. } in &listing.damaged {
+            self.member_is_damaged(picture, key, reason);
         }
     }
 
-    fn member_is(&self, key: &str, value: &[u8]) {
-        let member: Member = match serde_json::from_slice(value) {
-            Ok(member) => member,
-            Err(error) => {
-                tracing::error!(key, %error, "a member's key cannot be read");
-                return;
+    fn member_is(&self, picture: &mut Picture, key: &str, value: &[u8]) {
+        match serde_json::from_slice::<Member>(value) {
+            Ok(member) if key_of(&member.node) != key => self.member_is_damaged(picture, key, "it names another node"),
+            Ok(member) if member.node == *self.me() => {
+                if member != self.own_member() {
+                    self.own_key.notify_one();
+                }
             }
-        };
-        if member.node == self.settings.me.node {
-            return;
+            Ok(member) => {
+                let known = picture.known.entry(member.node.clone()).or_insert_with(|| Known::new(member.clone()));
+                known.is_named(member);
+            }
+            Err(error) => self.member_is_damaged(picture, key, &error.to_string()),
         }
-        let mut known = lock(&self.known);
-        let entry = known.entry(member.node.clone()).or_insert_with(|| Known {
-            member: member.clone(),
-            has_lease: true,
-            heard: None,
-            lost_since: None,
-        });
-        entry.has_lease = true;
-        entry.member = member;
     }
 
-    fn member_left(&self, key: &str) {
-        let name = NodeId::new(key.strip_prefix(MEMBERS).unwrap_or(key));
-        if let Some(known) = lock(&self.known).get_mut(&name) {
+    /// The lease is there, the words are not: its last ones hold until the node mends its key.
+    fn member_is_damaged(&self, picture: &mut Picture, key: &str, reason: &str) {
+        tracing::error!(key, reason, "a member's key is damaged");
+        let node = node_of(key);
+        if node == *self.me() {
+            self.own_key.notify_one();
+        } else if let Some(known) = picture.known.get_mut(&node) {
+            known.has_lease = true;
+        }
+    }
+
+    fn member_left(&self, picture: &mut Picture, key: &str) {
+        let node = node_of(key);
+        if node == *self.me() {
+            self.own_key.notify_one();
+        } else if let Some(known) = picture.known.get_mut(&node) {
             known.has_lease = false;
         }
     }
 
-    /// Makes the view anew and publishes it when it says something new.
-    pub(crate) fn look(&self, now: Instant) {
-        let stale_since = self.stale_since(now);
-        let mut nodes = vec![self.own_node(stale_since.is_some())];
-        {
-            let mut known = lock(&self.known);
-            let evicted = lock(&self.evicted);
-            for (name, node) in known.iter_mut() {
-                let mut state = state_of(node, self.settings.patience, now);
-                node.lost_since = if state == NodeState::Lost { node.lost_since.or(Some(now)) } else { None };
-                if state.is_routable() && evicted.get(name).is_some_and(|until| *until > now) {
-                    state = NodeState::Suspect;
+    async fn keep_looking(&self) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            let pause = now.saturating_duration_since(last);
+            last = now;
+            self.draw(|picture| {
+                if pause > STOOD_STILL {
+                    picture.known.values_mut().for_each(|known| known.forgive(pause, now));
                 }
-                let (report, heard) = node.heard.clone().unzip();
-                nodes.push(NodeView { state, member: node.member.clone(), report, heard });
-            }
-            known.retain(|_, node| !is_forgotten(node, self.settings.patience, now));
+            });
         }
-        nodes.sort_by(|a, b| a.member.node.cmp(&b.member.node));
-        self.publish(nodes, stale_since);
-    }
-
-    fn publish(&self, nodes: Vec<NodeView>, stale_since: Option<Instant>) {
-        let leader = (**self.seen_leader.load()).clone();
-        let mut has_new_members = false;
-        self.view.send_if_modified(|view| {
-            let next = ClusterView { me: view.me.clone(), nodes, leader, stale_since, version: view.version + 1 };
-            let changed = !next.is_like(view);
-            has_new_members = changed;
-            let has_new_reports = next.nodes.iter().zip(&view.nodes).any(|(a, b)| a.heard != b.heard);
-            let is_news = changed || has_new_reports || view.nodes.is_empty();
-            if is_news {
-                *view = Arc::new(next);
-            }
-            is_news
-        });
-        if has_new_members {
-            self.remember_members();
-        }
-    }
-
-    /// Keeps the members for a start without the store; losing this costs a slower start, so it is not made durable.
-    fn remember_members(&self) {
-        let members: Vec<Member> = lock(&self.known).values().map(|known| known.member.clone()).collect();
-        let saved = serde_json::to_vec(&members).map_err(|error| error.to_string());
-        let saved = saved.and_then(|bytes| self.local.put(LAST_MEMBERS_KEY, &bytes).map_err(|error| error.to_string()));
-        if let Err(error) = saved {
-            tracing::warn!(error, "could not keep the last known members");
-        }
-    }
-
-    fn own_node(&self, is_stale: bool) -> NodeView {
-        let state = match (self.is_draining.load(Ordering::Acquire), is_stale) {
-            (true, _) => NodeState::Draining,
-            (false, true) => NodeState::Stale,
-            (false, false) => NodeState::Alive,
-        };
-        let member = Member { incarnation: self.incarnation(), ..self.settings.me.clone() };
-        NodeView { state, member, report: None, heard: None }
-    }
-
-    fn stale_since(&self, now: Instant) -> Option<Instant> {
-        let mut lost = lock(&self.store_lost);
-        *lost = if self.store.health().reachable { None } else { lost.or(Some(now)) };
-        *lost
-    }
-
-    /// The peers to send heartbeats to, with their addresses.
-    pub(crate) fn peers(&self) -> Vec<Member> {
-        let known = lock(&self.known);
-        known.values().map(|known| known.member.clone()).filter(|member| !member.peer_address.is_empty()).collect()
     }
 }
 
-/// The members that were known when this node last ran: without a lease, until the store or a heartbeat says more.
-fn last_members(local: &Table, me: &NodeId) -> Result<HashMap<NodeId, Known>, Fault> {
-    let Some(bytes) = local.get(LAST_MEMBERS_KEY)? else { return Ok(HashMap::new()) };
-    let members: Vec<Member> = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the last known members cannot be read; starting without them");
-        Vec::new()
-    });
-    let known = |member: Member| Known { member, has_lease: false, heard: None, lost_since: None };
-    let others = members.into_iter().filter(|member| &member.node != me);
-    Ok(others.map(|member| (member.node.clone(), known(member))).collect())
-}
+/// While this lives, the node is a member.
+struct Joined<'a>(&'a Cluster);
 
-fn member_of(report: &NodeReport) -> Member {
-    Member {
-        node: report.node.clone(),
-        incarnation: report.incarnation,
-        peer_address: report.peer_address.clone(),
-        actors_address: report.actors_address.clone(),
-        grpc_address: report.grpc_address.clone(),
+impl<'a> Joined<'a> {
+    fn begin(cluster: &'a Cluster, lease: &Lease) -> Self {
+        cluster.draw(|picture| picture.lease = Some(lease.id()));
+        Self(cluster)
     }
 }
 
-/// What is known stays usable when a thread died while it held it: each entry is whole by itself.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        self.0.draw(|picture| picture.lease = None);
+    }
+}
+
+fn key_of(node: &NodeId) -> String {
+    format!("{MEMBERS}{node}")
+}
+
+fn node_of(key: &str) -> NodeId {
+    NodeId::new(key.strip_prefix(MEMBERS).unwrap_or(key))
 }

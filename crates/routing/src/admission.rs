@@ -2,7 +2,8 @@
 //!
 //! Order: the most urgent class first, within it the clients in turn, each client's asks as they came. Two things bend
 //! it, both bounded: an ask of a lower class that waited long takes every fifth turn, so that batch work ends; and asks
-//! whose model is in memory go before one that needs a load, until that one has waited for `max_wait`.
+//! whose model is in memory go before one that needs a load, until that one has waited for `max_wait`. A model that was
+//! just loaded is kept for as long, because under overload everybody has waited and each ask would cost a load.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -202,8 +203,10 @@ impl<T> Queue<T> {
         let is_within = |since: Instant| now.saturating_duration_since(since) < self.max_wait;
         let is_patient = is_within(waiting.since) || self.last_swap.is_some_and(is_within);
         if is_patient {
+            // Nothing less urgent passes the head for the sake of its model.
+            let may_pass = |place: Place| place.0 <= head.0 && place.2 < LOOK_AHEAD;
             let is_ready = |&place: &Place| {
-                place.2 < LOOK_AHEAD && self.at(place).is_some_and(|other| readiness(&other.model) == Readiness::Ready)
+                may_pass(place) && self.at(place).is_some_and(|other| readiness(&other.model) == Readiness::Ready)
             };
             if let Some(place) = self.places().find(is_ready) {
                 return Some(place);
@@ -319,6 +322,40 @@ mod tests {
         let blocked = |_: &ModelId| Readiness::Blocked;
         assert_eq!(queue.pop(start + Duration::from_secs(60), blocked), None);
         assert_eq!(queue.len(), 3);
+    }
+
+    #[test]
+    fn a_model_that_was_just_loaded_is_kept_for_a_while_even_when_everybody_waited_long() {
+        let start = Instant::now();
+        let mut queue = queue(100);
+        let client: Arc<str> = Arc::from("");
+        for (item, model) in ["a", "b", "a", "b", "a"].into_iter().enumerate() {
+            queue.push(Priority::Normal, &client, model.into(), item as u32, start).unwrap();
+        }
+        let mut loaded = ModelId::from("none");
+        let mut swaps = 0;
+        let mut order = Vec::new();
+        for second in 100..105 {
+            let now = start + Duration::from_secs(second);
+            let readiness = |model: &ModelId| if *model == loaded { Readiness::Ready } else { Readiness::Swap };
+            let item = queue.pop(now, readiness).unwrap();
+            let model = ModelId::from(if item.is_multiple_of(2) { "a" } else { "b" });
+            swaps += u32::from(model != loaded);
+            loaded = model;
+            order.push(item);
+        }
+        assert_eq!((order, swaps), (vec![0, 2, 4, 1, 3], 2));
+    }
+
+    #[test]
+    fn batch_does_not_pass_an_interactive_ask_because_its_model_is_there() {
+        let now = Instant::now();
+        let mut queue = queue(100);
+        let client: Arc<str> = Arc::from("");
+        queue.push(Priority::Batch, &client, "warm".into(), 1, now).unwrap();
+        queue.push(Priority::Interactive, &client, "cold".into(), 2, now).unwrap();
+        let readiness = |model: &ModelId| if model.as_str() == "warm" { Readiness::Ready } else { Readiness::Swap };
+        assert_eq!(queue.pop(now, readiness), Some(2));
     }
 
     #[test]

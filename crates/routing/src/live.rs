@@ -2,7 +2,8 @@
 //! millisecond do not both see an idle worker.
 //!
 //! A worker's load is what its last report said, plus what this node began since, minus what ended since. For that the
-//! own figures are remembered at the moment a report is first seen ([`WorkerLive::since_report`]).
+//! own figures are remembered at the moment a report is first seen ([`WorkerLive::since_report`]). Each ask is counted
+//! once per node: by the route that sends it, and at a gate only where it came from a peer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};

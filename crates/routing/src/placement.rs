@@ -39,14 +39,12 @@ pub struct Move {
 }
 
 /// What clients want of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Asks that run for it, in the whole cluster.
     pub running: u32,
     /// Asks that wait for it.
     pub waiting: u32,
-    /// Share of the recent asks that were for it, 0 to 1.
-    pub share: f64,
 }
 
 /// A model that could not be placed, and why; shown to the owner.

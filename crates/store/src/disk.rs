@@ -8,6 +8,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::Revision;
+
 /// The format of everything below `data`. A release reads its own and those before it.
 const FORMAT: u32 = 1;
 
@@ -18,6 +20,17 @@ pub struct Opened<T> {
     pub store: T,
     /// Where the data went that could not be opened; the store is empty then.
     pub set_aside: Option<PathBuf>,
+    /// Acknowledged changes that a damaged log has lost; the store holds what was before them.
+    pub lost: Option<Lost>,
+}
+
+/// A stretch of history that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The last revision that is still there.
+    pub after: Revision,
+    /// The last one that is known to have been acknowledged.
+    pub up_to: Revision,
 }
 
 /// Why a folder cannot be used; its data is untouched.
@@ -82,14 +95,14 @@ impl Disk {
         let data = dir.join("data");
         let second_lock = lock.try_clone().map_err(at(dir))?;
         let why = match attempt(dir, &data, tuning, lock, load)? {
-            Ok(store) => return Ok(Opened { store, set_aside: None }),
+            Ok(store) => return Ok(Opened { store, set_aside: None, lost: None }),
             Err(why) => why,
         };
         let aside = dir.join(format!("set-aside-{}", base::time::unix_ms()));
         tracing::error!(data = %data.display(), aside = %aside.display(), why, "could not open the data, so it is set aside");
         std::fs::rename(&data, &aside).map_err(at(&data))?;
         match attempt(dir, &data, tuning, second_lock, load)? {
-            Ok(store) => Ok(Opened { store, set_aside: Some(aside) }),
+            Ok(store) => Ok(Opened { store, set_aside: Some(aside), lost: None }),
             Err(why) => Err(OpenError::Io { path: data, source: io::Error::other(why) }),
         }
     }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use base::BoxFuture;
 
-pub use disk::{OpenError, Opened};
+pub use disk::{Lost, OpenError, Opened};
 pub use election::{Leader, Leadership};
 pub use entry::{Damaged, Entry, LeaseId, Listing, Revision};
 pub use error::StoreError;

@@ -33,8 +33,8 @@ pub struct Table {
 impl Local {
     /// Opens the tables in `dir`, which is made if it does not exist. Blocks; for start-up.
     pub fn open(dir: &Path) -> Result<Opened<Self>, OpenError> {
-        let Opened { store: (disk, ()), set_aside } = Disk::open(dir, TUNING, check)?;
-        Ok(Opened { store: Self { disk: Arc::new(disk) }, set_aside })
+        let Opened { store: (disk, ()), set_aside, lost } = Disk::open(dir, TUNING, check)?;
+        Ok(Opened { store: Self { disk: Arc::new(disk) }, set_aside, lost })
     }
 
     /// The table of that name; it is made if it does not exist.

@@ -4,6 +4,7 @@
 //! shows their changes. Leases live in this process: they are renewed as long as it runs, and their keys are removed
 //! when it starts again.
 
+mod acknowledged;
 mod follow;
 mod record;
 mod values;
@@ -24,6 +25,7 @@ use crate::txn::check_key;
 use crate::{
     Entry, Health, Lease, LeaseId, Listing, Result, Revision, Store, StoreError, Txn, Watch, WatchEvent, lease, watch,
 };
+use acknowledged::Acknowledged;
 use record::Head;
 use values::Values;
 use writer::{Request, Writer};
@@ -59,6 +61,7 @@ struct Shared {
 struct Data {
     disk: Disk,
     values: Values,
+    acknowledged: Acknowledged,
     /// Held by the writer from the first change of a group until it is synced, so that nobody reads what a power cut
     /// could take back.
     gate: RwLock<()>,
@@ -77,9 +80,14 @@ struct Change {
 
 impl SledStore {
     /// Opens the store in `dir`, which is made if it does not exist. Blocks; start-up calls it before anything else.
+    ///
+    /// A store that was dropped lets go of `dir` a moment later; one that was closed before, at once.
     pub fn open(dir: &Path) -> Result<Opened<Self>, OpenError> {
-        let Opened { store: (disk, index), set_aside } = Disk::open(dir, TUNING, record::load)?;
+        let Opened { store: (disk, index), set_aside, .. } = Disk::open(dir, TUNING, record::load)?;
+        let lost = index.lost;
+        let failed = |source| OpenError::Io { path: dir.to_owned(), source };
         let data = Arc::new(Data {
+            acknowledged: Acknowledged::open(&disk.data).map_err(failed)?,
             values: Values::new(disk.data.join("values")),
             gate: RwLock::new(()),
             revision: AtomicU64::new(index.revision.0),
@@ -90,7 +98,6 @@ impl SledStore {
         });
         let (requests, waiting) = mpsc::channel(WAITING_REQUESTS);
         let mut writer = Writer::new(data.clone(), index);
-        let failed = |source| OpenError::Io { path: dir.to_owned(), source };
         writer.remove_leased().map_err(|error| failed(std::io::Error::other(error)))?;
         std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -98,7 +105,7 @@ impl SledStore {
             .map_err(failed)?;
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared { data, requests, stop: stop.clone(), tasks: TaskTracker::new() });
-        Ok(Opened { store: Self { shared, _stop: stop.drop_guard() }, set_aside })
+        Ok(Opened { store: Self { shared, _stop: stop.drop_guard() }, set_aside, lost })
     }
 }
 

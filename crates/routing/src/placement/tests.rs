@@ -37,7 +37,7 @@ fn steps(plan: &Plan) -> Vec<(Action, &str, &str)> {
 }
 
 fn waiting(name: &str) -> HashMap<ModelId, Demand> {
-    HashMap::from([(model(name).id, Demand { running: 0, waiting: 3, share: 0.1 })])
+    HashMap::from([(model(name).id, Demand { running: 0, waiting: 3 })])
 }
 
 #[test]

@@ -125,6 +125,18 @@ fn a_tripped_worker_is_left_and_used_again_once_it_answers() {
 }
 
 #[test]
+fn an_explanation_shows_every_candidate_with_its_terms_or_its_refusal() {
+    let sick = changed("sick", |node| first_model(node).quarantined_s = Some(40));
+    let case = Case::new(&[node("well", vec![model("m")]), sick]);
+    let explained = route(&case.table, &case.request(), case.now).explain(&case.table);
+    let json = serde_json::to_value(&explained).unwrap();
+    assert_eq!(json[0]["worker"], "well/engine");
+    assert_eq!((json[0]["terms"]["prefill"].as_f64(), json[0]["terms"]["decode"].as_f64()), (Some(0.5), Some(2.0)));
+    assert_eq!(json[0]["refused_because"], serde_json::Value::Null);
+    assert_eq!(json[1]["refused_because"], "model failed here, 40 s of quarantine left");
+}
+
+#[test]
 fn a_machine_that_a_stranger_uses_comes_second() {
     let strained = changed("strained", |node| {
         node.machine.cpu_used = 0.95;

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::{Buf, BufMut, Bytes};
 
+use super::acknowledged;
 use super::values::{ValueId, Values};
-use crate::disk::Disk;
+use crate::disk::{Disk, Lost};
 use crate::{Damaged, Entry, LeaseId, Revision, envelope};
 
 /// Where the revision is kept, in the same tree as the entries so that both change in one batch. No caller's key
@@ -94,6 +95,7 @@ pub(super) fn is_internal(key: &[u8]) -> bool {
 #[derive(Default)]
 pub(super) struct Index {
     pub revision: Revision,
+    pub lost: Option<Lost>,
     pub leased: HashMap<LeaseId, BTreeSet<String>>,
     /// How many entries refer to each file.
     pub files: HashMap<ValueId, usize>,
@@ -117,6 +119,14 @@ pub(super) fn load(disk: &Disk) -> Result<Index, String> {
         if let Some(file) = head.file {
             *index.files.entry(file).or_default() += 1;
         }
+    }
+    let acknowledged = acknowledged::read(&disk.data);
+    if index.revision < acknowledged {
+        let lost = Lost { after: index.revision, up_to: acknowledged };
+        tracing::error!(?lost, "the log is damaged, and acknowledged changes are lost");
+        index.lost = Some(lost);
+        // Revisions, and the epochs made of them, are never used twice.
+        index.revision = acknowledged;
     }
     Values::new(disk.data.join("values")).collect(&index.files).map_err(|error| error.to_string())?;
     Ok(index)

@@ -128,6 +128,9 @@ impl Writer {
             self.break_down(format!("could not sync the disk: {error}"));
             return Err(StoreError::Unclear { why: error.to_string() });
         }
+        if let Err(error) = self.data.acknowledged.write(self.revision) {
+            tracing::warn!(%error, "could not note the last revision; damage would go unnoticed");
+        }
         self.data.revision.store(self.revision.0, Ordering::Release);
         for change in group.changes {
             // Without a watch nobody receives it.

@@ -1,6 +1,6 @@
 //! kill -9 at random instants: this test binary runs itself as a writer, ends it, and looks what is left.
 //!
-//! `TM_STORE_CRASHES` sets how many times (1000 in the soak).
+//! `TM_STORE_CRASHES` sets how many times (1000 in the soak), `TM_STORE_SEED` when.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::{SharedStore, SledStore, Store, Txn};
+use base::Epoch;
+use store::{SharedStore, SledStore, Store, StoreError, Txn};
 
 const DIR: &str = "TM_STORE_CRASH_DIR";
 const WRITES: &str = "TM_STORE_CRASH_WRITES";
@@ -26,11 +27,31 @@ fn every_acknowledged_write_outlives_a_kill() {
     for _ in 0..crashes {
         writes += write_until_killed(dir.path(), &mut acknowledged, random.u64(5..250));
         let opened = SledStore::open(dir.path()).unwrap();
-        assert_eq!(opened.set_aside, None);
+        assert_eq!((opened.set_aside, opened.lost), (None, None));
         check(Arc::new(opened.store), &acknowledged);
     }
     println!("{writes} writes were acknowledged");
     assert!(writes > crashes, "too little was written to prove anything");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_ends_with_its_process_and_epochs_go_on_growing() {
+    let (dir, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store: SharedStore = Arc::new(SledStore::open(dir.path()).unwrap().store);
+    let lease = store.lease(Duration::from_secs(600)).await.unwrap();
+    let before = store.campaign("scheduler", "me".into(), &lease, Epoch(0)).await.unwrap();
+    store.commit(Txn::new().put_leased("leased", "x", lease.id()).put("kept", "x")).await.unwrap();
+    // What a process leaves that ends without a word.
+    let copied = Command::new("cp").arg("-r").arg(dir.path().join("data")).arg(after.path()).status();
+    assert!(copied.unwrap().success());
+    let store: SharedStore = Arc::new(SledStore::open(after.path()).unwrap().store);
+    assert!(store.get("leased").await.unwrap().is_none());
+    assert!(store.get("kept").await.unwrap().is_some());
+    let lease = store.lease(Duration::from_secs(600)).await.unwrap();
+    let again = store.campaign("scheduler", "me".into(), &lease, Epoch(0)).await.unwrap();
+    assert!(again.epoch > before.epoch);
+    let late = store.commit(Txn::new().when(before.guard()).put("late", "x")).await;
+    assert!(matches!(late, Err(StoreError::Refused { .. })));
 }
 
 /// Runs the writer, kills it so many milliseconds after its first acknowledgement, and notes what it acknowledged.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+mod bit_rot;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod crash;

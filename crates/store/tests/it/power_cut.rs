@@ -3,6 +3,8 @@
 //! The data is copied when all writes are acknowledged, and again while more are in flight. What a disk may hold after
 //! the cut is the first copy, with a random half of the pages that differ taken from the second. A value's file is the
 //! exception: its bytes and its name are synced before anything refers to it, so it is taken whole.
+//!
+//! `TM_STORE_CUTS` sets how many times.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +27,7 @@ async fn every_acknowledged_write_outlives_a_power_cut() {
     let mut count = 0;
     for cut in 0..cuts {
         let opened = SledStore::open(dir.path()).unwrap();
-        assert_eq!(opened.set_aside, None, "cut {cut}");
+        assert_eq!((opened.set_aside, opened.lost), (None, None), "cut {cut}");
         let store: SharedStore = Arc::new(opened.store);
         // Of the writes in flight at the cut, each may have happened or not.
         for (key, value) in check(&store, &acknowledged).await {
@@ -109,6 +111,10 @@ fn mix(synced: &Path, written: &Path, to: &Path, random: &mut fastrand::Rng) {
         }
         if written.ends_with("values") {
             fs::copy(entry.path(), to).unwrap();
+            continue;
+        }
+        if entry.file_name() == "acknowledged" {
+            // It is written after a sync, of which this model does not know when it was.
             continue;
         }
         let (old, new) = (fs::read(&old).unwrap_or_default(), fs::read(entry.path()).unwrap());
