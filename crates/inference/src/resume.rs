@@ -249,6 +249,7 @@ impl<R: Rerun> Resuming<R> {
             return self.give_up(fault);
         }
         match self.journal.progress() {
+            Progress::Nothing => self.run_again(None, fault),
             Progress::Ended => {}
             Progress::Finished(finish) => self.complete(terminator(self.ask.dialect).to_vec(), finish),
             Progress::Lost(why) => self.give_up(explained(fault, why)),

@@ -1,1 +1,28 @@
-fn main() {}
+//! The node daemon. `tmd --dev` runs one node on loopback with whatever engines it finds; `tmd --config FILE` runs what
+//! the file says; `tmd check` and `tmd config` tell what it says.
+
+mod actors;
+mod command;
+mod core;
+mod desk;
+mod failures;
+#[cfg(feature = "faults")]
+mod faults;
+mod fleet;
+mod metrics;
+mod mode;
+mod node;
+mod peers;
+mod placing;
+mod remedies;
+mod settings;
+mod telemetry;
+mod worker;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Several crates link a TLS library; the first use must find one installed.
+    net::install_default_provider();
+    command::run()
+}

@@ -41,11 +41,14 @@ impl Endpoint {
             port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             is_tls,
             path: uri.path().trim_end_matches('/').to_owned(),
-            headers: format!(
-                "Host: {authority}\r\nUser-Agent: taskmaster/{}\r\nAccept: */*\r\n",
-                env!("CARGO_PKG_VERSION")
-            ),
+            headers: headers_for(authority.as_str()),
         })
+    }
+
+    /// A port of this machine.
+    pub fn loopback(port: u16) -> Self {
+        let (host, headers) = ("127.0.0.1".to_owned(), headers_for(&format!("127.0.0.1:{port}")));
+        Self { host, port, is_tls: false, path: String::new(), headers }
     }
 
     /// Adds a header to every request, such as the key that the engine wants.
@@ -79,6 +82,11 @@ impl Endpoint {
         head.extend_from_slice(b"\r\n");
         head
     }
+}
+
+/// What every request says whatever it asks for.
+fn headers_for(authority: &str) -> String {
+    format!("Host: {authority}\r\nUser-Agent: taskmaster/{}\r\nAccept: */*\r\n", env!("CARGO_PKG_VERSION"))
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ const MAX_KEPT_BYTES: usize = 4 << 20;
 
 /// What follows from the bytes that the client holds.
 pub(super) enum Progress {
+    /// Nothing of the answer was sent, at most comments that keep the connection open.
+    Nothing,
     /// The end mark was sent.
     Ended,
     /// The reason of the end was sent, but not the end mark.
@@ -33,6 +35,7 @@ pub(super) struct Journal {
 struct Folded {
     decoder: Decoder,
     so_far: Continuation,
+    has_begun: bool,
     has_call: bool,
     has_junk: bool,
     is_ended: bool,
@@ -74,6 +77,7 @@ impl Journal {
             _ if folded.has_junk => Progress::Lost("what was sent cannot be read back"),
             _ if folded.decoder.has_other_choices() => Progress::Lost("it has more than one choice"),
             Some(finish) => Progress::Finished(finish),
+            None if !folded.has_begun => Progress::Nothing,
             None if folded.has_call => Progress::Lost("a tool call is half sent"),
             None => Progress::Open(folded.so_far.clone()),
         }
@@ -100,6 +104,7 @@ impl Folded {
         Self {
             decoder: Decoder::new(dialect, true),
             so_far: Continuation::default(),
+            has_begun: false,
             has_call: false,
             has_junk: false,
             is_ended: false,
@@ -112,6 +117,7 @@ impl Folded {
         for event in events {
             match event {
                 Event::Start { id, model, created_s } => {
+                    self.has_begun = true;
                     (self.so_far.response_id, self.so_far.model, self.so_far.created_s) = (id, model, created_s);
                 }
                 Event::Text(text) => {

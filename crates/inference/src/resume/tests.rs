@@ -276,6 +276,13 @@ async fn a_schema_ask_without_text_so_far_is_run_again() {
 }
 
 #[tokio::test]
+async fn comments_alone_are_no_beginning() {
+    let (all, log) = after(&streaming(Dialect::OpenAiChat), ": ping\n\n").await;
+    assert_eq!(seen(Dialect::OpenAiChat, true, all.as_bytes()).unwrap().text, tokens().concat());
+    assert_eq!((all.matches("\"role\"").count(), &log.lock().unwrap().asked[..]), (1, &[None][..]));
+}
+
+#[tokio::test]
 async fn a_whole_text_without_its_end_mark_is_ended_here() {
     let raw = chunk(r#"{"content":"a"}"#, "null") + &chunk("{}", "\"stop\"");
     let (all, log) = after(&streaming(Dialect::OpenAiChat), &raw).await;

@@ -125,8 +125,10 @@ impl Decoder {
             }
             self.data.extend_from_slice(data.strip_prefix(b" ").unwrap_or(data));
         } else if line.is_empty() && !self.data.is_empty() {
-            let data = std::mem::take(&mut self.data);
+            let mut data = std::mem::take(&mut self.data);
             self.object(&data, out)?;
+            data.clear();
+            self.data = data;
         }
         // Comments, names of events and retry hints say nothing that the data does not.
         Ok(())

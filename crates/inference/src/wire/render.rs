@@ -83,9 +83,8 @@ impl Call {
 impl Renderer {
     /// Nothing is written before the first event.
     pub(crate) fn new(shown: Shown) -> Self {
+        let is_begun = shown.stream && shown.continuation.is_some();
         let held = shown.continuation.unwrap_or_default();
-        let is_begun =
-            shown.stream && !(held.response_id.is_empty() && held.text.is_empty() && held.thinking.is_empty());
         let or = |given: String, other: &dyn Fn() -> String| if given.is_empty() { other() } else { given };
         let before = Before {
             as_prompt: if held.text.is_empty() { 0 } else { held.tokens },

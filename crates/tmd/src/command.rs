@@ -1,0 +1,208 @@
+//! The command line: what to run, with which configuration, and how it ends (0 well, 1 failed, 2 wrong configuration).
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use base::Fault;
+use base::config::{Config, Sources};
+use clap::{Parser, Subcommand};
+use inference::http1::{Endpoint, dialler};
+use net::{Audit, Connector, Policy, Purpose};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::node::Node;
+use crate::telemetry;
+
+/// A port of this machine answers within this time, or there is no engine at it.
+const LOOK_WITHIN: Duration = Duration::from_millis(500);
+
+/// One node of a home lab's AI: supervises the inference engines of this machine and serves those of all.
+#[derive(Parser)]
+#[command(name = "tmd", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// One node on loopback, with its own store, and every engine found on its default port.
+    #[arg(long)]
+    dev: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tells every fault of the configuration: 0 when there is none, 2 otherwise.
+    Check,
+    /// Prints the effective configuration; secrets are masked.
+    Config,
+    /// Becomes an engine that ends with its parent.
+    #[command(hide = true)]
+    ExecEngine {
+        #[arg(long)]
+        parent: u32,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Runs what the command line says.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(Command::ExecEngine { parent, command }) = &arguments.command {
+        return failed(&crate::worker::process::exec_engine(*parent, command));
+    }
+    let config = match resolve(&arguments) {
+        Ok(config) => config,
+        Err(Wrong::File(error)) => return failed(&error),
+        Err(Wrong::Config(faults)) => {
+            say(&format!("{faults}\n"));
+            return ExitCode::from(2);
+        }
+    };
+    match arguments.command {
+        Some(Command::Check) => print("the configuration is good\n"),
+        Some(Command::Config) => print(&config.to_toml()),
+        Some(Command::ExecEngine { .. }) => ExitCode::SUCCESS,
+        None if arguments.config.is_none() && !arguments.dev => {
+            say("tmd: nothing to run\n  hint: `tmd --dev` tries it on this machine, `tmd --config FILE` runs a node\n");
+            ExitCode::from(2)
+        }
+        None => serve(config, arguments.dev),
+    }
+}
+
+enum Wrong {
+    File(anyhow::Error),
+    Config(base::config::ConfigFaults),
+}
+
+fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
+    let file = arguments.config.as_ref().map(|path| {
+        let text = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()));
+        Ok((std::path::absolute(path).unwrap_or_else(|_| path.clone()), text?))
+    });
+    let mut sources = Sources {
+        file: file.transpose().map_err(Wrong::File)?,
+        env: std::env::vars().collect(),
+        flags: Vec::new(),
+        folder: std::env::current_dir().unwrap_or_default(),
+    };
+    if arguments.dev && sources.file.is_none() {
+        sources.folder = dev_folder();
+        sources.flags.push(("node.name".to_owned(), dev_name()));
+    }
+    Config::resolve(&sources).map_err(Wrong::Config)
+}
+
+/// Where `--dev` keeps its state between runs.
+fn dev_folder() -> PathBuf {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    state.or_else(home).unwrap_or_else(std::env::temp_dir).join("taskmaster")
+}
+
+fn dev_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    if name.is_empty() { "dev".to_owned() } else { name }
+}
+
+fn serve(config: Config, dev: bool) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("could not start the runtime")),
+    };
+    let served = runtime.block_on(serve_until_stopped(config, dev));
+    // A blocking task that hangs must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match served {
+        Ok(traces) => {
+            traces.shutdown();
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+async fn serve_until_stopped(mut config: Config, dev: bool) -> Result<telemetry::Traces> {
+    // Asked for before anything starts: a signal in between must find somebody who listens.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let policy = Arc::new(Policy::new(&config.privacy)?);
+    let connector = Connector::new(policy.clone(), Audit::new());
+    let channels = net::Channels::new(connector.clone());
+    let traces_to = config.telemetry.otlp.as_deref();
+    let traces_to = traces_to.map(|otlp| channels.channel(Purpose::Telemetry, otlp, None)).transpose()?;
+    let traces = telemetry::install(&config.telemetry, config.node.name.as_str(), traces_to)?;
+    if dev && config.workers.is_empty() {
+        config.workers = find_engines(&connector).await;
+    }
+    let node = Node::start(config, connector, policy).await?;
+    let at = node.addresses;
+    tracing::info!(http = %at.http, grpc = %at.grpc, peers = %at.peers, "serves");
+    print(&format!("ready http={} grpc={} peers={}\n", at.http, at.grpc, at.peers));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = node.root_ended() => tracing::error!("the root of the actors ended; the node stops"),
+    }
+    let hurry = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    node.stop(hurry).await;
+    Ok(traces)
+}
+
+/// Engines on their default ports, as workers.
+async fn find_engines(connector: &Connector) -> Vec<base::config::Worker> {
+    let dial = |port: u16| dialler(connector.clone(), Purpose::Engine, &Endpoint::loopback(port), None, LOOK_WITHIN);
+    let found = inference::backend::discover(dial).await;
+    for engine in &found {
+        tracing::info!(backend = %engine.backend, url = engine.url, "found an engine");
+    }
+    if found.is_empty() {
+        tracing::warn!("found no engine on the default ports 11434, 1234, 8080, 5000, 8000; start one and start again");
+    }
+    let worker = |engine: inference::backend::Found| base::config::Worker {
+        name: engine.backend.to_string(),
+        backend: engine.backend,
+        url: engine.url,
+        slots: 4,
+        queue: 64,
+        command: Vec::new(),
+        models: Vec::new(),
+        key_file: None,
+        memory: base::ByteSize(0),
+    };
+    found.into_iter().map(worker).collect()
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    say(&format!("tmd: {error:#}\n"));
+    let hint = error.chain().find_map(|cause| cause.downcast_ref::<Fault>()).and_then(|fault| fault.hint.clone());
+    if let Some(hint) = hint {
+        say(&format!("  hint: {hint}\n"));
+    }
+    ExitCode::FAILURE
+}
+
+/// To stderr, for people.
+fn say(text: &str) {
+    // Where nobody can read it, nobody can be told either.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// To stdout, for programs; a reader that is gone is no failure.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}

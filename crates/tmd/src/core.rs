@@ -1,0 +1,220 @@
+//! What every part of the node shares: handles, the last routing table, counters. No decisions.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+use base::config::Config;
+use base::report::Machine;
+use base::{Fault, NodeId, Result, WorkerId};
+use cluster::Cluster;
+use inference::cache::AnswerCache;
+use net::keys::KeyRecord;
+use routing::live::LiveMap;
+use routing::model::Shipped;
+use routing::table::Table;
+use store::SharedStore;
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::desk::explain::Ring;
+use crate::desk::join::Joins;
+use crate::failures::{FailureLog, Sighting, Subject};
+use crate::metrics::Metrics;
+use crate::mode::ModeState;
+use crate::peers::Peers;
+use crate::worker::port::Port;
+
+/// Sightings that wait for the recovery actor; one more is dropped and counted, since all would tell the same story.
+pub const SIGHTINGS_WAITING: usize = 256;
+/// Events that a slow watcher may lag behind.
+pub const EVENTS_KEPT: usize = 256;
+/// Retries before the first byte: the share of asks that may be started again, in hundredths, and the most saved up.
+const RETRY_EARNED: i64 = 20;
+const RETRY_COST: i64 = 100;
+const RETRY_MOST: i64 = 20_000;
+
+/// The shared state of a node.
+pub struct Core {
+    /// What it was told.
+    pub config: Config,
+    /// Its name.
+    pub node: NodeId,
+    /// What may leave the house now.
+    pub mode: ModeState,
+    /// The only way out.
+    pub connector: net::Connector,
+    /// The durable truth.
+    pub store: SharedStore,
+    /// Channels to other nodes.
+    pub peers: Peers,
+    /// This node's workers, by name.
+    pub ports: HashMap<String, Arc<Port>>,
+    /// Work that this node sent and that has not ended.
+    pub live: LiveMap,
+    /// What is known of the models of the world.
+    pub shipped: Shipped,
+    /// What asks are routed by.
+    pub table: ArcSwap<Table>,
+    /// Something changed that the table is made of.
+    pub table_is_old: Notify,
+    /// The machine as it was measured last.
+    pub machine: ArcSwap<Machine>,
+    /// Kept answers.
+    pub cache: Option<Arc<dyn AnswerCache>>,
+    /// Asks that wait for the same answer, or for their client to come back.
+    pub joins: Joins,
+    /// The last decisions.
+    pub explain: Ring,
+    /// Every metric.
+    pub metrics: Metrics,
+    /// The list of failures.
+    pub failures: Mutex<FailureLog>,
+    /// API keys, as the store told last.
+    pub keys: ArcSwap<Vec<KeyRecord>>,
+    /// Where sightings go.
+    pub sightings: mpsc::Sender<Seen>,
+    /// What happens, for whoever watches.
+    pub events: broadcast::Sender<Happened>,
+    /// Tasks that outlive the connection that began them.
+    pub tasks: TaskTracker,
+    /// Cancelled when the node stops.
+    pub stop: CancellationToken,
+    cluster: OnceLock<Arc<Cluster>>,
+    retries: AtomicI64,
+    /// Why the node is not whole, by part; shown by readiness and health.
+    pub degraded: Mutex<HashMap<String, String>>,
+}
+
+/// What recovery hears.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// Something went wrong.
+    Wrong(Sighting),
+    /// Something works again.
+    Works(Subject),
+}
+
+/// Something that happened, for whoever watches.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// What kind: node, worker, model, leader, failure, mode, actor.
+    pub kind: &'static str,
+    /// What it is about.
+    pub subject: String,
+    /// In words.
+    pub text: String,
+}
+
+/// What a core is made of.
+pub struct Parts {
+    pub config: Config,
+    pub mode: ModeState,
+    pub connector: net::Connector,
+    pub store: SharedStore,
+    pub peers: Peers,
+    pub ports: HashMap<String, Arc<Port>>,
+    pub live: LiveMap,
+    pub shipped: Shipped,
+    pub table: Table,
+    pub machine: Machine,
+    pub cache: Option<Arc<dyn AnswerCache>>,
+    pub metrics: Metrics,
+    pub sightings: mpsc::Sender<Seen>,
+    pub stop: CancellationToken,
+}
+
+impl Core {
+    /// Puts the parts together; the cluster joins later.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            node: parts.config.node.name.clone(),
+            config: parts.config,
+            mode: parts.mode,
+            connector: parts.connector,
+            store: parts.store,
+            peers: parts.peers,
+            ports: parts.ports,
+            live: parts.live,
+            shipped: parts.shipped,
+            table: ArcSwap::from_pointee(parts.table),
+            table_is_old: Notify::new(),
+            machine: ArcSwap::from_pointee(parts.machine),
+            cache: parts.cache,
+            joins: Joins::default(),
+            explain: Ring::default(),
+            metrics: parts.metrics,
+            failures: Mutex::default(),
+            keys: ArcSwap::default(),
+            sightings: parts.sightings,
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            tasks: TaskTracker::new(),
+            stop: parts.stop,
+            cluster: OnceLock::new(),
+            retries: AtomicI64::new(RETRY_MOST),
+            degraded: Mutex::default(),
+        })
+    }
+
+    /// The cluster is there; once.
+    pub fn join(&self, cluster: Arc<Cluster>) {
+        if self.cluster.set(cluster).is_err() {
+            tracing::error!("the cluster was set twice");
+        }
+    }
+
+    /// This node's place in the cluster.
+    pub fn cluster(&self) -> Result<&Arc<Cluster>> {
+        self.cluster.get().ok_or_else(|| Fault::unavailable("the node has not begun to join the cluster"))
+    }
+
+    /// The port of a worker of this node.
+    pub fn port(&self, worker: &WorkerId) -> Result<&Arc<Port>> {
+        self.ports.get(worker.name()).ok_or_else(|| {
+            Fault::new(base::Code::NotFound, format!("node `{}` has no worker `{}`", self.node, worker.name()))
+                .hint("`tmctl workers` lists what there is")
+        })
+    }
+
+    /// Tells recovery; never waits. What does not fit is told by what does.
+    pub fn tell(&self, seen: Seen) {
+        if self.sightings.try_send(seen).is_err() {
+            tracing::warn!("recovery is behind; a sighting was dropped");
+        }
+    }
+
+    /// Tells whoever watches.
+    pub fn happened(&self, kind: &'static str, subject: impl Into<String>, text: impl Into<String>) {
+        // Without a watcher nobody is told; that is no error.
+        let at_ms = base::time::unix_ms();
+        let _ = self.events.send(Happened { at_ms, kind, subject: subject.into(), text: text.into() });
+    }
+
+    /// An ask came in: it earns a share of a retry.
+    pub fn earn_retry(&self) {
+        if self.retries.load(Ordering::Relaxed) < RETRY_MOST {
+            self.retries.fetch_add(RETRY_EARNED, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a retry out of the budget; `false` when it is spent.
+    pub fn take_retry(&self) -> bool {
+        let taken = self.retries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            (left >= RETRY_COST).then_some(left - RETRY_COST)
+        });
+        taken.is_ok()
+    }
+
+    /// Notes that a part of the node does not work, or (with `None`) works again.
+    pub fn degrade(&self, part: &str, reason: Option<String>) {
+        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => degraded.insert(part.to_owned(), reason),
+            None => degraded.remove(part),
+        };
+    }
+}

@@ -1,0 +1,118 @@
+//! The real desk: what the faces ask of this node.
+
+pub mod account;
+pub mod admin;
+mod again;
+pub mod explain;
+pub mod infer;
+pub mod join;
+mod models;
+mod run;
+
+use std::sync::{Arc, PoisonError};
+
+use api::{AdminDesk, Desk, Readiness};
+use base::config::Auth;
+use base::report::WorkerState;
+use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Result};
+use inference::wire;
+use proto::admin::ListModelsResponse;
+
+use crate::core::Core;
+use join::{Joins, Lingering};
+
+/// The desk of a node.
+pub struct NodeDesk(pub Arc<Core>);
+
+/// Lets [`Lingering`] reach the joins without knowing the node.
+struct JoinsOf(Arc<Core>);
+
+impl AsRef<Joins> for JoinsOf {
+    fn as_ref(&self) -> &Joins {
+        &self.0.joins
+    }
+}
+
+impl Desk for NodeDesk {
+    fn infer(&self, ask: Ask, continues: Option<Continuation>) -> BoxFuture<'_, Result<Answer>> {
+        let core = self.0.clone();
+        if ask.head.stream || continues.is_some() {
+            return Box::pin(async move { infer::infer(&core, ask, continues).await });
+        }
+        if let Some(parked) = core.joins.unpark(&ask) {
+            core.metrics.cache.with_label_values(&["reattached"]).inc();
+            return Box::pin(Lingering::new(Arc::new(JoinsOf(core)), &ask, parked));
+        }
+        let of = ask.clone();
+        let joins = Arc::new(JoinsOf(core.clone()));
+        Box::pin(Lingering::new(joins, &of, Box::pin(async move { infer::infer(&core, ask, None).await })))
+    }
+
+    fn infer_events(&self, ask: Ask, continues: Option<Continuation>) -> BoxFuture<'_, Result<EventAnswer>> {
+        Box::pin(async move {
+            let (dialect, stream) = (ask.head.dialect, ask.head.stream);
+            Ok(wire::events(self.infer(ask, continues).await?, dialect, stream))
+        })
+    }
+
+    fn models(&self) -> ListModelsResponse {
+        ListModelsResponse { view: Some(admin::view_of(&self.0)), models: models::list(&self.0) }
+    }
+
+    fn authenticate(&self, key: Option<&str>) -> Result<Arc<str>> {
+        if self.0.config.auth == Auth::Off {
+            return Ok(Arc::from(""));
+        }
+        let keys = self.0.keys.load();
+        match key.and_then(|shown| net::keys::verify(shown, &keys)) {
+            Some(record) => Ok(Arc::from(record.name.as_str())),
+            None => Err(Fault::new(
+                Code::Unauthenticated,
+                match key {
+                    Some(_) => "the API key is not known",
+                    None => "an API key is needed",
+                },
+            )
+            .hint("make one with `tmctl keys create NAME` and send it as `Authorization: Bearer KEY`")),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        let core = &self.0;
+        let mut reasons: Vec<String> = {
+            let degraded = core.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+            degraded.iter().map(|(part, reason)| format!("{part}: {reason}")).collect()
+        };
+        if core.stop.is_cancelled() {
+            return Readiness { ready: false, reasons: vec!["the node stops".to_owned()] };
+        }
+        let Ok(view) = core.cluster().map(|cluster| cluster.view()) else {
+            return Readiness { ready: false, reasons: vec!["the node starts".to_owned()] };
+        };
+        if view.node(&view.me).is_some_and(|me| me.state == base::report::NodeState::Draining) {
+            return Readiness { ready: false, reasons: vec!["the node drains".to_owned()] };
+        }
+        if let Some(since) = view.stale_since {
+            reasons.push(format!(
+                "the store has not answered for {} s; the last known view serves",
+                since.elapsed().as_secs()
+            ));
+        }
+        let can_answer = admin::has_ready_worker(core);
+        if !can_answer {
+            let own = core.ports.values().filter(|port| port.facts().state != WorkerState::Ready);
+            reasons.extend(own.map(|port| format!("worker {}: {}", port.id, port.facts().reason)));
+            reasons.push("no worker of the cluster is ready".to_owned());
+        }
+        Readiness { ready: can_answer, reasons }
+    }
+
+    fn metrics(&self) -> String {
+        admin::set_gauges(&self.0);
+        self.0.metrics.text()
+    }
+
+    fn admin(&self) -> &dyn AdminDesk {
+        self
+    }
+}

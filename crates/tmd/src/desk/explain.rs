@@ -1,0 +1,156 @@
+//! Why asks went where they went: the last decisions of this node with every candidate, kept in a ring.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base::{AskId, NodeId, WorkerId};
+use proto::admin::{Candidate, ExplainResponse, RunItem, Term};
+use routing::route::{Refusal, Route, Terms};
+use routing::table::Table;
+
+/// Decisions kept; the oldest go first.
+const KEPT: usize = 4096;
+
+/// The last decisions.
+#[derive(Default)]
+pub struct Ring(Mutex<VecDeque<Arc<Record>>>);
+
+/// One ask's decisions and runs; filled while the ask goes on.
+pub struct Record {
+    ask: AskId,
+    at_unix_ms: u64,
+    asked_model: Arc<str>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    model: Arc<str>,
+    fallback: Option<String>,
+    candidates: Vec<Considered>,
+    chosen: Option<WorkerId>,
+    runs: Vec<RunNote>,
+    outcome: String,
+}
+
+struct Considered {
+    worker: WorkerId,
+    terms: Terms,
+    total_s: f64,
+    refused_because: Option<Refusal>,
+}
+
+struct RunNote {
+    worker: WorkerId,
+    begun: Instant,
+    outcome: Option<(String, u32, Duration)>,
+}
+
+impl Ring {
+    /// Begins the record of an ask.
+    pub fn begin(&self, ask: AskId, asked_model: Arc<str>) -> Arc<Record> {
+        let at_unix_ms = base::time::unix_ms();
+        let record = Arc::new(Record { ask, at_unix_ms, asked_model, inner: Mutex::default() });
+        let mut ring = lock(&self.0);
+        if ring.len() == KEPT {
+            ring.pop_front();
+        }
+        ring.push_back(record.clone());
+        record
+    }
+
+    /// The record of an ask, while it is kept.
+    pub fn find(&self, ask: AskId) -> Option<Arc<Record>> {
+        lock(&self.0).iter().rev().find(|record| record.ask == ask).cloned()
+    }
+}
+
+impl Record {
+    /// The model that answers, and why another than the one asked for.
+    pub fn model(&self, model: &Arc<str>, fallback: Option<&str>) {
+        let mut inner = lock(&self.inner);
+        inner.model = model.clone();
+        inner.fallback = fallback.map(str::to_owned);
+    }
+
+    /// A decision. The first one's candidates are kept; later ones (after a failure) only change who was chosen.
+    pub fn route(&self, table: &Table, route: &Route) {
+        let mut inner = lock(&self.inner);
+        inner.chosen = route.chosen.as_ref().map(|chosen| chosen.worker.clone());
+        if inner.candidates.is_empty() {
+            let considered = route.candidates.iter().map(|candidate| Considered {
+                worker: table.worker_id(candidate.worker).clone(),
+                terms: candidate.terms,
+                total_s: candidate.total_s,
+                refused_because: candidate.refused_because.clone(),
+            });
+            inner.candidates = considered.collect();
+        }
+    }
+
+    /// A run began.
+    pub fn run_began(&self, worker: &WorkerId, now: Instant) {
+        lock(&self.inner).runs.push(RunNote { worker: worker.clone(), begun: now, outcome: None });
+    }
+
+    /// The newest run ended.
+    pub fn run_ended(&self, outcome: &str, tokens: u32, now: Instant) {
+        if let Some(run) = lock(&self.inner).runs.last_mut().filter(|run| run.outcome.is_none()) {
+            run.outcome = Some((outcome.to_owned(), tokens, now.saturating_duration_since(run.begun)));
+        }
+    }
+
+    /// The ask ended.
+    pub fn ended(&self, outcome: &str) {
+        outcome.clone_into(&mut lock(&self.inner).outcome);
+    }
+
+    /// For a person.
+    pub fn explain(&self, decided_by: &NodeId) -> ExplainResponse {
+        let inner = lock(&self.inner);
+        ExplainResponse {
+            ask: self.ask.to_string(),
+            asked_model: self.asked_model.to_string(),
+            model: inner.model.to_string(),
+            fallback: inner.fallback.clone().unwrap_or_default(),
+            chosen: inner.chosen.as_ref().map(ToString::to_string).unwrap_or_default(),
+            candidates: inner.candidates.iter().map(candidate).collect(),
+            runs: inner.runs.iter().map(run).collect(),
+            decided_by: decided_by.to_string(),
+            at_unix_ms: self.at_unix_ms,
+            outcome: if inner.outcome.is_empty() { "running".to_owned() } else { inner.outcome.clone() },
+        }
+    }
+}
+
+fn candidate(considered: &Considered) -> Candidate {
+    let terms = &considered.terms;
+    let named = [
+        ("wait", terms.wait),
+        ("load", terms.load),
+        ("wake", terms.wake),
+        ("prefill", terms.prefill),
+        ("decode", terms.decode),
+        ("regret", terms.regret),
+    ];
+    Candidate {
+        worker: considered.worker.to_string(),
+        terms: named.into_iter().map(|(name, seconds)| Term { name: name.to_owned(), seconds }).collect(),
+        total_s: considered.total_s,
+        refused_because: considered.refused_because.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn run(run: &RunNote) -> RunItem {
+    let (outcome, tokens, took) = match &run.outcome {
+        Some((outcome, tokens, took)) => (outcome.clone(), *tokens, *took),
+        None => ("running".to_owned(), 0, run.begun.elapsed()),
+    };
+    RunItem { worker: run.worker.to_string(), outcome, tokens, seconds: took.as_secs_f64() }
+}
+
+/// Records stay readable when a thread died while it wrote one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

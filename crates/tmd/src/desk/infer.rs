@@ -1,0 +1,239 @@
+//! The path of an ask: model, cache, worker, run; again elsewhere when it fails before the first byte.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use base::answer::{Ready, collect};
+use base::{Answer, AnswerHead, Ask, AskHead, Code, Continuation, Fault, ModelId, Result, RunSummary, WorkerId};
+use bytes::Bytes;
+use inference::cache::{Cached, Key};
+use inference::resume::{ResumeLimits, Resuming};
+use routing::model::{Choice, ModelIndex, choose};
+use routing::route::{Chosen, Request, route};
+use routing::table::Table;
+
+use super::account::{Accounted, Accounting, Keep};
+use super::again::Again;
+use super::explain::Record;
+use super::run::start;
+use crate::core::Core;
+
+/// Workers that one ask is tried on before its first byte.
+const MOST_TRIES: usize = 4;
+
+/// Answers an ask.
+pub async fn infer(core: &Arc<Core>, ask: Ask, continues: Option<Continuation>) -> Result<Answer> {
+    core.earn_retry();
+    let record = core.explain.begin(ask.head.id, ask.head.model.clone());
+    let mut accounting = Accounting::begin(core.clone(), &ask.head, record.clone());
+    let path = Path { core: core.clone(), record };
+    let answered = if ask.head.stream { path.streamed(ask, continues).await } else { path.whole(ask, continues).await };
+    match answered {
+        Ok(Outcome { answer, model, keep }) => {
+            accounting.answers_with(&model);
+            let Answer { head, frames } = answer;
+            Ok(Answer { head, frames: Box::new(Accounted::new(frames, accounting, keep)) })
+        }
+        Err(fault) => {
+            accounting.refused(&fault);
+            Err(fault)
+        }
+    }
+}
+
+struct Outcome {
+    answer: Answer,
+    model: Arc<str>,
+    keep: Option<Keep>,
+}
+
+/// The model and the worker that were chosen for an ask.
+pub(super) struct Decision {
+    pub choice: Choice,
+    pub chosen: Chosen,
+}
+
+#[derive(Clone)]
+struct Path {
+    core: Arc<Core>,
+    record: Arc<Record>,
+}
+
+impl Path {
+    /// A stream: from its first byte on, [`Resuming`] carries it over failures.
+    async fn streamed(&self, ask: Ask, continues: Option<Continuation>) -> Result<Outcome> {
+        let decision = decide(&self.core, &ask.head, &self.record, &[], None)?;
+        let key = self.cache_key(&decision, &ask, &continues);
+        if let Some(hit) = self.cached(key.as_ref()).await {
+            return Ok(self.from_cache(&ask, decision.choice, hit));
+        }
+        let model = decision.choice.name.clone();
+        let (first, model_id, failed) = self.first_run(&ask, decision, &continues).await?;
+        let head = first.head.clone();
+        let limits = &self.core.config.limits;
+        let limits = ResumeLimits { first_token: limits.first_token, idle_token: limits.idle_token };
+        let again =
+            Again::new(self.core.clone(), self.record.clone(), ask.clone(), model_id, failed, head.worker.clone());
+        let frames = Resuming::new(first, &ask.head, limits, again);
+        let keep = key.map(|key| Keep { key, core: self.core.clone() });
+        Ok(Outcome { answer: Answer { head, frames: Box::new(frames) }, model, keep })
+    }
+
+    /// An answer in one piece: nothing has left before it is whole, so it can be asked for anew.
+    async fn whole(&self, ask: Ask, continues: Option<Continuation>) -> Result<Outcome> {
+        let decision = decide(&self.core, &ask.head, &self.record, &[], None)?;
+        let key = self.cache_key(&decision, &ask, &continues);
+        if let Some(hit) = self.cached(key.as_ref()).await {
+            return Ok(self.from_cache(&ask, decision.choice, hit));
+        }
+        let model = decision.choice.name.clone();
+        let path = self.clone();
+        let work = async move { path.whole_runs(ask, decision, continues).await };
+        let whole = match key {
+            Some(key) => self.core.joins.joined(&self.core.metrics, key, Box::pin(work)).await?,
+            None => work.await?,
+        };
+        if let (Some(cache), Some(key)) = (&self.core.cache, key) {
+            let Whole { body, summary, .. } = &whole;
+            cache.put(&key, &Cached { body: body.clone(), usage: summary.usage, finish: summary.finish }).await;
+        }
+        let frames = Box::new(Ready::new(whole.body, whole.summary));
+        Ok(Outcome { answer: Answer { head: whole.head, frames }, model, keep: None })
+    }
+
+    /// Runs until one brings the whole answer.
+    async fn whole_runs(&self, ask: Ask, mut decision: Decision, continues: Option<Continuation>) -> Result<Whole> {
+        let most = self.core.config.limits.answer.as_usize();
+        let mut failed = Vec::new();
+        loop {
+            let worker = decision.chosen.worker.clone();
+            let ran = async {
+                let mut answer = start(&self.core, &self.record, &ask, &decision, continues.clone()).await?;
+                let body = collect(&mut answer.frames, most).await?;
+                let summary = answer.frames.summary().unwrap_or_default();
+                let head = AnswerHead { content_length: Some(body.len() as u64), ..answer.head };
+                Ok(Whole { head, body, summary })
+            };
+            match ran.await {
+                Ok(whole) => return Ok(whole),
+                Err(fault) => decision = self.elsewhere(&ask.head, fault, worker, &mut failed, None)?,
+            }
+        }
+    }
+
+    /// Runs until one begins to answer. Gives it with the model's identity and the workers that failed before.
+    async fn first_run(
+        &self,
+        ask: &Ask,
+        mut decision: Decision,
+        continues: &Option<Continuation>,
+    ) -> Result<(Answer, ModelId, Vec<WorkerId>)> {
+        let mut failed = Vec::new();
+        loop {
+            let worker = decision.chosen.worker.clone();
+            match start(&self.core, &self.record, ask, &decision, continues.clone()).await {
+                Ok(answer) => return Ok((answer, decision.chosen.model_id, failed)),
+                Err(fault) => decision = self.elsewhere(&ask.head, fault, worker, &mut failed, None)?,
+            }
+        }
+    }
+
+    /// Where to go after `fault`; the fault itself when nowhere.
+    fn elsewhere(
+        &self,
+        head: &AskHead,
+        fault: Fault,
+        worker: WorkerId,
+        failed: &mut Vec<WorkerId>,
+        requires_id: Option<&ModelId>,
+    ) -> Result<Decision> {
+        let may_help = fault.code.is_retriable() || fault.code == Code::ModelNotFound;
+        failed.push(worker);
+        if !may_help || failed.len() >= MOST_TRIES || head.deadline.is_over(Instant::now()) || !self.core.take_retry() {
+            return Err(fault);
+        }
+        // When nobody else can take it, what the worker said tells more than that.
+        let decision = decide(&self.core, head, &self.record, failed, requires_id).map_err(|_| fault)?;
+        self.core.metrics.retries.inc();
+        Ok(decision)
+    }
+
+    fn cache_key(&self, decision: &Decision, ask: &Ask, continues: &Option<Continuation>) -> Option<Key> {
+        if self.core.cache.is_none() || continues.is_some() {
+            return None;
+        }
+        Key::of(&decision.chosen.model_id, ask)
+    }
+
+    async fn cached(&self, key: Option<&Key>) -> Option<Cached> {
+        let (cache, key) = (self.core.cache.as_ref()?, key?);
+        let hit = cache.get(key).await;
+        self.core.metrics.cache.with_label_values(&[if hit.is_some() { "hit" } else { "miss" }]).inc();
+        hit
+    }
+
+    fn from_cache(&self, ask: &Ask, choice: Choice, hit: Cached) -> Outcome {
+        let head = AnswerHead {
+            content_type: ask.head.dialect.content_type(ask.head.stream),
+            content_length: Some(hit.body.len() as u64),
+            worker: None,
+            model: choice.name.to_string(),
+            fallback: choice.notice,
+        };
+        let summary = hit.summary();
+        let frames = Box::new(Ready::new(hit.body, summary));
+        Outcome { answer: Answer { head, frames }, model: choice.name, keep: None }
+    }
+}
+
+/// A whole answer; cheap to clone for everybody who asked the same.
+#[derive(Clone)]
+pub struct Whole {
+    pub head: AnswerHead,
+    pub body: Bytes,
+    pub summary: RunSummary,
+}
+
+/// Chooses model and worker, and notes why.
+pub(super) fn decide(
+    core: &Core,
+    head: &AskHead,
+    record: &Record,
+    failed: &[WorkerId],
+    requires_id: Option<&ModelId>,
+) -> Result<Decision> {
+    let now = Instant::now();
+    let table: Arc<Table> = core.table.load_full();
+    // The model is not read by `choose`; it is filled in with what that chose.
+    let request = request(head, failed, requires_id, now);
+    let choice = choose(&table, &head.model, &request, now)?;
+    let request = Request { model: choice.model, ..request };
+    let decision = route(&table, &request, now);
+    record.model(&choice.name, choice.notice.as_deref());
+    record.route(&table, &decision);
+    match decision.chosen {
+        Some(chosen) => Ok(Decision { choice, chosen }),
+        None => Err(decision.fault(&table, &request)),
+    }
+}
+
+fn request<'a>(
+    head: &'a AskHead,
+    excluded: &'a [WorkerId],
+    requires_id: Option<&'a ModelId>,
+    now: Instant,
+) -> Request<'a> {
+    Request {
+        kind: head.kind,
+        needs: head.needs,
+        max_output_tokens: head.max_output_tokens,
+        prefix: &head.prefix,
+        priority: head.priority,
+        deadline_left: head.deadline.left(now),
+        excluded,
+        only_worker: head.only_worker.as_ref(),
+        requires_id,
+        chance: fastrand::u64(..),
+        ..Request::new(ModelIndex::default(), head.prompt_tokens)
+    }
+}

@@ -1,0 +1,55 @@
+//! The models that clients may name, gathered from everybody's reports.
+
+use std::collections::BTreeMap;
+
+use base::report::{ModelReport, WorkerReport};
+use proto::admin::{ModelItem, ModelPlace};
+
+use super::admin::reports;
+use crate::core::Core;
+use crate::failures::word;
+
+/// Every model of a node that can be reached, by its catalogue name.
+pub fn list(core: &Core) -> Vec<ModelItem> {
+    let table = core.table.load();
+    let catalogue = table.catalogue();
+    let mut models: BTreeMap<String, ModelItem> = BTreeMap::new();
+    let nodes = reports(core);
+    let routable = nodes.iter().filter(|(node, _)| node.state.is_routable()).filter_map(|(_, report)| report.as_ref());
+    for worker in routable.flat_map(|report| &report.workers) {
+        for model in &worker.models {
+            let Some(found) = catalogue.find(&model.name) else { continue };
+            let known = catalogue.get(found.model);
+            let item = models.entry(known.name.to_string()).or_insert_with(|| ModelItem {
+                name: known.name.to_string(),
+                id: model.id.to_string(),
+                aliases: aliases(core, &known.name),
+                tier: word(known.tier),
+                places: Vec::new(),
+            });
+            item.places.push(place(worker, model));
+        }
+    }
+    models.into_values().collect()
+}
+
+fn aliases(core: &Core, name: &str) -> Vec<String> {
+    let declared = core.config.models.iter().find(|model| model.name == name);
+    declared.map(|model| model.aliases.clone()).unwrap_or_default()
+}
+
+fn place(worker: &WorkerReport, model: &ModelReport) -> ModelPlace {
+    ModelPlace {
+        worker: worker.id.to_string(),
+        engine_name: model.engine_name.clone(),
+        is_loaded: model.is_loaded,
+        memory_bytes: model.memory_bytes,
+        context_tokens: model.context_tokens,
+        prefill_tok_s: model.prefill_tok_s,
+        decode_tok_s: model.decode_tok_s,
+        load_s: model.load_s,
+        quarantined_s: model.quarantined_s,
+        capabilities: model.capabilities.iter().map(ToString::to_string).collect(),
+        size_bytes: model.size_bytes,
+    }
+}

@@ -1,0 +1,158 @@
+//! One run: an ask on one worker, here or on another node, with everything that must be told when it ends.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use base::{Answer, AnswerHead, Ask, BoxFrames, Code, Continuation, Fault, Frames, Result, RunSummary, WorkerId};
+use bytes::Bytes;
+use routing::live::{LiveGuard, WorkerLive};
+
+use super::explain::Record;
+use super::infer::Decision;
+use crate::core::{Core, Seen};
+use crate::failures::{FailureKind, Severity, Sighting, Subject};
+
+/// Starts the run that was decided on. Its frames count at the worker until they end or are dropped.
+pub(super) async fn start(
+    core: &Arc<Core>,
+    record: &Arc<Record>,
+    ask: &Ask,
+    decision: &Decision,
+    continues: Option<Continuation>,
+) -> Result<Answer> {
+    let chosen = &decision.chosen;
+    let now = Instant::now();
+    record.run_began(&chosen.worker, now);
+    let mut run = Run {
+        core: core.clone(),
+        record: record.clone(),
+        worker: chosen.worker.clone(),
+        model: decision.choice.name.clone(),
+        live: chosen.live().clone(),
+        guard: Some(chosen.begin(now)),
+        has_first: false,
+    };
+    let started = if chosen.worker.node() == core.node {
+        let port = core.port(&chosen.worker);
+        match port {
+            Ok(port) => port.run(ask, &chosen.engine_name, &chosen.model_id, continues).await,
+            Err(fault) => Err(fault),
+        }
+    } else {
+        core.peers.run(core, ask, &chosen.worker, &chosen.model_id, continues).await
+    };
+    match started {
+        Ok(answer) => {
+            let head = AnswerHead {
+                worker: Some(chosen.worker.clone()),
+                model: decision.choice.name.to_string(),
+                fallback: decision.choice.notice.clone(),
+                ..answer.head
+            };
+            Ok(Answer { head, frames: Box::new(Running { inner: answer.frames, run }) })
+        }
+        Err(fault) => {
+            run.failed(&fault);
+            Err(fault)
+        }
+    }
+}
+
+/// A run that has not ended; dropping it says that nobody wants it any more.
+struct Run {
+    core: Arc<Core>,
+    record: Arc<Record>,
+    worker: WorkerId,
+    model: Arc<str>,
+    live: Arc<WorkerLive>,
+    /// Gone when the run ended.
+    guard: Option<LiveGuard>,
+    has_first: bool,
+}
+
+impl Run {
+    fn first_frame(&mut self) {
+        if !self.has_first {
+            self.has_first = true;
+            if let Some(guard) = &mut self.guard {
+                guard.first_token();
+            }
+        }
+    }
+
+    fn finished(&mut self, summary: Option<RunSummary>) {
+        if self.guard.take().is_some() {
+            let tokens = summary.and_then(|summary| summary.usage).map_or(0, |usage| usage.completion_tokens);
+            self.live.succeeded();
+            self.record.run_ended("ok", tokens, Instant::now());
+        }
+    }
+
+    fn failed(&mut self, fault: &Fault) {
+        if self.guard.take().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        self.live.failed(fault.code, now);
+        self.record.run_ended(fault.code.as_str(), 0, now);
+        if let Ok(port) = self.core.port(&self.worker) {
+            port.look.notify_one();
+        }
+        if let Some(sighting) = sighting(&self.worker, &self.model, fault) {
+            tracing::warn!(worker = %self.worker, model = &*self.model, error = ?fault, "run failed");
+            self.core.tell(Seen::Wrong(sighting));
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if self.guard.take().is_some() {
+            let now = Instant::now();
+            self.live.failed(Code::Cancelled, now);
+            self.record.run_ended("cancelled", 0, now);
+        }
+    }
+}
+
+/// What recovery should hear of a failed run; `None` where the client is to blame, or only load.
+fn sighting(worker: &WorkerId, model: &str, fault: &Fault) -> Option<Sighting> {
+    let kind = match fault.code {
+        Code::EngineFailed => FailureKind::ModelFailure,
+        Code::EngineCut | Code::Internal => FailureKind::SystemError,
+        Code::Unreachable => FailureKind::Network,
+        Code::DeadlineExceeded => FailureKind::PerformanceDegradation,
+        Code::StorageFull => FailureKind::ResourceExhaustion,
+        _ => return None,
+    };
+    let subject = match kind {
+        FailureKind::ModelFailure => Subject::Model { worker: worker.clone(), model: model.to_owned() },
+        FailureKind::Network => Subject::Node(worker.node()),
+        _ => Subject::Worker(worker.clone()),
+    };
+    // One failed run is handled by running elsewhere; what repeats becomes worse where failures are counted.
+    Some(Sighting { subject, kind, severity: Severity::Low, detail: fault.full_message() })
+}
+
+struct Running {
+    inner: BoxFrames,
+    run: Run,
+}
+
+impl Frames for Running {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let polled = self.inner.poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(_))) => self.run.first_frame(),
+            Poll::Ready(Some(Err(fault))) => self.run.failed(fault),
+            Poll::Ready(None) => self.run.finished(self.inner.summary()),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn summary(&self) -> Option<RunSummary> {
+        self.inner.summary()
+    }
+}

@@ -1,0 +1,43 @@
+//! Only with the feature `faults`: panics a named actor. Release builds do not have it.
+
+use base::{Code, Fault, Result};
+use ractor::{ActorRef, Message};
+
+use crate::actors::membership::MembershipMessage;
+use crate::actors::recovery::RecoveryMessage;
+use crate::actors::scheduler::SchedulerMessage;
+use crate::actors::worker::WorkerMessage;
+
+/// Panics the actor `actor`, or (with `kill`) ends a supervisor.
+pub fn inject(actor: &str, action: &str) -> Result<()> {
+    match (action, actor) {
+        ("panic", "membership") => tell(actor, MembershipMessage::Panic),
+        ("panic", "scheduler") => tell(actor, SchedulerMessage::Panic),
+        ("panic", "recovery") => tell(actor, RecoveryMessage::Panic),
+        ("panic", worker) if worker.starts_with("worker/") => tell(actor, WorkerMessage::Panic),
+        ("kill", _) => match ractor::registry::where_is(actor.to_owned()) {
+            Some(cell) => {
+                cell.kill();
+                Ok(())
+            }
+            None => Err(unknown(actor)),
+        },
+        _ => Err(Fault::invalid(format!("`{action}` of `{actor}` is no fault that can be injected"))
+            .hint("actions are panic (membership, scheduler, recovery, worker/NAME) and kill (any actor)")),
+    }
+}
+
+/// What an injected panic does.
+#[expect(clippy::panic, reason = "the point of an injected panic")]
+pub fn panic_now() {
+    panic!("injected");
+}
+
+fn tell<M: Message>(actor: &str, message: M) -> Result<()> {
+    let found = ActorRef::<M>::where_is(actor.to_owned()).ok_or_else(|| unknown(actor))?;
+    found.cast(message).map_err(|error| Fault::internal(format!("could not tell actor `{actor}`")).because(error))
+}
+
+fn unknown(actor: &str) -> Fault {
+    Fault::new(Code::NotFound, format!("there is no actor `{actor}`")).hint("`tmctl actors` lists them")
+}

@@ -1,0 +1,218 @@
+//! What other nodes ask of this one: `taskmaster.node.v1`. Every caller has proved to be a node of the cluster.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use base::config::Mode;
+use base::report::NodeReport;
+use base::{AskId, BoxFrames, Code, Continuation, Fault, Frames, ModelId};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use proto::node::control_request::Command;
+use proto::node::node_server::Node;
+use proto::node::run_response::Part;
+use proto::node::{
+    ControlRequest, ControlResponse, ExplainRequest, ExplainResponse, FailuresRequest, FailuresResponse,
+    HeartbeatRequest, HeartbeatResponse, PlaceRequest, PlaceResponse, RunRequest, RunResponse, RunStarted,
+};
+use routing::live::{LiveGuard, Work};
+use tonic::{Request, Response, Status};
+
+use crate::core::Core;
+use crate::mode::SetMode;
+use crate::{placing, settings};
+
+/// Frames that are there already are merged into one message up to this size.
+const MERGED_BYTES: usize = 16 << 10;
+
+/// The service.
+pub struct NodeService(pub Arc<Core>);
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
+        let report =
+            request.get_ref().report.clone().ok_or_else(|| status(Fault::invalid("field `report` is missing")))?;
+        let report = NodeReport::try_from(report).map_err(status)?;
+        must_be(&request, &report)?;
+        let cluster = self.0.cluster().map_err(status)?;
+        cluster.heard(report);
+        let own = (&cluster.own_report()).into();
+        Ok(Response::new(HeartbeatResponse { report: Some(own) }))
+    }
+
+    type RunStream = Pin<Box<dyn Stream<Item = Result<RunResponse, Status>> + Send>>;
+
+    async fn run(&self, request: Request<RunRequest>) -> Result<Response<Self::RunStream>, Status> {
+        let request = request.into_inner();
+        let started = self.start(request).await.map_err(status)?;
+        Ok(Response::new(Box::pin(started)))
+    }
+
+    async fn place(&self, request: Request<PlaceRequest>) -> Result<Response<PlaceResponse>, Status> {
+        let PlaceRequest { worker, model, load, epoch } = request.into_inner();
+        let seconds = placing::place_here(&self.0, &worker, &model, load, epoch).await.map_err(status)?;
+        Ok(Response::new(PlaceResponse { seconds }))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        let record = AskId::parse(&request.get_ref().ask).and_then(|ask| self.0.explain.find(ask));
+        let explanation = record.map(|record| record.explain(&self.0.node));
+        Ok(Response::new(ExplainResponse { explanation }))
+    }
+
+    async fn failures(&self, _: Request<FailuresRequest>) -> Result<Response<FailuresResponse>, Status> {
+        Ok(Response::new(FailuresResponse { failures: Some(crate::desk::admin::own_failures(&self.0)) }))
+    }
+
+    async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlResponse>, Status> {
+        match request.into_inner().command {
+            Some(Command::Drain(drain)) => self.0.cluster().map_err(status)?.set_draining(drain),
+            Some(Command::Mode(mode)) => {
+                let mode =
+                    Mode::parse(&mode).ok_or_else(|| status(Fault::invalid(format!("there is no mode `{mode}`"))))?;
+                let set_by = "another node".to_owned();
+                settings::mode_is(&self.0, SetMode { mode, since_ms: base::time::unix_ms(), set_by });
+            }
+            None => return Err(status(Fault::invalid("field `command` is missing"))),
+        }
+        Ok(Response::new(ControlResponse {}))
+    }
+}
+
+impl NodeService {
+    async fn start(&self, request: RunRequest) -> base::Result<Outgoing> {
+        let now = Instant::now();
+        let ask = request.ask.ok_or_else(|| Fault::invalid("field `ask` is missing"))?;
+        let ask = proto::ask_from_wire(ask, now)?;
+        let continuation: Option<Continuation> = request.continuation.map(Continuation::try_from).transpose()?;
+        let port = self.0.ports.get(&request.worker).ok_or_else(|| {
+            Fault::new(Code::ModelNotFound, format!("node `{}` has no worker `{}`", self.0.node, request.worker))
+        })?;
+        let model_id = ModelId::new(&request.model_id);
+        let facts = port.facts();
+        let model = facts.models.iter().find(|model| model.id == model_id).ok_or_else(|| {
+            Fault::new(Code::ModelNotFound, format!("worker `{}` does not have model `{model_id}`", port.id))
+        })?;
+        let output_tokens = ask.head.max_output_tokens.unwrap_or(256).min(1024);
+        let work = Work { prompt_tokens: ask.head.prompt_tokens, output_tokens, ..Work::default() };
+        let guard = port.live.begin(&port.live.model(&model_id), work);
+        let answer = port.run(&ask, &model.engine.name, &model_id, continuation).await?;
+        let started = RunStarted {
+            content_type: answer.head.content_type.to_owned(),
+            content_length: answer.head.content_length,
+            model: answer.head.model,
+        };
+        Ok(Outgoing { started: Some(started), frames: Some(answer.frames), guard, has_first: false, then: None })
+    }
+}
+
+fn status(fault: Fault) -> Status {
+    proto::to_status(&fault)
+}
+
+/// A node speaks for itself only: with TLS its certificate's name must be the one that it reports for.
+fn must_be(request: &Request<HeartbeatRequest>, report: &NodeReport) -> Result<(), Status> {
+    let peer = request.extensions().get::<net::listen::PeerInfo>().and_then(|peer| peer.node.as_ref());
+    match peer {
+        Some(name) if *name != report.node => {
+            tracing::warn!(peer = %name, claims = %report.node, "a peer reports for another node");
+            Err(status(Fault::new(
+                Code::PermissionDenied,
+                format!("node `{name}` may not report for `{}`", report.node),
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An answer on its way to another node.
+struct Outgoing {
+    started: Option<RunStarted>,
+    /// Gone when it ended.
+    frames: Option<BoxFrames>,
+    guard: LiveGuard,
+    has_first: bool,
+    /// What comes after the frames that were just merged.
+    then: Option<Result<RunResponse, Status>>,
+}
+
+impl Outgoing {
+    /// Everything that is there now as one block; what ended it, if something did.
+    fn merge(&mut self, frames: &mut BoxFrames, first: Bytes, cx: &mut Context<'_>) -> (Bytes, Option<Ended>) {
+        let mut merged: Option<BytesMut> = None;
+        let mut length = first.len();
+        while length < MERGED_BYTES {
+            match frames.poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    length += frame.len();
+                    merged.get_or_insert_with(|| BytesMut::from(&*first)).extend_from_slice(&frame);
+                }
+                Poll::Ready(Some(Err(fault))) => return (block(first, merged), Some(Ended::Failed(fault))),
+                Poll::Ready(None) => return (block(first, merged), Some(Ended::Well)),
+                Poll::Pending => break,
+            }
+        }
+        (block(first, merged), None)
+    }
+}
+
+enum Ended {
+    Well,
+    Failed(Fault),
+}
+
+fn block(first: Bytes, merged: Option<BytesMut>) -> Bytes {
+    merged.map_or(first, BytesMut::freeze)
+}
+
+fn part(part: Part) -> Result<RunResponse, Status> {
+    Ok(RunResponse { part: Some(part) })
+}
+
+fn ending(frames: &BoxFrames, ended: Ended) -> Result<RunResponse, Status> {
+    match ended {
+        Ended::Well => part(Part::Summary(frames.summary().unwrap_or_default().into())),
+        Ended::Failed(fault) => Err(status(fault)),
+    }
+}
+
+impl Stream for Outgoing {
+    type Item = Result<RunResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let Some(started) = this.started.take() {
+            return Poll::Ready(Some(part(Part::Started(started))));
+        }
+        if let Some(then) = this.then.take() {
+            return Poll::Ready(Some(then));
+        }
+        let Some(mut frames) = this.frames.take() else { return Poll::Ready(None) };
+        let polled = match frames.poll_frame(cx) {
+            Poll::Pending => {
+                this.frames = Some(frames);
+                return Poll::Pending;
+            }
+            Poll::Ready(polled) => polled,
+        };
+        match polled {
+            Some(Ok(first)) => {
+                if !this.has_first {
+                    this.has_first = true;
+                    this.guard.first_token();
+                }
+                let (bytes, ended) = this.merge(&mut frames, first, cx);
+                match ended {
+                    Some(ended) => this.then = Some(ending(&frames, ended)),
+                    None => this.frames = Some(frames),
+                }
+                Poll::Ready(Some(part(Part::Frames(bytes))))
+            }
+            Some(Err(fault)) => Poll::Ready(Some(ending(&frames, Ended::Failed(fault)))),
+            None => Poll::Ready(Some(ending(&frames, Ended::Well))),
+        }
+    }
+}

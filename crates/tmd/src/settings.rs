@@ -1,0 +1,120 @@
+//! What the whole cluster shares besides members: the mode and the API keys. Followed from the store, used from memory.
+
+use std::sync::Arc;
+
+use base::{Fault, Result};
+use net::keys::KeyRecord;
+use store::{Listing, Txn, WatchEvent};
+
+use crate::core::Core;
+use crate::mode::SetMode;
+
+const SETTINGS: &str = "settings/";
+const MODE: &str = "settings/mode";
+const KEYS: &str = "settings/keys/";
+
+/// Follows the settings until the store is closed. What was known last holds while the store is away.
+pub async fn follow(core: Arc<Core>) {
+    let mut watch = core.store.watch(SETTINGS, None);
+    while let Some(event) = watch.next().await {
+        match event {
+            WatchEvent::Reset(Listing { entries, .. }) => {
+                core.keys.store(Arc::default());
+                for entry in &entries {
+                    apply(&core, &entry.key, &entry.value);
+                }
+            }
+            WatchEvent::Put(entry) => apply(&core, &entry.key, &entry.value),
+            WatchEvent::Deleted { key, .. } => {
+                if let Some(name) = key.strip_prefix(KEYS) {
+                    change_keys(&core, |keys| keys.retain(|key| key.name != name));
+                }
+            }
+            WatchEvent::Damaged(damaged) => {
+                tracing::error!(
+                    key = damaged.key,
+                    reason = damaged.reason,
+                    "a setting is damaged; the last good one holds"
+                );
+            }
+        }
+    }
+    // The store ends its watches only when the node stops.
+    core.stop.cancelled().await;
+}
+
+fn apply(core: &Core, key: &str, value: &[u8]) {
+    let applied = match key {
+        MODE => serde_json::from_slice(value).map(|mode| mode_is(core, mode)),
+        key if key.starts_with(KEYS) => serde_json::from_slice::<KeyRecord>(value).map(|record| {
+            change_keys(core, |keys| {
+                keys.retain(|key| key.name != record.name);
+                keys.push(record);
+            });
+        }),
+        _ => return,
+    };
+    if let Err(error) = applied {
+        tracing::error!(key, %error, "a setting cannot be read; the last good one holds");
+    }
+}
+
+/// Takes a mode on, here and at once.
+pub fn mode_is(core: &Core, mode: SetMode) {
+    let text = format!("is {}", mode.mode);
+    if core.mode.set(mode) {
+        tracing::info!(mode = text, "mode changed");
+        core.happened("mode", core.node.as_str(), text);
+        core.table_is_old.notify_one();
+    }
+}
+
+fn change_keys(core: &Core, change: impl FnOnce(&mut Vec<KeyRecord>)) {
+    let mut keys = Vec::clone(&core.keys.load());
+    change(&mut keys);
+    core.keys.store(Arc::new(keys));
+}
+
+/// Makes a mode durable for the whole cluster.
+pub async fn save_mode(core: &Core, mode: &SetMode) -> Result<()> {
+    core.store.commit(Txn::new().put(MODE, to_json(mode)?)).await?;
+    Ok(())
+}
+
+/// Makes a key durable; refused when the name is taken.
+pub async fn save_key(core: &Core, record: &KeyRecord) -> Result<()> {
+    let key = format!("{KEYS}{}", record.name);
+    let txn = Txn::new().when(store::Guard::Absent(key.clone())).put(key, to_json(record)?);
+    match core.store.commit(txn).await {
+        Ok(_) => Ok(()),
+        Err(store::StoreError::Refused { .. }) => {
+            let message = format!("a key named `{}` exists already", record.name);
+            Err(Fault::new(base::Code::Conflict, message).hint("revoke it first, or choose another name"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The keys as the store has them now.
+pub async fn load_keys(core: &Core) -> Result<Vec<KeyRecord>> {
+    let listing = core.store.list(KEYS).await?;
+    let records = listing.entries.iter().map(|entry| serde_json::from_slice(&entry.value));
+    records
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| Fault::internal("could not read the keys in the store").because(error))
+}
+
+/// Makes a key worthless everywhere.
+pub async fn remove_key(core: &Core, name: &str) -> Result<()> {
+    let key = format!("{KEYS}{name}");
+    if core.store.get(&key).await?.is_none() {
+        return Err(Fault::new(base::Code::NotFound, format!("there is no key named `{name}`"))
+            .hint("`tmctl keys list` shows their names"));
+    }
+    core.store.commit(Txn::new().delete(key)).await?;
+    Ok(())
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Fault::internal("could not write a setting").because(error))
+}

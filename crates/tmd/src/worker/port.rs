@@ -1,0 +1,399 @@
+//! The data path of a worker: what asks go through on their way to its engine. The worker's actor watches over it.
+//!
+//! A port lives as long as the node. Its actor may crash and come back; running asks do not notice.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use base::config::{Limits, Model, Routing};
+use base::report::{ModelReport, WorkerReport, WorkerState};
+use base::{
+    Answer, AnswerHead, Ask, BoxFrames, Code, Continuation, Fault, Frames, ModelId, Result, RunSummary, WorkerId,
+};
+use bytes::Bytes;
+use inference::backend::{Backend, EngineModel, Run};
+use inference::rates::{Finished, Rates};
+use routing::admission::Readiness;
+use routing::live::WorkerLive;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::gate::{Gate, Permit, Residency};
+use super::process::EngineProcess;
+
+/// Prefix hashes that a worker remembers to have computed.
+const PREFIXES_KEPT: usize = 2048;
+
+/// What the worker's actor saw last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// What the worker can do.
+    pub state: WorkerState,
+    /// Why, for people.
+    pub reason: String,
+    /// What its engine offers.
+    pub models: Vec<OfferedModel>,
+    /// Memory for its models, in bytes; 0 when not known.
+    pub memory_bytes: u64,
+}
+
+/// A model of the engine under its catalogue name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OfferedModel {
+    /// What clients ask for.
+    pub name: String,
+    /// Its identity.
+    pub id: ModelId,
+    /// As the engine lists it.
+    pub engine: EngineModel,
+}
+
+/// A worker of this node.
+pub struct Port {
+    /// `node/worker`.
+    pub id: WorkerId,
+    /// What it was told.
+    pub config: base::config::Worker,
+    /// How its engine is spoken to.
+    pub backend: Box<dyn Backend>,
+    /// Slots and queue.
+    pub gate: Arc<Gate>,
+    /// Work in flight from this node.
+    pub live: Arc<WorkerLive>,
+    /// The engine's process, where the worker owns it. Kept here so that a crash of the actor does not end it.
+    pub process: tokio::sync::Mutex<Option<EngineProcess>>,
+    /// Rung when a run failed: look at the engine now.
+    pub look: Notify,
+    /// Frames that came from the engine so far; shows a busy engine from a dead one.
+    pub progress: AtomicU64,
+    facts: Arc<ArcSwap<Facts>>,
+    limits: Limits,
+    learned: Mutex<Learned>,
+    /// Cancelled to end all runs at once, then replaced.
+    cut: ArcSwap<CancellationToken>,
+}
+
+#[derive(Default)]
+struct Learned {
+    rates: HashMap<String, Rates>,
+    quarantined: HashMap<String, Instant>,
+    prefixes: VecDeque<u64>,
+    known_prefixes: HashSet<u64>,
+}
+
+impl Port {
+    /// A worker whose engine nobody has looked at yet.
+    pub fn new(
+        id: WorkerId,
+        config: base::config::Worker,
+        backend: Box<dyn Backend>,
+        live: Arc<WorkerLive>,
+        limits: Limits,
+        routing: &Routing,
+    ) -> Arc<Self> {
+        let facts = Facts {
+            state: WorkerState::Starting,
+            reason: "its engine was not looked at yet".to_owned(),
+            models: Vec::new(),
+            memory_bytes: config.memory.0,
+        };
+        let facts = Arc::new(ArcSwap::from_pointee(facts));
+        let residency = Box::new(InMemory { facts: facts.clone(), headroom: routing.headroom });
+        let name = id.name().to_owned();
+        let gate = Gate::new(name, config.slots, config.queue, routing.max_wait, routing.swaps_per_minute, residency);
+        Arc::new(Self {
+            id,
+            config,
+            backend,
+            gate,
+            live,
+            process: tokio::sync::Mutex::new(None),
+            look: Notify::new(),
+            progress: AtomicU64::new(0),
+            facts,
+            limits,
+            learned: Mutex::default(),
+            cut: ArcSwap::from_pointee(CancellationToken::new()),
+        })
+    }
+
+    /// Runs an ask on the engine. The answer is in the ask's own dialect.
+    pub async fn run(
+        self: &Arc<Self>,
+        ask: &Ask,
+        engine_model: &str,
+        model_id: &ModelId,
+        continuation: Option<Continuation>,
+    ) -> Result<Answer> {
+        let head = &ask.head;
+        let context_tokens = self.still_offers(engine_model, model_id)?;
+        let entered = Instant::now();
+        let permit = self.gate.admit(head.priority, &head.client, model_id, head.deadline).await?;
+        let was_loaded = self.is_loaded(engine_model);
+        let cached_blocks = self.note_prefix(&head.prefix);
+        let continuation = continuation.as_ref();
+        let run = Run { ask, engine_model, context_tokens, continuation, first_token: self.limits.first_token };
+        let cut = CancellationToken::clone(&self.cut.load());
+        let started = tokio::select! {
+            started = self.backend.start(run) => started?,
+            () = cut.cancelled() => return Err(self.was_cut()),
+        };
+        let frames = Seated {
+            inner: started.frames,
+            port: self.clone(),
+            _permit: permit,
+            engine_model: engine_model.to_owned(),
+            is_streamed: head.stream,
+            was_loaded,
+            queued: entered.elapsed(),
+            believed_cached: u32::try_from(cached_blocks).unwrap_or(0) * TOKENS_PER_BLOCK,
+        };
+        let head = AnswerHead {
+            content_type: started.content_type,
+            content_length: None,
+            worker: Some(self.id.clone()),
+            model: engine_model.to_owned(),
+            fallback: None,
+        };
+        Ok(Answer { head, frames: Box::new(frames) })
+    }
+
+    /// What the actor saw last.
+    pub fn facts(&self) -> Arc<Facts> {
+        self.facts.load_full()
+    }
+
+    /// The actor saw something. `true` when it is news for routing.
+    pub fn set_facts(self: &Arc<Self>, facts: Facts) -> bool {
+        let before = self.facts.load();
+        if **before == facts {
+            return false;
+        }
+        self.gate.set_closed(facts.state == WorkerState::Draining);
+        self.facts.store(Arc::new(facts));
+        // What is in memory decides who may run.
+        self.gate.pump();
+        true
+    }
+
+    /// Ends every run on the engine that has not answered yet: it hangs.
+    pub fn cut_runs(&self) {
+        self.cut.swap(Arc::new(CancellationToken::new())).cancel();
+    }
+
+    /// Keeps a model from being used here until `until`.
+    pub fn quarantine(&self, model: &str, until: Instant) {
+        self.learned().quarantined.insert(model.to_owned(), until);
+    }
+
+    /// Takes a quarantine back.
+    pub fn release(&self, model: &str) {
+        self.learned().quarantined.remove(model);
+    }
+
+    /// A load was measured.
+    pub fn note_load(&self, engine_model: &str, took: Duration) {
+        self.learned().rates.entry(engine_model.to_owned()).or_default().note_load(took);
+    }
+
+    /// The worker as others see it.
+    pub fn report(&self, now: Instant) -> WorkerReport {
+        let facts = self.facts.load();
+        let (busy, queued) = self.gate.counts();
+        let load = self.live.load();
+        let mut learned = self.learned();
+        learned.quarantined.retain(|_, until| *until > now);
+        WorkerReport {
+            id: self.id.clone(),
+            backend: self.config.backend,
+            state: facts.state,
+            reason: facts.reason.clone(),
+            slots: self.config.slots,
+            busy,
+            queued,
+            queued_prompt_tokens: u64::try_from(load.prompt_tokens).unwrap_or(0),
+            queued_output_tokens: u64::try_from(load.output_tokens).unwrap_or(0),
+            memory_bytes: facts.memory_bytes,
+            models: facts.models.iter().map(|model| model_report(model, &learned, now)).collect(),
+            prefixes: learned.prefixes.iter().copied().collect(),
+        }
+    }
+
+    /// The length of the model's context, when the engine has it still.
+    fn still_offers(&self, engine_model: &str, model_id: &ModelId) -> Result<u32> {
+        let facts = self.facts.load();
+        let is_it = |model: &&OfferedModel| model.engine.name == engine_model && model.id == *model_id;
+        if let Some(model) = facts.models.iter().find(is_it) {
+            return Ok(model.engine.context_tokens);
+        }
+        Err(Fault::new(Code::ModelNotFound, format!("worker `{}` no longer offers model `{engine_model}`", self.id)))
+    }
+
+    fn is_loaded(&self, engine_model: &str) -> bool {
+        self.facts.load().models.iter().any(|model| model.engine.name == engine_model && model.engine.is_loaded)
+    }
+
+    /// Remembers what the engine is about to compute; gives how many leading blocks it has computed before.
+    fn note_prefix(&self, prefix: &[u64]) -> usize {
+        if prefix.is_empty() {
+            return 0;
+        }
+        let learned = &mut *self.learned();
+        let shared = prefix.iter().take_while(|hash| learned.known_prefixes.contains(hash)).count();
+        for hash in prefix.iter().skip(shared) {
+            if learned.known_prefixes.insert(*hash) {
+                learned.prefixes.push_back(*hash);
+            }
+        }
+        while learned.prefixes.len() > PREFIXES_KEPT {
+            if let Some(old) = learned.prefixes.pop_front() {
+                learned.known_prefixes.remove(&old);
+            }
+        }
+        shared
+    }
+
+    fn was_cut(&self) -> Fault {
+        Fault::new(Code::EngineCut, format!("the engine of worker `{}` hung and its runs were ended", self.id))
+    }
+
+    /// What was learned stays usable when a thread died while it held it: estimates, not invariants.
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tokens that one prefix hash stands for.
+const TOKENS_PER_BLOCK: u32 = (base::peek::PREFIX_BLOCK_BYTES / 4) as u32;
+
+fn model_report(model: &OfferedModel, learned: &Learned, now: Instant) -> ModelReport {
+    let quarantined = learned.quarantined.get(&model.name).map(|until| until.saturating_duration_since(now));
+    let mut report = ModelReport {
+        name: model.name.clone(),
+        engine_name: model.engine.name.clone(),
+        id: model.id.clone(),
+        is_loaded: model.engine.is_loaded,
+        size_bytes: model.engine.size_bytes,
+        memory_bytes: model.engine.memory_bytes,
+        context_tokens: model.engine.context_tokens,
+        capabilities: model.engine.capabilities.clone(),
+        prefill_tok_s: None,
+        decode_tok_s: None,
+        load_s: None,
+        output_tokens: None,
+        quarantined_s: quarantined.map(|left| left.as_secs().max(1)),
+    };
+    if let Some(rates) = learned.rates.get(&model.engine.name) {
+        rates.fill(&mut report);
+    }
+    report
+}
+
+/// The catalogue's name and identity for a model that an engine lists.
+pub fn offered(worker: &WorkerId, engine: EngineModel, declared: &[Model]) -> OfferedModel {
+    let is_named = |model: &&Model| {
+        let names = std::iter::once(&model.name).chain(&model.aliases);
+        let here =
+            model.engines.is_empty() || model.engines.iter().any(|at| at == worker.as_str() || at == worker.name());
+        here && names.into_iter().any(|name| *name == engine.name)
+    };
+    let declared = declared.iter().find(is_named);
+    let id = match (&engine.digest, declared) {
+        (Some(digest), _) => ModelId::new(digest),
+        (None, Some(model)) => ModelId::new(&model.name),
+        // Nobody vouches that this is the same model as one of that name elsewhere.
+        (None, None) => ModelId::new(format!("{worker}:{}", engine.name)),
+    };
+    let name = declared.map_or_else(|| engine.name.clone(), |model| model.name.clone());
+    OfferedModel { name, id, engine }
+}
+
+/// What the engine has in memory, as the actor saw it last.
+struct InMemory {
+    facts: Arc<ArcSwap<Facts>>,
+    headroom: f64,
+}
+
+impl Residency for InMemory {
+    fn readiness(&self, model: &ModelId, in_use: &[(ModelId, u32)]) -> Readiness {
+        let facts = self.facts.load();
+        let Some(wanted) = facts.models.iter().find(|one| one.id == *model) else { return Readiness::Ready };
+        if wanted.engine.is_loaded || facts.memory_bytes == 0 || in_use.iter().any(|(used, _)| used == model) {
+            return Readiness::Ready;
+        }
+        let usable = (facts.memory_bytes as f64 * (1.0 - self.headroom)) as u64;
+        let size = |one: &OfferedModel| one.engine.memory_bytes.max(one.engine.size_bytes);
+        let taken_by = |keep: &dyn Fn(&OfferedModel) -> bool| -> u64 {
+            facts.models.iter().filter(|one| keep(one)).map(size).sum()
+        };
+        let is_used = |one: &OfferedModel| in_use.iter().any(|(used, _)| *used == one.id);
+        let beside_all = taken_by(&|one| one.engine.is_loaded || is_used(one)) + size(wanted);
+        let beside_used = taken_by(&is_used) + size(wanted);
+        match () {
+            () if beside_all <= usable => Readiness::Ready,
+            // A model larger than the headroom allows may still run alone.
+            () if beside_used <= usable || in_use.is_empty() => Readiness::Swap,
+            () => Readiness::Blocked,
+        }
+    }
+}
+
+/// A run in its slot.
+struct Seated {
+    inner: BoxFrames,
+    port: Arc<Port>,
+    _permit: Permit,
+    engine_model: String,
+    is_streamed: bool,
+    was_loaded: bool,
+    queued: Duration,
+    believed_cached: u32,
+}
+
+impl Seated {
+    fn finished(&self) {
+        let Some(summary) = self.inner.summary() else { return };
+        let mut learned = self.port.learned();
+        let rates = learned.rates.entry(self.engine_model.clone()).or_default();
+        let waited = if self.was_loaded { Duration::ZERO } else { self.load_time(rates, &summary) };
+        rates.note_run(&Finished {
+            summary,
+            is_streamed: self.is_streamed,
+            waited,
+            believed_cached: self.believed_cached,
+        });
+        tracing::trace!(worker = %self.port.id, queued = ?self.queued, "run ended");
+    }
+
+    /// A first token that waited for a load: what reading the prompt would have taken is not load.
+    fn load_time(&self, rates: &mut Rates, summary: &RunSummary) -> Duration {
+        let Some(first_token) = summary.first_token.filter(|_| self.is_streamed) else { return Duration::ZERO };
+        let prompt = summary.usage.map_or(0, |usage| usage.prompt_tokens);
+        let reading = rates.prefill_tok_s.map_or(0.0, |speed| f64::from(prompt) / speed);
+        let load = first_token.saturating_sub(Duration::from_secs_f64(reading));
+        rates.note_load(load);
+        load
+    }
+}
+
+impl Frames for Seated {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let polled = self.inner.poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(_))) => {
+                self.port.progress.fetch_add(1, Ordering::Relaxed);
+            }
+            Poll::Ready(None) => self.finished(),
+            _ => {}
+        }
+        polled
+    }
+
+    fn summary(&self) -> Option<RunSummary> {
+        self.inner.summary()
+    }
+}
