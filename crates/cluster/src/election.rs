@@ -70,9 +70,14 @@ impl Cluster {
     pub(crate) async fn follow_leader(&self) {
         loop {
             match self.store.leader(ELECTION).await {
+                // An answer from before this node won must not hide that it did.
+                Ok(_) if self.lead().is_some() => {}
                 Ok(leader) => {
-                    let name = |value: &[u8]| NodeId::new(String::from_utf8_lossy(value));
-                    self.leader_is(leader.map(|who| (name(&who.value), who.epoch))).await;
+                    let leader = leader.map(|who| (NodeId::new(String::from_utf8_lossy(&who.value)), who.epoch));
+                    if let Some((_, epoch)) = &leader {
+                        self.keep_epoch(*epoch).await;
+                    }
+                    self.note_leader(leader);
                 }
                 Err(error) => tracing::debug!(%error, "could not ask who leads"),
             }
@@ -83,7 +88,7 @@ impl Cluster {
     async fn lead_until_lost(&self, leadership: Leadership) {
         let leadership = Arc::new(leadership);
         tracing::info!(node = %self.me(), epoch = %leadership.epoch, "leads");
-        self.leader_is(Some((self.me().clone(), leadership.epoch))).await;
+        self.keep_epoch(leadership.epoch).await;
         tokio::select! {
             () = leadership.lost() => {}
             () = self.act_while_ours(&leadership) => {}
@@ -121,15 +126,19 @@ impl Cluster {
         }
     }
 
-    /// Takes note of who leads. The highest epoch is kept first, so that an etcd that went back cannot hand it out again.
-    async fn leader_is(&self, leader: Option<(NodeId, Epoch)>) {
-        if let Some((_, epoch)) = &leader
-            && let Err(error) = self.memory.saw_epoch(*epoch).await
-        {
+    /// Keeps the highest epoch seen, so that an etcd that went back in time cannot hand it out again.
+    async fn keep_epoch(&self, epoch: Epoch) {
+        if let Err(error) = self.memory.saw_epoch(epoch).await {
             // The store's own record of it is left; both would have to be lost for an epoch to come twice.
             tracing::error!(%error, "could not keep the highest epoch seen");
         }
-        self.note_leader(leader);
+    }
+
+    /// Steps down at once, whoever still holds the [`Lead`].
+    pub(crate) fn step_down(&self) {
+        if let Some(lead) = self.lead.swap(None) {
+            lead.end();
+        }
     }
 }
 
@@ -143,6 +152,7 @@ impl<'a> Acting<'a> {
     fn begin(cluster: &'a Cluster, leadership: Arc<Leadership>) -> Self {
         let lead = Lead(Arc::new(Term { leadership, is_over: AtomicBool::new(false) }));
         cluster.lead.store(Some(Arc::new(lead.clone())));
+        cluster.note_leader(Some((cluster.me().clone(), lead.epoch())));
         Self { cluster, lead }
     }
 }
@@ -151,14 +161,5 @@ impl Drop for Acting<'_> {
     fn drop(&mut self) {
         self.lead.end();
         self.cluster.lead.store(None);
-    }
-}
-
-impl Cluster {
-    /// Steps down at once, whoever still holds the [`Lead`].
-    pub(crate) fn step_down(&self) {
-        if let Some(lead) = self.lead.swap(None) {
-            lead.end();
-        }
     }
 }

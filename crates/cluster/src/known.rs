@@ -165,9 +165,11 @@ impl Known {
         }
     }
 
-    /// Whether it has been lost for so long that nobody needs to know of it any more.
+    /// Whether it has been lost for so long that nobody needs to know of it any more. One whose lease is only not known
+    /// to be there is kept: the store tells of changes, so it may never name that node again.
     pub fn is_forgotten(&self, at: &Moment) -> bool {
-        self.lost_since.is_some_and(|since| at.now.saturating_duration_since(since) > at.patience.forget_after)
+        !self.has_lease
+            && self.lost_since.is_some_and(|since| at.now.saturating_duration_since(since) > at.patience.forget_after)
     }
 }
 

@@ -124,7 +124,9 @@ impl Cluster {
             self.own_key.notified().await;
             let mut attempt = 0;
             while let Err(error) = self.put_member(lease).await {
-                tracing::debug!(%error, "could not put this node's key again");
+                if attempt == 0 {
+                    tracing::warn!(%error, "could not put this node's key again; trying on");
+                }
                 tokio::time::sleep(JOIN_BACKOFF.delay(attempt, fastrand::f64())).await;
                 attempt += 1;
             }

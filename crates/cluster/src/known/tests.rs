@@ -145,6 +145,14 @@ fn a_pause_of_our_own_is_nobody_elses_silence() {
     assert_eq!(node.heard.unwrap().1, start + pause + Duration::from_secs(1), "never in the future");
 }
 
+#[test]
+fn a_lost_node_is_forgotten_once_the_store_has_said_that_its_lease_is_gone() {
+    let now = Instant::now() + Duration::from_secs(100);
+    let lost = Known { has_lease: true, lost_since: Some(now - Duration::from_secs(61)), ..known(1, "") };
+    assert!(!lost.is_forgotten(&at(now, Some(now - Duration::from_secs(70)))));
+    assert!(Known { has_lease: false, ..lost }.is_forgotten(&at(now, None)));
+}
+
 proptest! {
     /// Whatever order reports come in, the newest one is kept.
     #[test]

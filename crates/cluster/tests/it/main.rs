@@ -9,4 +9,6 @@ mod etcd;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod link;
+#[cfg(test)]
 mod membership;
