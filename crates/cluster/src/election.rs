@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use base::{Epoch, NodeId};
 use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
 use store::{Guard, Leadership, Lease, StoreError, Txn};
 
 use crate::cluster::Cluster;
@@ -17,6 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between attempts while the store does not answer.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
+/// How far apart two readings of clocks that run alike may be on a busy machine.
+const CLOCKS_APART: Duration = Duration::from_millis(100);
+
 /// A leadership of this node.
 #[derive(Clone)]
 pub struct Lead(Arc<Term>);
@@ -24,6 +28,8 @@ pub struct Lead(Arc<Term>);
 /// A stretch of a leadership without a doubt in it.
 struct Term {
     leadership: Arc<Leadership>,
+    /// What [`time_asleep`] was when it began.
+    asleep_before: Duration,
     is_over: AtomicBool,
 }
 
@@ -40,7 +46,9 @@ impl Lead {
 
     /// Whether no other node can lead yet at `now`. Once `false`, it may be `true` again only in another [`Lead`].
     pub fn may_act(&self, now: Instant) -> bool {
-        if now >= self.0.leadership.must_stop_at() {
+        // The clock of deadlines stands still while the machine sleeps; the lease does not.
+        let has_slept = time_asleep().saturating_sub(self.0.asleep_before) > CLOCKS_APART;
+        if has_slept || now >= self.0.leadership.must_stop_at() {
             self.end();
         }
         !self.0.is_over.load(Ordering::Acquire)
@@ -150,7 +158,7 @@ struct Acting<'a> {
 
 impl<'a> Acting<'a> {
     fn begin(cluster: &'a Cluster, leadership: Arc<Leadership>) -> Self {
-        let lead = Lead(Arc::new(Term { leadership, is_over: AtomicBool::new(false) }));
+        let lead = Lead(Arc::new(Term { leadership, asleep_before: time_asleep(), is_over: AtomicBool::new(false) }));
         cluster.lead.store(Some(Arc::new(lead.clone())));
         cluster.note_leader(Some((cluster.me().clone(), lead.epoch())));
         Self { cluster, lead }
@@ -162,4 +170,12 @@ impl Drop for Acting<'_> {
         self.lead.end();
         self.cluster.lead.store(None);
     }
+}
+
+/// How long the machine has been suspended since it started.
+fn time_asleep() -> Duration {
+    let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+    // In this order, what passes between the two readings counts as awake.
+    let since_boot = read(ClockId::Boottime);
+    since_boot.saturating_sub(read(ClockId::Monotonic))
 }

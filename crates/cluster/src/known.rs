@@ -91,14 +91,15 @@ impl Known {
         if verdict != Verdict::Taken {
             return verdict;
         }
-        let last = self.heard.as_ref().map(|(_, heard)| *heard);
+        match &self.heard {
+            // A restart is not a flap.
+            Some((last, _)) if last.incarnation < report.incarnation => (self.steady_since, self.breaks) = (None, 0),
+            Some((_, heard)) if is_late(*heard, at) => self.breaks_off(*heard),
+            _ => {}
+        }
+        self.steady_since.get_or_insert(at.now);
         if report.incarnation > self.member.incarnation {
             self.member = Member::of(&report);
-            // A restart is not a flap.
-            (self.steady_since, self.breaks) = (Some(at.now), 0);
-        } else if last.is_none_or(|last| is_late(last, at)) {
-            self.count_break(last);
-            self.steady_since = Some(at.now);
         }
         self.heard = Some((Arc::new(report), at.now));
         verdict
@@ -120,10 +121,10 @@ impl Known {
         }
     }
 
-    fn count_break(&mut self, last: Option<Instant>) {
-        let (Some(last), Some(since)) = (last, self.steady_since) else { return };
-        let was_calm = last.saturating_duration_since(since) > CALM;
-        self.breaks = if was_calm { 1 } else { self.breaks + 1 };
+    /// The heartbeats had broken off after `last`.
+    fn breaks_off(&mut self, last: Instant) {
+        let steady_for = self.steady_since.take().map_or(Duration::ZERO, |since| last.saturating_duration_since(since));
+        self.breaks = if steady_for > CALM { 1 } else { self.breaks + 1 };
     }
 
     /// What the node is to us.

@@ -134,6 +134,19 @@ fn after_one_break_a_node_is_trusted_at_once() {
 }
 
 #[test]
+fn a_node_that_restarts_often_is_trusted_as_soon_as_it_is_back() {
+    let start = Instant::now();
+    let mut node = known(0, "");
+    for life in 1..8 {
+        let back = at(start + Duration::from_secs(5 * life), None);
+        node.is_named(Member::of(&report(life, 0, "")));
+        assert_ne!(node.state(&back), NodeState::Alive);
+        node.hear(report(life, 1, ""), &back);
+        assert_eq!(node.state(&back), NodeState::Alive, "life {life}");
+    }
+}
+
+#[test]
 fn a_pause_of_our_own_is_nobody_elses_silence() {
     let start = Instant::now();
     let mut node = Known { has_lease: false, ..known(1, "") };

@@ -1,8 +1,8 @@
 //! Joining, falling silent, coming back, leaving.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use base::report::NodeState;
+use base::report::{NodeReport, NodeState};
 use store::SledStore;
 
 use crate::bed::{Machine, SOON, SUSPECT_AFTER, TTL, three, wait, wait_until_all_are};
@@ -104,4 +104,29 @@ fn a_single_node_is_alive_and_leads_on_sled() {
     let again = machine.start(open);
     wait("it leads again", SOON, || again.cluster.lead().is_some());
     assert_eq!(again.cluster.incarnation().0, 2);
+}
+
+#[test]
+fn an_evicted_or_draining_node_is_not_routed_to_until_that_is_taken_back() {
+    let mut machine = Machine::new("here");
+    let dir = machine.dir("store");
+    let node = machine.start(|| std::sync::Arc::new(SledStore::open(&dir).unwrap().store));
+    let mut report = NodeReport { node: "there".into(), ..node.cluster.own_report() };
+    report.peer_address.clear();
+    let mut hear = |is_draining| {
+        report.sequence += 1;
+        report.is_draining = is_draining;
+        node.cluster.heard(report.clone());
+        node.state_of("there").unwrap()
+    };
+    assert_eq!(hear(false), NodeState::Stale);
+    node.cluster.evict("there".into(), Instant::now() + SOON);
+    assert_eq!(hear(false), NodeState::Suspect);
+    node.cluster.readmit(&"there".into());
+    assert_eq!(hear(false), NodeState::Stale);
+    assert_eq!(hear(true), NodeState::Draining);
+    assert_eq!(hear(false), NodeState::Stale);
+    node.cluster.set_draining(true);
+    assert_eq!(node.state_of("here"), Some(NodeState::Draining));
+    assert!(node.cluster.own_report().is_draining);
 }
