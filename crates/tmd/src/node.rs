@@ -266,11 +266,7 @@ fn open_store(config: &Config, connector: &Connector) -> Result<SharedStore> {
         }
         StoreConfig::Etcd(etcd) => {
             let channels = net::Channels::new(connector.clone());
-            let mut made = HashMap::new();
-            for url in &etcd.endpoints {
-                made.insert(url.clone(), channels.channel(Purpose::Etcd, url, None)?);
-            }
-            let dial: store::etcd::Dial = Arc::new(move |url: &str| made[url].clone());
+            let dial: store::etcd::Dial = Arc::new(move |url: &str| channels.channel(Purpose::Etcd, url, None));
             Ok(Arc::new(EtcdStore::open(etcd, &dial)?))
         }
     }
