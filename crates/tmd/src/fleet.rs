@@ -45,7 +45,8 @@ pub fn report_of(node: &NodeId) -> NodeReport {
 
 /// Makes the routing table anew out of the view and this node's own state.
 pub fn make_table(core: &Core, view: &ClusterView, now: Instant) {
-    let own = own_report(core);
+    // Drawn with a sequence number of its own: what is in flight since is counted from this picture on.
+    let own = core.cluster().map_or_else(|_| own_report(core), |cluster| cluster.own_report());
     let mut nodes: Vec<(NodeState, &NodeReport)> = Vec::with_capacity(view.nodes.len());
     for node in &view.nodes {
         match &node.report {

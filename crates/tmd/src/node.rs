@@ -21,7 +21,7 @@ use net::{ClientAuth, Connector, Identity, Policy, Purpose};
 use proto::node::node_server::NodeServer;
 use routing::live::LiveMap;
 use routing::model::Shipped;
-use store::{EtcdStore, Local, SharedStore, SledStore};
+use store::{EtcdStore, Local, Opened, SharedStore, SledStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -85,8 +85,9 @@ impl Node {
         let addresses = doors.addresses()?;
         std::fs::create_dir_all(&config.node.data_dir)
             .with_context(|| format!("could not make `{}` (node.data_dir)", config.node.data_dir.display()))?;
-        let local = open_local(&config.node.data_dir)?;
-        let store = open_store(&config, &connector)?;
+        let mut losses = Vec::new();
+        let local = opened_with(Local::open(&config.node.data_dir.join("local"))?, "the local tables", &mut losses);
+        let store = open_store(&config, &connector, &mut losses)?;
         let channels = net::Channels::new(connector.clone());
         let (live, shipped) = (LiveMap::default(), Shipped::load()?);
         let ports = ports(&config, &connector, &live)?;
@@ -108,6 +109,10 @@ impl Node {
             connector,
             config,
         });
+        for loss in losses {
+            tracing::error!(loss, "stored data was lost");
+            core.degrade("storage", Some(loss));
+        }
         core.join(join(&core, &local, addresses).await?);
         let sightings = Arc::new(tokio::sync::Mutex::new(heard));
         let arguments = RootArguments {
@@ -194,7 +199,10 @@ impl Node {
                 process.end(false).await;
             }
         }
-        // Leases are given back, so that the others need not wait for them to expire.
+        // The lease is given back, so that the others need not wait for it to expire.
+        if let Ok(cluster) = self.core.cluster() {
+            cluster.leave().await;
+        }
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.core.store.close()).await;
         tracing::info!("stopped");
     }
@@ -247,22 +255,11 @@ async fn bind(config: &Config, has_tls: bool) -> Result<Doors> {
     })
 }
 
-fn open_local(data_dir: &Path) -> Result<Local> {
-    let opened = Local::open(&data_dir.join("local"))?;
-    if let Some(set_aside) = opened.set_aside {
-        tracing::error!(path = %set_aside.display(), "the local tables could not be opened and were set aside");
-    }
-    Ok(opened.store)
-}
-
-fn open_store(config: &Config, connector: &Connector) -> Result<SharedStore> {
+fn open_store(config: &Config, connector: &Connector, losses: &mut Vec<String>) -> Result<SharedStore> {
     match &config.store {
         StoreConfig::Sled => {
             let opened = SledStore::open(&config.node.data_dir.join("store"))?;
-            if let Some(set_aside) = opened.set_aside {
-                tracing::error!(path = %set_aside.display(), "the store could not be opened and was set aside");
-            }
-            Ok(Arc::new(opened.store))
+            Ok(Arc::new(opened_with(opened, "the store", losses)))
         }
         StoreConfig::Etcd(etcd) => {
             let channels = net::Channels::new(connector.clone());
@@ -270,6 +267,17 @@ fn open_store(config: &Config, connector: &Connector) -> Result<SharedStore> {
             Ok(Arc::new(EtcdStore::open(etcd, &dial)?))
         }
     }
+}
+
+/// What was opened; what had to be given up for it is told to the owner.
+fn opened_with<T>(opened: Opened<T>, what: &str, losses: &mut Vec<String>) -> T {
+    if let Some(path) = opened.set_aside {
+        losses.push(format!("{what} could not be opened, was set aside at `{}`, and began empty", path.display()));
+    }
+    if let Some(lost) = opened.lost {
+        losses.push(format!("{what} lost what was written after revision {} up to {}", lost.after, lost.up_to));
+    }
+    opened.store
 }
 
 fn ports(config: &Config, connector: &Connector, live: &LiveMap) -> Result<HashMap<String, Arc<Port>>> {

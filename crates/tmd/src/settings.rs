@@ -64,6 +64,10 @@ pub fn mode_is(core: &Core, mode: SetMode) {
     let text = format!("is {}", mode.mode);
     if core.mode.set(mode) {
         tracing::info!(mode = text, "mode changed");
+        // A connection that is kept open was checked by the mode before.
+        for port in core.ports.values() {
+            port.backend.link().pool.close_idle();
+        }
         core.happened("mode", core.node.as_str(), text);
         core.table_is_old.notify_one();
     }
