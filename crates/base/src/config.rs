@@ -54,6 +54,8 @@ pub struct Config {
     pub node: Node,
     /// Client-facing HTTP; port 0 lets the kernel choose (tests).
     pub http_listen: SocketAddr,
+    /// Origins (`scheme://host:port`) and hosts of browser pages that may call, besides those of the house.
+    pub http_allowed_origins: Vec<String>,
     /// Client-facing gRPC.
     pub grpc_listen: SocketAddr,
     /// `node.v1` between nodes.

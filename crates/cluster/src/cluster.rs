@@ -132,6 +132,16 @@ impl Cluster {
         });
     }
 
+    /// Nobody answers at the node's address: what it said last counts no more, until it is heard again.
+    pub(crate) fn is_gone(&self, node: &NodeId) {
+        let now = Instant::now();
+        self.draw(|picture| {
+            if let Some(known) = picture.known.get_mut(node) {
+                known.nobody_answers(now, self.settings.heartbeat);
+            }
+        });
+    }
+
     /// Takes an eviction back.
     pub fn readmit(&self, node: &NodeId) {
         self.draw(|picture| {

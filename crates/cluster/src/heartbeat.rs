@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::NodeId;
 use base::report::NodeReport;
+use base::{Code, NodeId};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use proto::node::HeartbeatRequest;
@@ -85,7 +85,13 @@ impl Cluster {
         };
         let outcome = match tokio::time::timeout(within, client.heartbeat(request)).await {
             Ok(Ok(answer)) => self.take(&peer, answer.into_inner().report),
-            Ok(Err(status)) => Err(status.message().to_owned()),
+            Ok(Err(status)) => {
+                // A connection that is refused or broken says more than silence: the process is gone.
+                if proto::from_status(&status).code == Code::Unreachable {
+                    self.is_gone(&peer.node);
+                }
+                Err(status.message().to_owned())
+            }
             Err(_) => Err(format!("no answer within {within:?}")),
         };
         (peer.node, outcome)

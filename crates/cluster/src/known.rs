@@ -49,6 +49,8 @@ pub(crate) struct Known {
     steady_since: Option<Instant>,
     /// How often they broke off, until it was calm for a while.
     breaks: u32,
+    /// Nobody answered at its address since it was heard.
+    is_gone: bool,
 }
 
 /// Whether a report is taken.
@@ -73,7 +75,7 @@ enum Lease {
 impl Known {
     /// A node that nobody has spoken for yet.
     pub fn new(member: Member) -> Self {
-        Self { member, has_lease: false, heard: None, lost_since: None, steady_since: None, breaks: 0 }
+        Self { member, has_lease: false, heard: None, lost_since: None, steady_since: None, breaks: 0, is_gone: false }
     }
 
     /// The store names the node: what it says replaces what was heard.
@@ -102,7 +104,13 @@ impl Known {
             self.member = Member::of(&report);
         }
         self.heard = Some((Arc::new(report), at.now));
+        self.is_gone = false;
         verdict
+    }
+
+    /// Connections to it are refused or break: it is silent already, unless its own heartbeats still come through.
+    pub fn nobody_answers(&mut self, now: Instant, heartbeat: Duration) {
+        self.is_gone |= self.heard.as_ref().is_some_and(|(_, heard)| now.saturating_duration_since(*heard) > heartbeat);
     }
 
     fn judge(&self, report: &NodeReport, at: &Moment) -> Verdict {
@@ -129,7 +137,8 @@ impl Known {
 
     /// What the node is to us.
     pub fn state(&self, at: &Moment) -> NodeState {
-        let report = self.heard.as_ref().filter(|(_, heard)| !is_late(*heard, at)).map(|(report, _)| report);
+        let is_heard = |heard: Instant| !self.is_gone && !is_late(heard, at);
+        let report = self.heard.as_ref().filter(|(_, heard)| is_heard(*heard)).map(|(report, _)| report);
         match (self.lease(at), report) {
             (_, Some(report)) if report.is_draining => NodeState::Draining,
             (_, Some(_)) if self.is_on_probation(at) => NodeState::Suspect,

@@ -148,10 +148,11 @@ impl Node {
         let client_tls = if is_local { None } else { acceptor(ClientAuth::Optional)? };
         let grpc = net::listen::incoming(doors.grpc, client_tls);
         let peers = net::listen::incoming(doors.peers, acceptor(ClientAuth::Required)?);
+        let allowed_origins = self.core.config.http_allowed_origins.clone();
         let http = api::http::serve(
             doors.http,
             desk.clone(),
-            HttpLimits::from_config(limits),
+            HttpLimits { allowed_origins, ..HttpLimits::from_config(limits) },
             self.doors.clone(),
             self.core.tasks.clone(),
         );

@@ -19,9 +19,11 @@ impl Config {
             Some((path, _)) => path.parent().map(Path::to_owned).unwrap_or_default(),
             None => sources.folder.clone(),
         };
+        let (http_listen, http_allowed_origins) = http(root.section("http"), &mut faults);
         let config = Config {
             node: node(root.section("node"), &folder, &mut faults),
-            http_listen: listen_of(root.section("http"), 3001, &mut faults),
+            http_listen,
+            http_allowed_origins,
             grpc_listen: listen_of(root.section("grpc"), 3002, &mut faults),
             peers: listener(root.section("peers"), 3003, &mut faults),
             actors: actors(root.section("actors"), &mut faults),
@@ -88,6 +90,13 @@ fn node(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Node {
         data_dir: data_dir.unwrap_or_else(|| folder.join("taskmaster-data")),
         roles: roles.unwrap_or_else(|| vec![Role::Gateway, Role::Worker, Role::Research]),
     }
+}
+
+fn http(mut s: Section, faults: &mut Vec<ConfigFault>) -> (SocketAddr, Vec<String>) {
+    let listen = listen(&mut s, 3001);
+    let origins = s.get("allowed_origins", "a list such as [\"http://taskmaster.home-lab\"]", texts);
+    s.finish(faults);
+    (listen, origins.unwrap_or_default())
 }
 
 fn listen_of(mut s: Section, port: u16, faults: &mut Vec<ConfigFault>) -> SocketAddr {

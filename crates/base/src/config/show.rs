@@ -19,7 +19,9 @@ impl Config {
         let roles: Vec<&str> = self.node.roles.iter().map(|role| role.as_str()).collect();
         writeln!(out, "[node]\nname = {}", quote(self.node.name.as_str()))?;
         writeln!(out, "data_dir = {}\nroles = {}", quote_path(&self.node.data_dir), list(&roles))?;
-        writeln!(out, "[http]\nlisten = \"{}\"\n[grpc]\nlisten = \"{}\"", self.http_listen, self.grpc_listen)?;
+        writeln!(out, "[http]\nlisten = \"{}\"", self.http_listen)?;
+        writeln!(out, "allowed_origins = {}", list(&self.http_allowed_origins))?;
+        writeln!(out, "[grpc]\nlisten = \"{}\"", self.grpc_listen)?;
         writeln!(out, "[peers]")?;
         write_listener(out, &self.peers)?;
         writeln!(out, "[actors]\nenabled = {}", self.actors.is_some())?;

@@ -179,3 +179,17 @@ proptest! {
         prop_assert_eq!(kept, reports.iter().max().copied());
     }
 }
+
+#[test]
+fn a_refused_connection_counts_only_where_heartbeats_stay_away_too() {
+    let heartbeat = Duration::from_millis(400);
+    let now = Instant::now();
+    let mut node = Known { has_lease: true, ..known(1, "a:1") };
+    assert_eq!(node.hear(report(1, 1, "a:1"), &at(now, None)), Verdict::Taken);
+    node.nobody_answers(now + heartbeat / 2, heartbeat);
+    assert_eq!(node.state(&at(now + heartbeat / 2, None)), NodeState::Alive);
+    node.nobody_answers(now + heartbeat * 2, heartbeat);
+    assert_eq!(node.state(&at(now + heartbeat * 2, None)), NodeState::Suspect);
+    assert_eq!(node.hear(report(1, 2, "a:1"), &at(now + heartbeat * 3, None)), Verdict::Taken);
+    assert_eq!(node.state(&at(now + heartbeat * 3, None)), NodeState::Alive);
+}
