@@ -1,11 +1,12 @@
 //! The path of an ask: model, cache, worker, run; again elsewhere when it fails before the first byte.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base::answer::{Ready, collect};
 use base::{Answer, AnswerHead, Ask, AskHead, Code, Continuation, Fault, ModelId, Result, RunSummary, WorkerId};
 use bytes::Bytes;
+use futures_util::future::{self, Either};
 use inference::cache::{Cached, Key};
 use inference::resume::{ResumeLimits, Resuming};
 use routing::model::{Choice, ModelIndex, choose};
@@ -18,6 +19,10 @@ use super::explain::Record;
 use super::run::start;
 use crate::core::Core;
 
+/// With hedging on, a run that takes this many times its estimate gets company.
+const HEDGE_AFTER: f64 = 3.0;
+/// … but not before this.
+const HEDGE_AT_LEAST: Duration = Duration::from_secs(2);
 /// Workers that one ask is tried on before its first byte.
 const MOST_TRIES: usize = 4;
 
@@ -51,6 +56,8 @@ struct Outcome {
 pub(super) struct Decision {
     pub choice: Choice,
     pub chosen: Chosen,
+    /// What the whole run was estimated to take.
+    pub expected: Duration,
 }
 
 #[derive(Clone)]
@@ -103,21 +110,45 @@ impl Path {
 
     /// Runs until one brings the whole answer.
     async fn whole_runs(&self, ask: Ask, mut decision: Decision, continues: Option<Continuation>) -> Result<Whole> {
-        let most = self.core.config.limits.answer.as_usize();
         let mut failed = Vec::new();
         loop {
             let worker = decision.chosen.worker.clone();
-            let ran = async {
-                let mut answer = start(&self.core, &self.record, &ask, &decision, continues.clone()).await?;
-                let body = collect(&mut answer.frames, most).await?;
-                let summary = answer.frames.summary().unwrap_or_default();
-                let head = AnswerHead { content_length: Some(body.len() as u64), ..answer.head };
-                Ok(Whole { head, body, summary })
+            let ran = match self.core.config.routing.hedge {
+                true => self.hedged_run(&ask, &decision, &continues).await,
+                false => self.whole_run(&ask, &decision, &continues).await,
             };
-            match ran.await {
+            match ran {
                 Ok(whole) => return Ok(whole),
-                Err(fault) => decision = self.elsewhere(&ask.head, fault, worker, &mut failed, None)?,
+                Err(fault) => decision = self.elsewhere(&ask.head, fault, worker, &mut failed)?,
             }
+        }
+    }
+
+    /// One run, to its end.
+    async fn whole_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
+        let mut answer = start(&self.core, &self.record, ask, decision, continues.clone()).await?;
+        let body = collect(&mut answer.frames, self.core.config.limits.answer.as_usize()).await?;
+        let summary = answer.frames.summary().unwrap_or_default();
+        let head = AnswerHead { content_length: Some(body.len() as u64), ..answer.head };
+        Ok(Whole { head, body, summary })
+    }
+
+    /// One run, and a second one elsewhere when it takes far longer than was estimated; the first answer wins.
+    async fn hedged_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
+        let first = std::pin::pin!(self.whole_run(ask, decision, continues));
+        let patience = decision.expected.mul_f64(HEDGE_AFTER).max(HEDGE_AT_LEAST);
+        let first = match future::select(first, std::pin::pin!(tokio::time::sleep(patience))).await {
+            Either::Left((whole, _)) => return whole,
+            Either::Right(((), first)) => first,
+        };
+        let taken = [decision.chosen.worker.clone()];
+        let Ok(other) = decide(&self.core, &ask.head, &self.record, &taken, None) else { return first.await };
+        let second = std::pin::pin!(self.whole_run(ask, &other, continues));
+        // A failure is no answer: then the other one still may be.
+        match future::select(first, second).await {
+            Either::Left((Ok(whole), _)) | Either::Right((Ok(whole), _)) => Ok(whole),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
         }
     }
 
@@ -133,7 +164,7 @@ impl Path {
             let worker = decision.chosen.worker.clone();
             match start(&self.core, &self.record, ask, &decision, continues.clone()).await {
                 Ok(answer) => return Ok((answer, decision.chosen.model_id, failed)),
-                Err(fault) => decision = self.elsewhere(&ask.head, fault, worker, &mut failed, None)?,
+                Err(fault) => decision = self.elsewhere(&ask.head, fault, worker, &mut failed)?,
             }
         }
     }
@@ -145,7 +176,6 @@ impl Path {
         fault: Fault,
         worker: WorkerId,
         failed: &mut Vec<WorkerId>,
-        requires_id: Option<&ModelId>,
     ) -> Result<Decision> {
         let may_help = fault.code.is_retriable() || fault.code == Code::ModelNotFound;
         failed.push(worker);
@@ -153,7 +183,7 @@ impl Path {
             return Err(fault);
         }
         // When nobody else can take it, what the worker said tells more than that.
-        let decision = decide(&self.core, head, &self.record, failed, requires_id).map_err(|_| fault)?;
+        let decision = decide(&self.core, head, &self.record, failed, None).map_err(|_| fault)?;
         self.core.metrics.retries.inc();
         Ok(decision)
     }
@@ -212,7 +242,10 @@ pub(super) fn decide(
     record.model(&choice.name, choice.notice.as_deref());
     record.route(&table, &decision);
     match decision.chosen {
-        Some(chosen) => Ok(Decision { choice, chosen }),
+        Some(chosen) => {
+            let estimate = decision.candidates.get(chosen.candidate).map_or(0.0, |candidate| candidate.total_s);
+            Ok(Decision { choice, chosen, expected: Duration::try_from_secs_f64(estimate).unwrap_or_default() })
+        }
         None => Err(decision.fault(&table, &request)),
     }
 }
