@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Installs what is missing of the named programs, and says what it does: install-tools.sh PROGRAM...
+#
+# Debian and its kin: apt-get, as root or through sudo. Elsewhere, and where neither works, it says the command to run
+# and goes on: what needs a missing program skips itself with a reason. Always ends with 0.
+set -u
+
+# Program, as it is called -> Debian package, nixpkgs package.
+packages() {
+  case $1 in
+    etcd) echo etcd-server etcd ;;
+    redis-server) echo redis-server redis ;;
+    nginx) echo nginx-light nginx ;;
+    ip) echo iproute2 iproute2 ;;
+    nft) echo nftables nftables ;;
+    ps) echo procps procps ;;
+    python3-venv) echo python3-venv python3 ;;
+    *) echo "$1 $1" ;;
+  esac
+}
+
+is_there() {
+  case $1 in
+    python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+    # nginx, ip and nft are for root, and not on everybody's PATH.
+    *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null ;;
+  esac
+}
+
+debian=() nix=() missing=()
+for program in "$@"; do
+  is_there "$program" && continue
+  read -r deb nixpkg <<<"$(packages "$program")"
+  missing+=("$program") debian+=("$deb") nix+=("$nixpkg")
+done
+if [ ${#missing[@]} = 0 ]; then
+  echo "tools: all there ($*)"
+  exit 0
+fi
+
+echo "tools: missing: ${missing[*]}"
+if ! command -v apt-get >/dev/null; then
+  if command -v nix-shell >/dev/null; then
+    echo "tools: not installed here; to have them: nix-shell -p ${nix[*]}"
+  else
+    echo "tools: no apt-get here; install them as this system does, then run this again"
+  fi
+  exit 0
+fi
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  as_root=(sudo)
+  # Without a terminal nobody can type a password.
+  [ -t 0 ] || as_root=(sudo -n)
+fi
+by_hand="apt-get update && apt-get install -y --no-install-recommends ${debian[*]}"
+if [ ${#as_root[@]} != 0 ] && ! "${as_root[@]}" true 2>/dev/null; then
+  echo "tools: neither root nor sudo; to have them, as root: $by_hand"
+  exit 0
+fi
+
+echo "tools: installs the Debian packages ${debian[*]}"
+install() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${debian[@]}"
+}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if install >"$log" 2>&1 || { "${as_root[@]}" apt-get update -q && install; } >"$log" 2>&1; then
+  echo "tools: installed. Debian may have started services of them; nothing here uses those (systemctl disable --now NAME)"
+else
+  tail -n 5 "$log"
+  echo "tools: could not install them; what needs them is skipped. By hand, as root: $by_hand"
+fi
+exit 0
