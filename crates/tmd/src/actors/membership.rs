@@ -143,9 +143,12 @@ fn tell_changes(core: &Core, before: &cluster::ClusterView, view: &cluster::Clus
             }
             _ => {}
         }
-        // A later life of a node knows nothing of the runs of the one before.
+        // A later life of a node knows nothing of the runs of the one before, and is not left out for its end.
         if was.is_some_and(|(_, incarnation)| incarnation < node.member.incarnation) {
             core.peers.lost(name);
+            if let Ok(cluster) = core.cluster() {
+                cluster.readmit(name);
+            }
         }
     }
 }
