@@ -150,6 +150,7 @@ impl Door {
         let mut response = if origin.is_some() && origin::is_preflight(request.method(), request.headers()) {
             let mut response = Response::new(Outgoing::whole(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;
+            origin::allow_sending(response.headers_mut(), request.headers());
             response
         } else if let Some(dialect) = ask_route(path) {
             ask::serve(&self, dialect, request).await
@@ -157,7 +158,7 @@ impl Door {
             Box::pin(self.answer_cold(request)).await
         };
         if let Some(origin) = origin {
-            origin::allow(response.headers_mut(), origin);
+            origin::allow_reading(response.headers_mut(), origin);
         }
         Ok(response.map(|body| body.keeping(busy)))
     }
@@ -189,10 +190,10 @@ impl Door {
 /// The dialect of an ask that is posted to `path`; `None` when no ask is.
 fn ask_route(path: &str) -> Option<Dialect> {
     Some(match path {
-        // Perplexity's clients leave the version out.
+        // Perplexity's clients leave the version out, and so do people who configure OpenAI's.
         "/v1/chat/completions" | "/chat/completions" => Dialect::OpenAiChat,
-        "/v1/completions" => Dialect::OpenAiCompletions,
-        "/v1/embeddings" => Dialect::OpenAiEmbeddings,
+        "/v1/completions" | "/completions" => Dialect::OpenAiCompletions,
+        "/v1/embeddings" | "/embeddings" => Dialect::OpenAiEmbeddings,
         "/v1/rerank" => Dialect::Rerank,
         "/api/chat" => Dialect::OllamaChat,
         "/api/generate" => Dialect::OllamaGenerate,

@@ -9,7 +9,7 @@ use base::time::Deadline;
 use base::units::parse_duration;
 use base::{Answer, AnswerHead, Ask, AskHead, AskId, Dialect, Fault, Kind, Priority, Result};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
@@ -51,7 +51,7 @@ pub(super) fn key(headers: &HeaderMap) -> Option<&str> {
 
 async fn accept(door: &Door, id: AskId, dialect: Dialect, headers: &HeaderMap, body: &mut Incoming) -> Result<Ask> {
     let client = door.desk.authenticate(key(headers))?;
-    check_content_type(headers)?;
+    check_form(headers)?;
     let wishes = Wishes::read(dialect, headers)?;
     let body = intake::collect(body, door.limits.body, door.limits.read).await?;
     let seen = base::peek::peek(dialect, &body)?;
@@ -157,8 +157,14 @@ fn timeout(text: &str) -> Option<Duration> {
     seconds.or_else(|| parse_duration(text)).filter(|timeout| !timeout.is_zero())
 }
 
-/// Clients are careless about it (curl says it is a form), so only what cannot be JSON is refused.
-fn check_content_type(headers: &HeaderMap) -> Result<()> {
+/// Clients are careless about the type (curl says it is a form), so only what cannot be JSON is refused.
+fn check_form(headers: &HeaderMap) -> Result<()> {
+    let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+        // A small body can unpack to any size; nothing is gained by it in a house.
+        return Err(Fault::invalid("the request body is compressed, and only plain JSON is read")
+            .hint("send it without Content-Encoding"));
+    }
     let given = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if given.starts_with(b"multipart/") {
         return Err(Fault::invalid("the request body is a multipart form, not JSON")

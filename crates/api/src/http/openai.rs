@@ -14,7 +14,11 @@ use crate::{Desk, names};
 
 /// The routes of this file.
 pub(super) fn routes() -> Router<Arc<dyn Desk>> {
-    Router::new().route("/v1/models", get(list)).route("/v1/models/{*name}", get(show))
+    Router::new()
+        .route("/v1/models", get(list))
+        .route("/v1/models/{*name}", get(show))
+        .route("/models", get(list))
+        .route("/models/{*name}", get(show))
 }
 
 async fn list(State(desk): Shared) -> Json<Value> {

@@ -6,8 +6,8 @@
 use base::{Code, Fault, Result};
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderValue, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderValue, ORIGIN, VARY,
 };
 use http::{HeaderMap, Method};
 
@@ -38,18 +38,21 @@ pub(super) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Lets the page of `origin` read the answer that `headers` belong to, and send what clients of the faces send.
-pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+/// The answer's headers for a page that asks what it may send: any header that it names, since each client in a
+/// browser has its own (a star would leave `Authorization` out).
+pub(super) fn allow_sending(headers: &mut HeaderMap, asked: &HeaderMap) {
+    if let Some(names) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, DELETE"));
-    // A star would leave `Authorization` out; these are what the known clients in browsers send.
-    let sent = "authorization, content-type, x-api-key, x-tm-priority, x-tm-kind, x-tm-timeout, traceparent, \
-                user-agent, x-stainless-lang, x-stainless-package-version, x-stainless-os, x-stainless-arch, \
-                x-stainless-runtime, x-stainless-runtime-version, x-stainless-retry-count, x-stainless-timeout";
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(sent));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+}
+
+/// Lets the page of `origin` read the answer that `headers` belong to.
+pub(super) fn allow_reading(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     let read = "x-tm-ask, x-tm-node, x-tm-worker, x-tm-model, x-tm-fallback, retry-after";
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(read));
-    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
 
