@@ -135,12 +135,12 @@ start_cluster() {
     start_node nas fake-slow slow
     # The gateway comes last and has what the machine has.
     start_node grey-area
+    note "found on default ports: $(sed -n 's/.*found an engine.*backend=\([^ ]*\).*/\1/p' "$dir/grey-area.err" | paste -sd' ' | sed 's/^$/no engine/')"
     until_true 20 "three nodes" sees_nodes 3
   else
     start_node grey-area fake-fast fast fake-slow slow
   fi
   until_true 20 "workers" ready_workers 2
-  note "found on default ports: $(sed -n 's/.*found an engine.*backend=\([^ ]*\).*/\1/p' "$dir/grey-area.err" | paste -sd' ' | sed 's/^$/no engine/')"
 }
 sees_nodes() { [ "$(tmctl nodes 2>/dev/null | grep -c ' alive ')" = "$1" ]; }
 
@@ -149,6 +149,8 @@ show_cluster() {
   tmctl nodes
   say "tmctl workers"
   tmctl workers
+  say "tmctl models"
+  tmctl models
 }
 
 show_faces() {
@@ -165,7 +167,7 @@ show_balance() {
   say "$asks asks, 12 at a time, over the fast and the slow worker"
   mkdir "$dir/asks"
   seq "$asks" | xargs -P 12 -I{} curl -sS --max-time 60 -o /dev/null -D "$dir/asks/{}" "http://${http[grey-area]}/v1/chat/completions" \
-    -d '{"model":"demo","max_tokens":40,"messages":[{"role":"user","content":"Question {}"}]}'
+    -d '{"model":"demo","max_tokens":40,"stream":true,"messages":[{"role":"user","content":"Question {}"}]}'
   local answered
   answered=$(cat "$dir"/asks/* | grep -c ' 200 ' || true)
   cat "$dir"/asks/* | tr -d '\r' | sed -n 's/^x-tm-worker: //p' | sort | uniq -c

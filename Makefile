@@ -1,0 +1,38 @@
+# What people run; each target says what it installs. `make test` is all that CI runs.
+
+# The daemon's test build has an admin call that makes it fail on purpose; one set of features for all of these spares builds.
+FEATURES := --features tmd/faults
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: demo test lint bench soak tools
+
+demo: ## Three nodes on this machine, shown at work; one is killed in the middle of an answer
+	deploy/demo.sh
+
+test: tools lint ## Everything that CI runs
+	cargo build --workspace --bins $(FEATURES)
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  echo cargo nextest run --workspace $(FEATURES); cargo nextest run --workspace $(FEATURES); \
+	else \
+	  echo cargo test --workspace --no-fail-fast $(FEATURES); cargo test --workspace --no-fail-fast $(FEATURES); \
+	fi
+	deploy/demo.sh </dev/null
+
+lint: ## Formatting and clippy, without a warning
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
+
+bench: ## Cost of the gateway beside nginx, of a routing decision, of a forwarded event; writes tests/bench/RESULTS.md
+	deploy/install-tools.sh nginx cc
+	cargo build --release -p tmd -p tmctl -p tests --bins
+	$(TARGET)/release/bench --write tests/bench/RESULTS.md
+	cargo bench -p routing --bench route
+	cargo bench -p inference --bench wire
+
+soak: tools ## Full counts of crash and fault runs; takes an hour or more
+	cargo build --workspace --bins $(FEATURES)
+	TM_STORE_CRASHES=1000 TM_STORE_CUTS=1000 cargo test -p store --release -- --nocapture every_acknowledged_write
+	TM_SOAK=1 cargo test -p tests $(FEATURES) -- --nocapture --test-threads=1
+
+tools:
+	@deploy/install-tools.sh curl cc etcd redis-server nginx ip nft ps python3-venv
