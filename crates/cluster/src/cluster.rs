@@ -132,12 +132,12 @@ impl Cluster {
         });
     }
 
-    /// Nobody answers at the node's address: what it said last counts no more, until it is heard again.
-    pub(crate) fn is_gone(&self, node: &NodeId) {
+    /// Nobody answers at the node's address: what it said longer ago than `patience` counts no more, until it is heard again.
+    pub(crate) fn is_gone(&self, node: &NodeId, patience: Duration) {
         let now = Instant::now();
         self.draw(|picture| {
             if let Some(known) = picture.known.get_mut(node) {
-                known.nobody_answers(now, self.settings.heartbeat);
+                known.nobody_answers(now, patience);
             }
         });
     }

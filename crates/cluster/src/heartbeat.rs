@@ -63,6 +63,16 @@ impl Cluster {
         }
     }
 
+    /// One exchange with a node right now, because of a hint that it may be gone. When nobody answers at its address
+    /// either, it is silent from now on.
+    pub async fn ask_now(&self, node: &NodeId) {
+        let Some((peer, _)) = self.peers().into_iter().find(|(peer, _)| peer.node == *node) else { return };
+        let (_, outcome) = self.beat(peer, self.own_words()).await;
+        if outcome.is_err() {
+            self.is_gone(node, Duration::ZERO);
+        }
+    }
+
     /// One exchange with every peer, at once.
     pub(crate) async fn beat_all(&self) {
         let request = self.own_words();
@@ -88,7 +98,7 @@ impl Cluster {
             Ok(Err(status)) => {
                 // A connection that is refused or broken says more than silence: the process is gone.
                 if proto::from_status(&status).code == Code::Unreachable {
-                    self.is_gone(&peer.node);
+                    self.is_gone(&peer.node, self.settings.heartbeat);
                 }
                 Err(status.message().to_owned())
             }

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::desk::contexts::Contexts;
 use crate::desk::explain::Ring;
 use crate::desk::join::Joins;
 use crate::failures::{FailureLog, Sighting, Subject};
@@ -66,6 +67,8 @@ pub struct Core {
     pub cache: Option<Arc<dyn AnswerCache>>,
     /// Asks that wait for the same answer, or for their client to come back.
     pub joins: Joins,
+    /// Which worker made which of Ollama's contexts.
+    pub contexts: Contexts,
     /// The last decisions.
     pub explain: Ring,
     /// Every metric.
@@ -146,6 +149,7 @@ impl Core {
             machine: ArcSwap::from_pointee(parts.machine),
             cache: parts.cache,
             joins: Joins::default(),
+            contexts: Contexts::default(),
             explain: Ring::default(),
             metrics: parts.metrics,
             failures: Mutex::default(),

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod admin;
 mod again;
+pub mod contexts;
 pub mod explain;
 pub mod infer;
 pub mod join;

@@ -9,6 +9,7 @@ mod failures;
 #[cfg(feature = "faults")]
 mod faults;
 mod fleet;
+mod hints;
 mod metrics;
 mod mode;
 mod node;

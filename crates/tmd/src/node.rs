@@ -12,7 +12,7 @@ use api::grpc::GrpcLimits;
 use api::http::HttpLimits;
 use base::config::{Auth, Config, Listener, Store as StoreConfig};
 use base::report::Machine;
-use base::{Incarnation, WorkerId};
+use base::{Fault, Incarnation, WorkerId};
 use cluster::{Cluster, Member, Patience, Settings};
 use inference::cache::{AnswerCache, LocalCache, RedisCache};
 use inference::http1::{Dial, Endpoint, dialler};
@@ -27,15 +27,17 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::actors::links::LinksArguments;
 use crate::actors::recovery::RecoveryArguments;
 use crate::actors::root::{Root, RootArguments};
 use crate::core::{Core, Parts, SIGHTINGS_WAITING};
 use crate::desk::NodeDesk;
-use crate::fleet;
+use crate::hints::NodeHints;
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
 use crate::peers::{MESSAGE_BYTES, NodeService, Peers};
 use crate::worker::port::Port;
+use crate::{fleet, settings};
 
 /// A dial that takes longer is a failure: engines are in the house.
 const DIAL_ENGINE: Duration = Duration::from_secs(3);
@@ -115,11 +117,9 @@ impl Node {
         }
         core.join(join(&core, &local, addresses).await?);
         let sightings = Arc::new(tokio::sync::Mutex::new(heard));
-        let arguments = RootArguments {
-            core: core.clone(),
-            recovery: RecoveryArguments { core: core.clone(), sightings },
-            links: None,
-        };
+        let recovery = RecoveryArguments { core: core.clone(), sightings };
+        let links = links(&core, &local, identity.clone()).await;
+        let arguments = RootArguments { core: core.clone(), recovery, links };
         let (root, _) = ractor::Actor::spawn(Some("root".to_owned()), Root, arguments)
             .await
             .context("could not start the actors")?;
@@ -345,6 +345,31 @@ async fn join(core: &Arc<Core>, local: &Local, addresses: Addresses) -> Result<A
     let report =
         Box::new(move || reporting.upgrade().map_or_else(|| fleet::report_of(&node), |core| fleet::own_report(&core)));
     Ok(Cluster::new(settings, store, dial, local.table("cluster")?, report).await?)
+}
+
+/// Links between supervisors of nodes, where they are switched on. Without them the node is whole, only slower to notice.
+async fn links(core: &Arc<Core>, local: &Local, identity: Option<Arc<Identity>>) -> Option<LinksArguments> {
+    let listener = core.config.actors.clone()?;
+    let prepared = async {
+        let cookie = settings::cookie(core, &local.table("cluster")?).await?;
+        Ok::<_, Fault>((cookie, core.cluster()?.subscribe()))
+    };
+    match prepared.await {
+        Ok((cookie, views)) => Some(LinksArguments {
+            node: core.node.clone(),
+            listener,
+            identity,
+            connector: core.connector.clone(),
+            cookie,
+            views,
+            hints: Arc::new(NodeHints::new(core)),
+        }),
+        Err(fault) => {
+            tracing::warn!(error = ?fault, "links to other supervisors stay off until the next start");
+            core.degrade("links", Some(fault.full_message()));
+            None
+        }
+    }
 }
 
 async fn ended(server: &'static str, serving: impl Future<Output = Result<(), tonic::transport::Error>>) {

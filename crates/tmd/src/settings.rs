@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use base::{Fault, Result};
-use net::keys::KeyRecord;
-use store::{Listing, Txn, WatchEvent};
+use net::keys::{Key, KeyRecord};
+use store::{Listing, Table, Txn, WatchEvent};
 
 use crate::core::Core;
 use crate::mode::SetMode;
 
 const SETTINGS: &str = "settings/";
+const COOKIE: &str = "settings/cookie";
 const MODE: &str = "settings/mode";
 const KEYS: &str = "settings/keys/";
 
@@ -83,6 +84,28 @@ fn change_keys(core: &Core, change: impl FnOnce(&mut Vec<KeyRecord>)) {
 pub async fn save_mode(core: &Core, mode: &SetMode) -> Result<()> {
     core.store.commit(Txn::new().put(MODE, to_json(mode)?)).await?;
     Ok(())
+}
+
+/// The secret that links between supervisors need besides certificates: made by the first node, kept by all.
+pub async fn cookie(core: &Core, local: &Table) -> Result<String> {
+    if let Some(kept) = local.get(b"cookie")? {
+        return Ok(String::from_utf8_lossy(&kept).into_owned());
+    }
+    // A key's text is as random as the cookie must be.
+    let fresh = Key::generate("cookie")?.shown;
+    let made =
+        core.store.commit(Txn::new().when(store::Guard::Absent(COOKIE.to_owned())).put(COOKIE, fresh.clone())).await;
+    let cookie = match made {
+        Ok(_) => fresh,
+        Err(store::StoreError::Refused { .. }) => {
+            let entry = core.store.get(COOKIE).await?;
+            let entry = entry.ok_or_else(|| Fault::unavailable("the cookie of the cluster is being changed"))?;
+            String::from_utf8_lossy(&entry.value).into_owned()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    local.put_durable(b"cookie", cookie.as_bytes()).await?;
+    Ok(cookie)
 }
 
 /// Makes a key durable; refused when the name is taken.

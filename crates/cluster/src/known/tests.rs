@@ -1,3 +1,5 @@
+//! What counts as alive, suspect and lost, over made-up histories of leases and heartbeats.
+
 use base::Incarnation;
 use proptest::prelude::*;
 

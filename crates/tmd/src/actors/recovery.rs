@@ -247,7 +247,7 @@ fn worsened(mut failure: Failure) -> Failure {
 }
 
 fn plan_now() {
-    if let Some(scheduler) = ActorRef::<SchedulerMessage>::where_is("scheduler".to_owned()) {
+    if let Some(scheduler) = ActorRef::<SchedulerMessage>::where_is("scheduler") {
         let _ = scheduler.cast(SchedulerMessage::Plan);
     }
 }

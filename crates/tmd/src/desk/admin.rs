@@ -420,7 +420,7 @@ async fn children_of(supervisor: &str) -> Vec<ActorItem> {
 }
 
 async fn snapshot<M: AsksSnapshot>(name: &str) -> Option<String> {
-    let actor = ractor::ActorRef::<M>::where_is(name.to_owned())?;
+    let actor = ractor::ActorRef::<M>::where_is(name)?;
     match actor.call(M::snapshot, Some(CALL_WITHIN)).await {
         Ok(ractor::rpc::CallResult::Success(snapshot)) => Some(snapshot),
         _ => None,

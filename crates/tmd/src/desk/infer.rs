@@ -32,8 +32,7 @@ pub async fn infer(core: &Arc<Core>, ask: Ask, continues: Option<Continuation>) 
     let record = core.explain.begin(ask.head.id, ask.head.model.clone());
     let mut accounting = Accounting::begin(core.clone(), &ask.head, record.clone());
     let path = Path { core: core.clone(), record };
-    let answered = if ask.head.stream { path.streamed(ask, continues).await } else { path.whole(ask, continues).await };
-    match answered {
+    match path.answered(ask, continues).await {
         Ok(Outcome { answer, model, keep }) => {
             accounting.answers_with(&model);
             let Answer { head, frames } = answer;
@@ -67,12 +66,19 @@ struct Path {
 }
 
 impl Path {
+    async fn answered(&self, mut ask: Ask, continues: Option<Continuation>) -> Result<Outcome> {
+        if let Some(worker) = self.core.contexts.made_by(&ask)? {
+            ask.head.only_worker = Some(worker);
+        }
+        if ask.head.stream { self.streamed(ask, continues).await } else { self.whole(ask, continues).await }
+    }
+
     /// A stream: from its first byte on, [`Resuming`] carries it over failures.
     async fn streamed(&self, ask: Ask, continues: Option<Continuation>) -> Result<Outcome> {
         let decision = decide(&self.core, &ask.head, &self.record, &[], None)?;
         let key = self.cache_key(&decision, &ask, &continues);
         if let Some(hit) = self.cached(key.as_ref()).await {
-            return Ok(self.from_cache(&ask, decision.choice, hit));
+            return Ok(from_cache(&ask, decision.choice, hit));
         }
         let model = decision.choice.name.clone();
         let (first, model_id, failed) = self.first_run(&ask, decision, &continues).await?;
@@ -91,7 +97,7 @@ impl Path {
         let decision = decide(&self.core, &ask.head, &self.record, &[], None)?;
         let key = self.cache_key(&decision, &ask, &continues);
         if let Some(hit) = self.cached(key.as_ref()).await {
-            return Ok(self.from_cache(&ask, decision.choice, hit));
+            return Ok(from_cache(&ask, decision.choice, hit));
         }
         let model = decision.choice.name.clone();
         let path = self.clone();
@@ -201,19 +207,20 @@ impl Path {
         self.core.metrics.cache.with_label_values(&[if hit.is_some() { "hit" } else { "miss" }]).inc();
         hit
     }
+}
 
-    fn from_cache(&self, ask: &Ask, choice: Choice, hit: Cached) -> Outcome {
-        let head = AnswerHead {
-            content_type: ask.head.dialect.content_type(ask.head.stream),
-            content_length: Some(hit.body.len() as u64),
-            worker: None,
-            model: choice.name.to_string(),
-            fallback: choice.notice,
-        };
-        let summary = hit.summary();
-        let frames = Box::new(Ready::new(hit.body, summary));
-        Outcome { answer: Answer { head, frames }, model: choice.name, keep: None }
-    }
+/// An answer that was kept.
+fn from_cache(ask: &Ask, choice: Choice, hit: Cached) -> Outcome {
+    let head = AnswerHead {
+        content_type: ask.head.dialect.content_type(ask.head.stream),
+        content_length: Some(hit.body.len() as u64),
+        worker: None,
+        model: choice.name.to_string(),
+        fallback: choice.notice,
+    };
+    let summary = hit.summary();
+    let frames = Box::new(Ready::new(hit.body, summary));
+    Outcome { answer: Answer { head, frames }, model: choice.name, keep: None }
 }
 
 /// A whole answer; cheap to clone for everybody who asked the same.

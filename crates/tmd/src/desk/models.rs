@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use base::report::{ModelReport, WorkerReport};
+use base::report::{Capability, ModelReport, WorkerReport};
 use proto::admin::{ModelItem, ModelPlace};
+use routing::model::Capabilities;
 
 use super::admin::reports;
 use crate::core::Core;
@@ -27,7 +28,7 @@ pub fn list(core: &Core) -> Vec<ModelItem> {
                 tier: word(known.tier),
                 places: Vec::new(),
             });
-            item.places.push(place(worker, model));
+            item.places.push(place(worker, model, known.capabilities));
         }
     }
     models.into_values().collect()
@@ -38,7 +39,13 @@ fn aliases(core: &Core, name: &str) -> Vec<String> {
     declared.map(|model| model.aliases.clone()).unwrap_or_default()
 }
 
-fn place(worker: &WorkerReport, model: &ModelReport) -> ModelPlace {
+/// `declared` counts where the engine does not tell.
+fn place(worker: &WorkerReport, model: &ModelReport, declared: Capabilities) -> ModelPlace {
+    let is_told = !model.capabilities.is_empty();
+    let can = |one: &Capability| match is_told {
+        true => model.capabilities.contains(one),
+        false => declared != Capabilities::UNKNOWN && declared.has(*one),
+    };
     ModelPlace {
         worker: worker.id.to_string(),
         engine_name: model.engine_name.clone(),
@@ -49,7 +56,7 @@ fn place(worker: &WorkerReport, model: &ModelReport) -> ModelPlace {
         decode_tok_s: model.decode_tok_s,
         load_s: model.load_s,
         quarantined_s: model.quarantined_s,
-        capabilities: model.capabilities.iter().map(ToString::to_string).collect(),
+        capabilities: Capability::ALL.iter().filter(|one| can(one)).map(ToString::to_string).collect(),
         size_bytes: model.size_bytes,
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use base::{Answer, AnswerHead, Ask, BoxFrames, Code, Continuation, Fault, Frames, Result, RunSummary, WorkerId};
+use base::{
+    Answer, AnswerHead, Ask, BoxFrames, Code, Continuation, Dialect, Fault, Frames, Result, RunSummary, WorkerId,
+};
 use bytes::Bytes;
 use routing::live::{LiveGuard, WorkerLive};
 
@@ -32,6 +34,7 @@ pub(super) async fn start(
         live: chosen.live().clone(),
         guard: Some(chosen.begin(now)),
         has_first: false,
+        gives_context: ask.head.dialect == Dialect::OllamaGenerate,
     };
     let started = if chosen.worker.node() == core.node {
         let port = core.port(&chosen.worker);
@@ -69,15 +72,22 @@ struct Run {
     /// Gone when the run ended.
     guard: Option<LiveGuard>,
     has_first: bool,
+    /// Whether the end of the answer may hold tokens that only this worker understands.
+    gives_context: bool,
 }
 
 impl Run {
-    fn first_frame(&mut self) {
+    fn frame(&mut self, frame: &[u8]) {
+        if self.gives_context {
+            self.core.contexts.note(frame, &self.worker);
+        }
         if !self.has_first {
             self.has_first = true;
             if let Some(guard) = &mut self.guard {
                 guard.first_token();
             }
+            // A probe has told what it was sent for; others need not wait for its last token.
+            self.live.succeeded();
         }
     }
 
@@ -144,7 +154,7 @@ impl Frames for Running {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let polled = self.inner.poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(_))) => self.run.first_frame(),
+            Poll::Ready(Some(Ok(frame))) => self.run.frame(frame),
             Poll::Ready(Some(Err(fault))) => self.run.failed(fault),
             Poll::Ready(None) => self.run.finished(self.inner.summary()),
             Poll::Pending => {}
