@@ -50,12 +50,13 @@ fn candidates(response: &ExplainResponse, style: Style) -> String {
         heading.chain(terms.iter().map(|term| text::visible(term).to_uppercase())).chain(["WHY NOT".to_owned()]);
     let mut table = Table::with_heading(heading.map(Cell::from).collect());
     for candidate in &response.candidates {
-        table.row(candidate_row(candidate, &terms, candidate.worker == response.chosen));
+        table.row(candidate_row(candidate, &terms, response));
     }
     table.render(style, "no candidates: no worker offers the model")
 }
 
-fn candidate_row(candidate: &Candidate, terms: &[&str], is_chosen: bool) -> Vec<Cell> {
+fn candidate_row(candidate: &Candidate, terms: &[&str], response: &ExplainResponse) -> Vec<Cell> {
+    let is_chosen = candidate.worker == response.chosen;
     let is_refused = !candidate.refused_because.is_empty();
     let total = if is_refused { "-".to_owned() } else { text::seconds(candidate.total_s) };
     let mut row =
@@ -64,10 +65,13 @@ fn candidate_row(candidate: &Candidate, terms: &[&str], is_chosen: bool) -> Vec<
         let term = candidate.terms.iter().find(|term| term.name == *name);
         row.push(term.map_or("-".to_owned(), |term| text::seconds(term.seconds)).into());
     }
-    row.push(match (is_refused, is_chosen) {
-        (true, _) => Cell::new(candidate.refused_because.as_str(), Tone::Odd),
-        (false, true) => "".into(),
-        (false, false) => "costs more".into(),
+    // Who was chosen first and failed may well have been the cheapest.
+    let tried = response.runs.iter().find(|run| run.worker == candidate.worker);
+    row.push(match (is_refused, is_chosen, tried) {
+        (true, _, _) => Cell::new(candidate.refused_because.as_str(), Tone::Odd),
+        (false, true, _) => "".into(),
+        (false, false, Some(run)) => Cell::new(format!("was tried: {}", run.outcome), Tone::Odd),
+        (false, false, None) => "costs more".into(),
     });
     row
 }
@@ -146,6 +150,14 @@ fn json(response: &ExplainResponse) -> impl Serialize + '_ {
 mod tests {
     use super::*;
     use crate::samples;
+
+    #[test]
+    fn who_was_tried_and_failed_is_not_said_to_cost_more() {
+        let mut response = samples::explanation();
+        response.chosen = "nas/engine".into();
+        let page = page(&response, Style::default());
+        assert!(page.contains("was tried: done") && !page.contains("costs more"), "{page}");
+    }
 
     #[test]
     fn an_explanation_as_page_and_json() {
