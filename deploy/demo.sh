@@ -243,6 +243,7 @@ note "clients: OPENAI_BASE_URL=http://${http[grey-area]}/v1   OLLAMA_HOST=${http
 note "admin:   $bin/tmctl --server ${grpc[grey-area]} nodes"
 if [ -t 0 ] && [ -t 1 ]; then
   say "Runs until Ctrl-C"
+  trap 'exit 0' INT
   wait "${pids[grey-area]}" || true
 fi
 say "Done"
