@@ -335,7 +335,7 @@ mod tests {
                 Resolver { hosts: "/nonexistent".into(), resolv_conf: "/nonexistent".into(), query: Box::new(query) };
             let connector = Connector::with_resolver(Arc::new(home(Mode::LocalOnly)), Audit::new(), resolver);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let handed_out = runtime.block_on(connector.checked_addresses(Purpose::Cloud, "name", 443, SOON)).unwrap();
+            let handed_out = runtime.block_on(connector.checked_addresses(Purpose::Engine, "name", 443, SOON)).unwrap();
             prop_assert!(!handed_out.is_empty());
             for address in handed_out {
                 let IpAddr::V4(v4) = address.ip() else { panic!("{address} was never an answer") };

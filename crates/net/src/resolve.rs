@@ -1,12 +1,14 @@
 //! Names to addresses, without leaving the house to find out: literals, loopback names and the hosts file first.
 //!
 //! A DNS query is egress of its own. The system's resolver may ask any of its name servers, so all of them must pass the
-//! rule before a name is handed to it.
+//! rule before a name is handed to it. A name server of the house asks on outside, so in local-only it never hears the
+//! name of a cloud.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use base::config::Mode;
 use base::{BoxFuture, Code, Fault, Result};
 
 use crate::audit::Audit;
@@ -56,6 +58,13 @@ impl Resolver {
         let known = addresses_in_hosts(&read(&self.hosts).await, &name);
         if !known.is_empty() {
             return Ok(known);
+        }
+        if purpose == Purpose::Cloud && policy.mode() == Mode::LocalOnly {
+            return Err(Fault::new(
+                Code::PermissionDenied,
+                format!("did not ask for the address of `{name}`: a name server would ask outside, and the mode is local-only"),
+            )
+            .hint("allow it with `tmctl mode hybrid`; if it is in the house, write its address or add it to /etc/hosts"));
         }
         self.check_name_servers(&name, policy, audit, purpose).await?;
         match (self.query)(name).await {
@@ -149,8 +158,6 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use base::config::Mode;
-
     use super::*;
     use crate::policy::Verdict;
     use crate::policy::tests::home;
@@ -226,6 +233,17 @@ pub(crate) mod tests {
             assert_eq!(found.is_ok(), allowed, "{resolv_conf}");
             assert_eq!(asked.load(Ordering::Relaxed), usize::from(allowed), "{resolv_conf}");
         }
+    }
+
+    #[tokio::test]
+    async fn local_only_never_asks_for_the_address_of_a_cloud() {
+        let dir = tempfile::tempdir().unwrap();
+        let hosts = "192.168.1.9 own-cloud";
+        let (resolver, asked) = scripted(&dir, hosts, "nameserver 192.168.1.1", vec![vec!["1.1.1.1"]]);
+        let (policy, audit) = (home(Mode::LocalOnly), Audit::new());
+        let fault = resolver.resolve("api.example", &policy, &audit, Purpose::Cloud).await.unwrap_err();
+        assert_eq!((fault.code, asked.load(Ordering::Relaxed)), (Code::PermissionDenied, 0));
+        assert!(resolver.resolve("own-cloud", &policy, &audit, Purpose::Cloud).await.is_ok());
     }
 
     #[tokio::test]
