@@ -31,7 +31,7 @@ impl Traces {
 /// Installs logs and, where there is a channel to an OTLP endpoint (dialled by `net`), traces.
 pub fn install(config: &Telemetry, node: &str, traces_to: Option<Channel>) -> anyhow::Result<Traces> {
     // ractor_cluster writes whole frames at debug, secrets of the handshake among them.
-    let filter = EnvFilter::try_new(format!("{},ractor_cluster=error", config.log))
+    let filter = EnvFilter::try_new(format!("{},ractor=warn,ractor_cluster=error", config.log))
         .with_context(|| format!("telemetry.log = \"{}\" is no filter; write e.g. \"info,tmd=debug\"", config.log))?;
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = if config.json { logs.json().boxed() } else { logs.with_ansi(false).boxed() };
