@@ -3,6 +3,7 @@
 use base::{Code, Fault, Result};
 use ractor::{ActorRef, Message};
 
+use crate::actors::links::LinksMessage;
 use crate::actors::membership::MembershipMessage;
 use crate::actors::recovery::RecoveryMessage;
 use crate::actors::scheduler::SchedulerMessage;
@@ -11,11 +12,12 @@ use crate::actors::worker::WorkerMessage;
 /// Panics the actor `actor`, or (with `kill`) ends a supervisor.
 pub fn inject(actor: &str, action: &str) -> Result<()> {
     match (action, actor) {
+        ("panic", "links") => tell(actor, LinksMessage::Panic),
         ("panic", "membership") => tell(actor, MembershipMessage::Panic),
         ("panic", "scheduler") => tell(actor, SchedulerMessage::Panic),
         ("panic", "recovery") => tell(actor, RecoveryMessage::Panic),
         ("panic", worker) if worker.starts_with("worker/") => tell(actor, WorkerMessage::Panic),
-        ("kill", _) => match ractor::registry::where_is(actor.to_owned()) {
+        ("kill", _) => match ractor::registry::where_is(actor) {
             Some(cell) => {
                 cell.kill();
                 Ok(())
@@ -23,7 +25,7 @@ pub fn inject(actor: &str, action: &str) -> Result<()> {
             None => Err(unknown(actor)),
         },
         _ => Err(Fault::invalid(format!("`{action}` of `{actor}` is no fault that can be injected"))
-            .hint("actions are panic (membership, scheduler, recovery, worker/NAME) and kill (any actor)")),
+            .hint("actions are panic (links, membership, scheduler, recovery, worker/NAME) and kill (any actor)")),
     }
 }
 
@@ -34,7 +36,7 @@ pub fn panic_now() {
 }
 
 fn tell<M: Message>(actor: &str, message: M) -> Result<()> {
-    let found = ActorRef::<M>::where_is(actor.to_owned()).ok_or_else(|| unknown(actor))?;
+    let found = ActorRef::<M>::where_is(actor).ok_or_else(|| unknown(actor))?;
     found.cast(message).map_err(|error| Fault::internal(format!("could not tell actor `{actor}`")).because(error))
 }
 
