@@ -27,6 +27,7 @@ use base::report::{Backend as Kind, Capability};
 use base::{Ask, BoxFrames, BoxFuture, Code, Continuation, Fault, Result};
 
 use crate::http1::{Dial, Endpoint, Pool};
+use crate::wire::KeepWish;
 
 pub use discover::{Found, discover};
 pub use link::Link;
@@ -58,7 +59,17 @@ pub trait Backend: Send + Sync {
 
     /// Puts an ask to it, and returns once it began to answer well.
     fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>> {
-        Box::pin(async move { self.link().start(&run).await })
+        Box::pin(async move {
+            let Some(wish) = KeepWish::of(run.ask) else { return self.link().start(&run).await };
+            let until = run.until(Instant::now());
+            match wish {
+                KeepWish::Load => self.load(run.engine_model, None, until).await?,
+                KeepWish::Unload => self.unload(run.engine_model, until).await?,
+            }
+            let head = &run.ask.head;
+            let content_type = head.dialect.content_type(head.stream);
+            Ok(Started { content_type, frames: Box::new(wish.done(run.ask)) })
+        })
     }
 }
 

@@ -10,6 +10,7 @@ mod chunk;
 mod decode;
 mod embed;
 mod fault;
+mod keep;
 mod pass;
 mod prompt;
 mod render;
@@ -26,6 +27,7 @@ pub use answer::{AnswerFrames, AnswerSpec, answer};
 pub use decode::{Decoder, events};
 pub(crate) use fault::cut;
 pub use fault::{engine_fault, error_event};
+pub(crate) use keep::KeepWish;
 pub(crate) use render::{Renderer, Shown};
 pub use request::request;
 

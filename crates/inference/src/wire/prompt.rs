@@ -241,7 +241,11 @@ impl Taken {
             Value::Array(list) => list.is_empty(),
             Value::Object(object) => object.is_empty(),
             Value::String(text) => text.is_empty(),
-            Value::Number(number) => matches!(name, "n" | "best_of") && number.as_u64() == Some(1),
+            Value::Number(number) => match name {
+                "n" | "best_of" => number.as_u64() == Some(1),
+                "top_logprobs" => number.as_u64() == Some(0),
+                _ => false,
+            },
             Value::Bool(true) => false,
         };
         match self.0.iter().find(|(name, value)| !HINTS.contains(&name.as_str()) && !is_idle(name, value)) {
