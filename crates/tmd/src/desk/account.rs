@@ -49,6 +49,9 @@ impl Accounting {
     }
 
     fn finished(&mut self, summary: Option<RunSummary>) {
+        if self.is_ended {
+            return;
+        }
         if let Some(usage) = summary.and_then(|summary| summary.usage) {
             let tokens = &self.core.metrics.tokens;
             tokens.with_label_values(&["prompt"]).inc_by(usage.prompt_tokens.into());
@@ -125,7 +128,13 @@ impl Frames for Accounted {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let polled = self.inner.poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => self.note(frame),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.note(frame);
+                // A body of a known length is dropped once its last byte is out, without a look at its end.
+                if self.inner.summary().is_some() {
+                    self.finished();
+                }
+            }
             Poll::Ready(Some(Err(fault))) => self.accounting.end(fault.code.as_str()),
             Poll::Ready(None) => self.finished(),
             Poll::Pending => {}
