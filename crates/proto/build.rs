@@ -12,7 +12,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed={}", root.display());
     let descriptors = protox::compile(PROTOS, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    let mut shown = descriptors.clone();
+    // Clients are shown what they may call, and that is nothing between nodes.
+    shown.file.retain(|file| !file.name().starts_with("taskmaster/node/"));
+    std::fs::write(out.join("descriptors.bin"), shown.encode_to_vec())?;
     // Payload fields stay reference counted: no copy between the socket and the client.
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())
