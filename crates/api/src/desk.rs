@@ -121,6 +121,8 @@ pub struct Readiness {
 pub enum EngineCall {
     /// `POST /api/pull`.
     Pull,
+    /// `POST /api/push`.
+    Push,
     /// `POST /api/create`.
     Create,
     /// `POST /api/copy`.
@@ -133,6 +135,7 @@ impl std::fmt::Display for EngineCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Pull => "pull a model",
+            Self::Push => "push a model",
             Self::Create => "create a model",
             Self::Copy => "copy a model",
             Self::Delete => "delete a model",

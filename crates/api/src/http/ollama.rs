@@ -35,6 +35,7 @@ pub(super) fn routes() -> Router<Arc<dyn Desk>> {
         .route("/api/show", post(show))
         .route("/api/version", get(|| async { Json(json!({ "version": VERSION })) }))
         .route("/api/pull", post(|desk: Shared, body: Bytes| pass(desk, EngineCall::Pull, body)))
+        .route("/api/push", post(|desk: Shared, body: Bytes| pass(desk, EngineCall::Push, body)))
         .route("/api/create", post(|desk: Shared, body: Bytes| pass(desk, EngineCall::Create, body)))
         .route("/api/copy", post(|desk: Shared, body: Bytes| pass(desk, EngineCall::Copy, body)))
         .route("/api/delete", delete(|desk: Shared, body: Bytes| pass(desk, EngineCall::Delete, body)))
