@@ -7,12 +7,14 @@ use super::{CREATED_AT, Done, Encoder, Reason, quoted};
 use crate::fake::ask::{Ask, Call, Form};
 use crate::fake::refusal::{Face, Refusal};
 use crate::fake::speak::Speak;
+use crate::fake::text;
 
 /// `/api/chat` and `/api/generate`.
 pub struct Ollama {
     speak: Speak,
     form: Form,
     model: String,
+    prompt: String,
     call: Option<Call>,
     thoughts: String,
 }
@@ -20,7 +22,8 @@ pub struct Ollama {
 impl Ollama {
     /// Nothing written yet.
     pub fn new(speak: Speak, ask: &Ask, model: &str) -> Self {
-        Self { speak, form: ask.form, model: model.to_owned(), call: ask.call.clone(), thoughts: String::new() }
+        let (model, prompt, call) = (model.to_owned(), ask.prompt.clone(), ask.call.clone());
+        Self { speak, form: ask.form, model, prompt, call, thoughts: String::new() }
     }
 
     fn object(&self, text: &str, call: Option<&Call>) -> Value {
@@ -47,6 +50,12 @@ impl Ollama {
         let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         object["done"] = true.into();
         object["done_reason"] = if done.reason == Reason::Length { "length" } else { "stop" }.into();
+        if self.form == Form::OllamaGenerate && self.speak == Speak::Ollama {
+            // As many numbers as the conversation had tokens, which no other one has.
+            let first = text::hash(&self.prompt) & 0xffff;
+            let tokens = (done.prompt_tokens + done.answer_tokens) as u64;
+            object["context"] = (first..first + tokens).collect();
+        }
         let counts = [
             ("total_duration", nanos(done.load + done.prefill + done.decode)),
             ("load_duration", nanos(done.load)),
