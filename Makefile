@@ -25,6 +25,7 @@ lint: ## Formatting and clippy, without a warning
 bench: ## Cost of the gateway beside nginx, of a routing decision, of a forwarded event; writes tests/bench/RESULTS.md
 	deploy/install-tools.sh nginx cc
 	cargo build --release -p tmd -p tmctl -p tests --bins
+	mkdir -p tests/bench
 	$(TARGET)/release/bench --write tests/bench/RESULTS.md
 	cargo bench -p routing --bench route
 	cargo bench -p inference --bench wire
@@ -32,7 +33,7 @@ bench: ## Cost of the gateway beside nginx, of a routing decision, of a forwarde
 soak: tools ## Full counts of crash and fault runs; takes an hour or more
 	cargo build --workspace --bins $(FEATURES)
 	TM_STORE_CRASHES=1000 TM_STORE_CUTS=1000 cargo test -p store --release -- --nocapture every_acknowledged_write
-	TM_SOAK=1 cargo test -p tests $(FEATURES) -- --nocapture --test-threads=1
+	TM_SOAK=1 cargo test -p tests -- --nocapture --test-threads=1
 
 tools:
 	@deploy/install-tools.sh curl cc etcd redis-server nginx ip nft ps python3-venv

@@ -57,9 +57,9 @@ fn tree() -> Vec<Source> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let kind = entry.file_type().unwrap();
             if kind.is_dir() {
-                let is_ours =
-                    !matches!(name.as_str(), ".git" | "target" | ".tools" | "shared" | "node_modules" | "result");
-                if is_ours {
+                let is_hidden = name.starts_with('.') && !matches!(name.as_str(), ".ci" | ".cargo");
+                let is_made = matches!(name.as_str(), "target" | "shared" | "node_modules" | "__pycache__" | "result");
+                if !is_hidden && !is_made {
                     folders.push(path);
                 }
             } else if kind.is_file()
