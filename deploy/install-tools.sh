@@ -5,16 +5,17 @@
 # and goes on: what needs a missing program skips itself with a reason. Always ends with 0.
 set -u
 
-# Program, as it is called -> Debian package, nixpkgs package.
+# Program, as it is called -> its package in nixpkgs, those in Debian.
 packages() {
   case $1 in
-    etcd) echo etcd-server etcd ;;
-    redis-server) echo redis-server redis ;;
-    nginx) echo nginx-light nginx ;;
+    cc) echo gcc gcc libc6-dev ;;
+    etcd) echo etcd etcd-server ;;
+    redis-server) echo redis redis-server ;;
+    nginx) echo nginx nginx-light ;;
     ip) echo iproute2 iproute2 ;;
     nft) echo nftables nftables ;;
     ps) echo procps procps ;;
-    python3-venv) echo python3-venv python3 ;;
+    python3-venv) echo python3 python3-venv ;;
     *) echo "$1 $1" ;;
   esac
 }
@@ -30,8 +31,9 @@ is_there() {
 debian=() nix=() missing=()
 for program in "$@"; do
   is_there "$program" && continue
-  read -r deb nixpkg <<<"$(packages "$program")"
-  missing+=("$program") debian+=("$deb") nix+=("$nixpkg")
+  read -r in_nix in_debian <<<"$(packages "$program")"
+  read -ra in_debian <<<"$in_debian"
+  missing+=("$program") nix+=("$in_nix") debian+=("${in_debian[@]}")
 done
 if [ ${#missing[@]} = 0 ]; then
   echo "tools: all there ($*)"
