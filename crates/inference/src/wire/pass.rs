@@ -1,7 +1,7 @@
 //! The hot path: a stream whose client and engine speak the same dialect.
 //!
-//! Bytes leave as they were read; nothing is parsed, re-framed or allocated per token. Three searches per frame look
-//! for what matters: a reason of the end, an error, the end mark. Only a frame that has one is looked into, and only
+//! Bytes leave as they were read; nothing is parsed, re-framed or allocated per token. A few searches per frame look
+//! for what matters: a reason of the end, an error, the end mark, an event that is none. Only a frame that has one is looked into, and only
 //! the finishing event waits (for the token counts that follow it).
 
 use std::borrow::Cow;
@@ -130,11 +130,15 @@ impl Pass {
         if self.dialect == Dialect::AnthropicMessages {
             return is_marked || self.key.find(bytes).is_some();
         }
+        let mut keys = 0;
         for at in self.key.find_iter(bytes) {
-            self.events = self.events.saturating_add(1);
+            keys += 1;
             is_marked |= has_value(bytes.get(at + self.key.needle().len()..).unwrap_or_default());
         }
-        is_marked
+        self.events = self.events.saturating_add(keys);
+        // What lacks the key that every event has may be junk, which nobody could read back when the stream is resumed.
+        let lines_per_event = if is_lines(self.dialect) { 1 } else { 2 };
+        is_marked || memchr::memchr_iter(b'\n', bytes).count() != keys as usize * lines_per_event
     }
 
     fn look_into(&mut self, bytes: &[u8]) {

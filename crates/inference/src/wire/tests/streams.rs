@@ -142,13 +142,30 @@ async fn text_is_forwarded_as_it_was_read() {
     let (.., raw, _, _, _) = SAMPLES[0];
     let end = raw.find("data: {\"choices\":[{\"finish_reason\":\"stop\"").unwrap();
     let shared = Bytes::from_static(raw.as_bytes());
-    let first = shared.slice(..end);
+    // A comment is no event, and makes its frame be looked into.
+    let first = shared.slice(": ping\n\n".len()..end);
     let mut frames = answer(Script::new([Ok(first.clone()), Ok(shared.slice(end..))]), {
         spec(&streaming(Dialect::OpenAiChat), Dialect::OpenAiChat, None, false)
     });
     let frame = next_frame(&mut frames).await.unwrap().unwrap();
     assert_eq!(frame.as_ptr(), first.as_ptr(), "not copied");
     assert_eq!(frame, first);
+}
+
+#[tokio::test]
+async fn junk_between_events_does_not_reach_the_client() {
+    let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
+    for junk in ["data: <<<this is not JSON>>>\n\n", "data: {\"choices\":[{\"delta\":{\"con\n\n"] {
+        for frames in [vec![format!("{text}{junk}")], vec![text.to_owned(), junk.to_owned()]] {
+            let script = Script::new(frames.into_iter().map(|frame| Ok(Bytes::from(frame))));
+            let (bytes, fault, _) = passed(Dialect::OpenAiChat, script).await;
+            assert_eq!(String::from_utf8(bytes).unwrap(), text);
+            assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineFailed), "{junk}");
+        }
+    }
+    let lines = "{\"message\":{\"content\":\"a\"},\"done\":false}\n<<<this is not JSON>>>\n";
+    let (bytes, fault, _) = passed(Dialect::OllamaChat, Script::one(lines)).await;
+    assert!(fault.is_some() && lines.as_bytes().starts_with(&bytes) && bytes.ends_with(b"false}\n"));
 }
 
 #[tokio::test]
