@@ -127,6 +127,7 @@ pub struct WorkerLive {
     baseline: Mutex<Baseline>,
     is_tripped: AtomicBool,
     breaker: Mutex<Breaker>,
+    was_ready: AtomicBool,
 }
 
 /// Asks of this node for one model at one worker.
@@ -196,6 +197,14 @@ impl WorkerLive {
     /// Tells the breaker that the ask about to be sent is its probe, where it waits for one.
     pub fn begin_probe(&self, now: Instant) {
         self.change_breaker(|breaker| breaker.begin_probe(now));
+    }
+
+    /// Notes whether the worker's node says that it works. One that works again is used at once: what failed was before.
+    pub fn reported(&self, is_ready: bool) {
+        let was_ready = self.was_ready.swap(is_ready, Ordering::Relaxed);
+        if is_ready && !was_ready {
+            self.succeeded();
+        }
     }
 
     /// The worker answered an ask or a health check.
@@ -296,6 +305,19 @@ mod tests {
         let reported = Load { asks: 1, prompt_tokens: 100, output_tokens: 20, load_ms: 0 };
         assert_eq!(reported.plus(since).prompt_tokens, 50);
         assert_eq!(worker.baseline(Incarnation(1), 8).asks, 1);
+    }
+
+    #[test]
+    fn a_worker_that_works_again_is_used_at_once() {
+        let now = Instant::now();
+        let worker = LiveMap::default().worker(&"a/w".into());
+        worker.reported(true);
+        (0..3).for_each(|_| worker.failed(Code::EngineCut, now));
+        worker.reported(true);
+        assert!(matches!(worker.pass(now), Pass::Not { .. }), "its node has not noticed yet");
+        worker.reported(false);
+        worker.reported(true);
+        assert_eq!(worker.pass(now), Pass::Free);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::config::Mode;
-use base::report::{Capability, NodeState};
+use base::report::{Capability, NodeState, WorkerState};
 use base::{Kind, ModelId, Needs, Priority, WorkerId};
 use serde::Serialize;
 
@@ -218,8 +218,23 @@ pub fn route(table: &Table, request: &Request<'_>, now: Instant) -> Route {
     let rows = table.rows(request.model);
     let wanted = request.capabilities();
     let candidates: Vec<Candidate> = rows.iter().map(|row| candidate(table, row, request, wanted, now)).collect();
-    let chosen = pick(table, &candidates, request.chance).map(|index| choose(table, request, &candidates, index));
+    let chosen = pick(table, &candidates, request.chance).or_else(|| last_resort(table, request, &candidates));
+    let chosen = chosen.map(|index| choose(table, request, &candidates, index));
     Route { chosen, candidates }
+}
+
+/// For an ask that was begun and failed elsewhere, a worker that is left out only as a caution: where nobody else can go
+/// on, an answer that may break is better than one that must. New asks are told to come back.
+fn last_resort(table: &Table, request: &Request<'_>, candidates: &[Candidate]) -> Option<usize> {
+    if request.excluded.is_empty() {
+        return None;
+    }
+    let is_there = |row: &Row| {
+        let worker = table.worker(row);
+        worker.node_state.is_routable() && worker.state == WorkerState::Ready
+    };
+    let is_caution = |candidate: &Candidate| candidate.refused_because.as_ref().is_some_and(Refusal::is_caution);
+    table.rows(request.model).iter().zip(candidates).position(|(row, candidate)| is_there(row) && is_caution(candidate))
 }
 
 /// What is needed to send the ask to a candidate.

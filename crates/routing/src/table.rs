@@ -189,6 +189,7 @@ fn worker(
     has_gpu: bool,
 ) -> Worker {
     let live = live.worker(&report.id);
+    live.reported(report.state == WorkerState::Ready);
     let mut prefixes = report.prefixes.clone();
     prefixes.sort_unstable();
     let (prefill_tok_s, decode_tok_s) = speeds(report, has_gpu);

@@ -96,6 +96,13 @@ impl fmt::Display for Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether it says what happened before, not what is.
+    pub(super) fn is_caution(&self) -> bool {
+        matches!(self, Self::Quarantined { .. } | Self::Breaker { .. })
+    }
+}
+
 /// What makes it impossible, whatever the load.
 pub(super) fn check(
     table: &Table,

@@ -125,6 +125,16 @@ fn a_tripped_worker_is_left_and_used_again_once_it_answers() {
 }
 
 #[test]
+fn an_ask_that_was_begun_goes_on_at_a_tripped_worker_when_nobody_else_is_left() {
+    let case = Case::new(&[node("a", vec![model("m")]), node("b", vec![model("m")])]);
+    let worker = case.live.worker(&"b/engine".into());
+    (0..3).for_each(|_| worker.failed(Code::EngineCut, case.now));
+    assert_eq!(case.winner(&case.request()).unwrap(), "a/engine");
+    let failed = ["a/engine".into()];
+    assert_eq!(case.winner(&Request { excluded: &failed, ..case.request() }).unwrap(), "b/engine");
+}
+
+#[test]
 fn an_explanation_shows_every_candidate_with_its_terms_or_its_refusal() {
     let sick = changed("sick", |node| first_model(node).quarantined_s = Some(40));
     let case = Case::new(&[node("well", vec![model("m")]), sick]);
