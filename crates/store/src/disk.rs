@@ -62,6 +62,17 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "end that process, or give this node another node.data_dir",
+            Self::NewerFormat { .. } => "run the later release, or give this node another node.data_dir",
+            Self::Io { .. } => "check that the folder exists and may be written (node.data_dir)",
+        }
+    }
+}
+
 /// What one use of a database needs of sled.
 #[derive(Clone, Copy)]
 pub(crate) struct Tuning {

@@ -186,7 +186,11 @@ async fn find_engines(connector: &Connector) -> Vec<base::config::Worker> {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     say(&format!("tmd: {error:#}\n"));
-    let hint = error.chain().find_map(|cause| cause.downcast_ref::<Fault>()).and_then(|fault| fault.hint.clone());
+    let hint_of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<store::OpenError>() {
+        Some(error) => Some(error.hint().to_owned()),
+        None => cause.downcast_ref::<Fault>()?.hint.clone(),
+    };
+    let hint: Option<String> = error.chain().find_map(hint_of);
     if let Some(hint) = hint {
         say(&format!("  hint: {hint}\n"));
     }
