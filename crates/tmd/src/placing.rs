@@ -185,6 +185,8 @@ pub async fn place_here(core: &Arc<Core>, worker: &str, engine_name: &str, load:
             core.happened("model", &model.name, format!("{} at {}", if load { "loaded" } else { "unloaded" }, port.id));
             Ok(begun.elapsed().as_secs_f64())
         }
+        // An engine that cannot be reached says nothing about the model; its worker tells of it.
+        Err(fault) if fault.code == Code::Unreachable => Err(fault),
         Err(fault) => {
             let subject = Subject::Model { worker: port.id.clone(), model: model.name.clone() };
             let (kind, severity) = (FailureKind::ModelFailure, Severity::Medium);

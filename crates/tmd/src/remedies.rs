@@ -42,6 +42,8 @@ pub struct Facts {
     pub works_again: bool,
     /// Other nodes that could take over.
     pub other_nodes: usize,
+    /// Other workers that take asks for the same model.
+    pub other_places: usize,
     /// How often a quarantine of the same pair was needed before, in a row.
     pub quarantines_before: u32,
 }
@@ -73,7 +75,8 @@ pub fn choose(failure: &Failure, facts: &Facts) -> Option<Treatment> {
             treat(Remedy::RestartWorker(worker.clone()), 30)
         }
         (Subject::Worker(_), _) if facts.other_nodes > 0 => treat(Remedy::Replace { model: None }, 60),
-        (Subject::Model { worker, model }, _) => {
+        // The only place of a model is not closed: an ask that may fail is better than one that must.
+        (Subject::Model { worker, model }, _) if facts.other_places > 0 => {
             let for_ = FIRST_QUARANTINE
                 .saturating_mul(1u32.checked_shl(facts.quarantines_before.min(16)).unwrap_or(u32::MAX))
                 .min(LONGEST_QUARANTINE);
@@ -151,11 +154,15 @@ mod tests {
     #[test]
     fn a_quarantine_doubles_up_to_an_hour() {
         let failure = failure(Subject::Model { worker: "n/a".into(), model: "m".into() }, FailureKind::ModelFailure);
-        let after = |quarantines_before| match choose(&failure, &Facts { quarantines_before, ..Facts::default() }) {
+        let after = |quarantines_before| match choose(
+            &failure,
+            &Facts { quarantines_before, other_places: 1, ..Facts::default() },
+        ) {
             Some(Treatment { remedy: Remedy::Quarantine { for_, .. }, .. }) => for_.as_secs(),
             other => panic!("{other:?}"),
         };
         assert_eq!([after(0), after(1), after(2), after(40)], [30, 60, 120, 3600]);
+        assert_eq!(choose(&failure, &Facts::default()), None, "nobody else has the model");
     }
 
     #[test]

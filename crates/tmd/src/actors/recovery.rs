@@ -224,8 +224,23 @@ impl RecoveryState {
             own_engine: port.is_some_and(|port| !port.config.command.is_empty()),
             works_again: false,
             other_nodes,
+            other_places: match &failure.subject {
+                Subject::Model { worker, model } => self.other_places(worker, model),
+                _ => 0,
+            },
             quarantines_before: self.quarantines.get(&failure.subject).copied().unwrap_or(0),
         }
+    }
+
+    fn other_places(&self, worker: &base::WorkerId, model: &str) -> usize {
+        let reports = crate::desk::admin::reports(&self.core);
+        let routable = reports.iter().filter(|(node, _)| node.state.is_routable());
+        let workers = routable.filter_map(|(_, report)| report.as_ref()).flat_map(|report| &report.workers);
+        let takes = |other: &&base::report::WorkerReport| {
+            let has_it = other.models.iter().any(|one| one.name == model && one.quarantined_s.is_none());
+            other.id != *worker && other.state == WorkerState::Ready && has_it
+        };
+        workers.filter(takes).count()
     }
 
     fn worker_is_ready(&self, worker: &base::WorkerId) -> bool {

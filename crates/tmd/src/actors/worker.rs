@@ -24,8 +24,8 @@ use crate::worker::process::{EngineEnd, EngineProcess};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between looks at one that does not: a revived engine is used again within half a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Bound on one look.
-const LOOK_WITHIN: Duration = Duration::from_secs(3);
+/// Bound on one look; shorter than a backend's own, so that silence is told from a refusal.
+const LOOK_WITHIN: Duration = Duration::from_millis(1500);
 /// Looks without an answer and without progress after which an engine hangs.
 const SILENT_LOOKS: u32 = 3;
 /// An engine process that ends more often than this is left alone for the window.
@@ -205,6 +205,8 @@ impl WorkerActorState {
 
     fn is_not_up(&mut self, state: WorkerState, reason: String, severity: Option<Severity>) {
         let before = self.port.facts();
+        let is_given_up = before.state == WorkerState::Failed && self.start_from.is_some_and(|at| at > Instant::now());
+        let (state, reason) = if is_given_up { (before.state, before.reason.clone()) } else { (state, reason) };
         if before.state == WorkerState::Ready {
             tracing::warn!(worker = %self.port.id, state = %state, reason, "engine does not work");
             self.core.happened("worker", self.port.id.as_str(), format!("is {state}: {reason}"));
@@ -234,7 +236,6 @@ impl WorkerActorState {
             format!("engine {}:\n{}", end.cause, end.last_lines.join("\n"))
         };
         self.tell(kind, Severity::Medium, detail);
-        self.core.metrics.engine_restarts.with_label_values(&[self.port.id.as_str()]).inc();
         self.plan_start(end.reason());
     }
 
@@ -244,6 +245,7 @@ impl WorkerActorState {
         match self.restarts.ended(now, fastrand::f64()) {
             Reaction::Restart(delay) => {
                 self.start_from = Some(now + delay);
+                self.core.metrics.engine_restarts.with_label_values(&[self.port.id.as_str()]).inc();
                 self.is_not_up(WorkerState::Down, reason, None);
             }
             Reaction::Escalate => {
@@ -256,9 +258,9 @@ impl WorkerActorState {
     }
 
     fn restart(&mut self) {
-        self.restarts = Restarts::new(ENGINE_POLICY);
-        self.start_from = Some(Instant::now());
-        if !self.port.config.command.is_empty() {
+        // An engine that has ended is started by its plan already; one more start would evade the limit.
+        let has_ended = matches!(self.port.facts().state, WorkerState::Down | WorkerState::Failed);
+        if !self.port.config.command.is_empty() && !has_ended {
             self.end_process(false);
         }
         self.port.look.notify_one();
@@ -342,7 +344,9 @@ async fn look_at(core: &Core, port: &Port, may_start: bool, progress_seen: u64) 
             Health::Down(reason) => Look::Down(reason),
         }
     });
-    let look = asked.await.unwrap_or_else(|_| Look::Silent(format!("no answer within {} s", LOOK_WITHIN.as_secs())));
+    let look = asked
+        .await
+        .unwrap_or_else(|_| Look::Silent(format!("no answer within {}", base::units::format_duration(LOOK_WITHIN))));
     let has_progress = port.progress.load(Ordering::Relaxed) != progress_seen;
     let is_own = !port.config.command.is_empty();
     match look {

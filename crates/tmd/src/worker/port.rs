@@ -139,7 +139,7 @@ impl Port {
         let run = Run { ask, engine_model, context_tokens, continuation, first_token: self.limits.first_token };
         let cut = CancellationToken::clone(&self.cut.load());
         let started = tokio::select! {
-            started = self.backend.start(run) => started?,
+            started = self.backend.start(run) => started.inspect_err(|_| self.look.notify_one())?,
             () = cut.cancelled() => return Err(self.was_cut()),
         };
         let frames = Seated {
@@ -387,8 +387,9 @@ impl Frames for Seated {
             Poll::Ready(Some(Ok(_))) => {
                 self.port.progress.fetch_add(1, Ordering::Relaxed);
             }
+            Poll::Ready(Some(Err(_))) => self.port.look.notify_one(),
             Poll::Ready(None) => self.finished(),
-            _ => {}
+            Poll::Pending => {}
         }
         polled
     }
