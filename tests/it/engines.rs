@@ -1,0 +1,192 @@
+//! Engines that do not start, hang, run out of memory, or cannot load: one worker suffers, and says why.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tests::process::{binary, free_port};
+use tokio::task::JoinSet;
+
+use crate::lab::{Face, Lab, SOON, Setup, bounded, chat, until};
+
+/// A worker that starts its engine by itself.
+fn owned(args: &[&str]) -> (String, String) {
+    let port = free_port().unwrap();
+    let engine = binary("fake-engine").unwrap();
+    let listen = format!("127.0.0.1:{port}");
+    let all = [&["--speak", "llamacpp", "--listen", &listen], args].concat();
+    let quoted: Vec<String> = all.iter().map(|arg| format!("\"{arg}\"")).collect();
+    let command = format!("command = [\"{}\", {}]", engine.display(), quoted.join(", "));
+    (format!("http://{listen}"), command)
+}
+
+/// The processes whose parent is `pid`.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_child = |child: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
+        parent == Some(pid)
+    };
+    pids.filter(is_child).collect()
+}
+
+fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_cannot_start_is_given_up_with_its_last_words() {
+    let mut lab = Lab::single();
+    let (url, command) = owned(&["--stderr", "no such file: model.gguf", "--exit-at-start", "3"]);
+    lab.node(Setup::new("a").worker_with("engine", "llamacpp", &url, &command)).await;
+    let node = &lab.nodes[0];
+    until("it is given up", Duration::from_secs(30), async || {
+        node.worker("a/engine").await.is_some_and(|worker| worker.state == "failed")
+    })
+    .await;
+    let worker = node.worker("a/engine").await.unwrap();
+    assert!(worker.reason.contains("no such file: model.gguf"), "{worker:?}");
+    let failures = node.failures().await.unwrap();
+    assert!(failures.iter().any(|failure| failure.detail.contains("exit code 3")), "{failures:?}");
+    let restarts = node.metric("tm_engine_restarts_total").await;
+    assert!(restarts <= 5.0, "{restarts} restarts");
+    let reply = node.client.post_json("/v1/chat/completions", &chat("hi", false)).await.unwrap();
+    assert!([404, 503].contains(&reply.status), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_without_memory_is_told_apart_and_started_again() {
+    let mut lab = Lab::single();
+    let (url, command) = owned(&["--token", "1ms"]);
+    lab.node(Setup::new("a").worker_with("engine", "llamacpp", &url, &command)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let engine = tests::client::Client::new(&url);
+    engine.post_json("/fake/control", &json!({"fail": "oom_exit"})).await.unwrap();
+    let _ = lab.http(0).post_json("/v1/chat/completions", &chat("too much", false)).await.unwrap();
+    let node = &lab.nodes[0];
+    until("it is told as out of memory", SOON, async || {
+        let failures = node.failures().await.unwrap_or_default();
+        failures.iter().any(|one| one.kind == "resource-exhaustion" && one.detail.contains("out of memory"))
+    })
+    .await;
+    until("it answers again", SOON, async || {
+        let reply = node.client.post_json("/v1/chat/completions", &chat("less", false)).await;
+        reply.is_ok_and(|reply| reply.status == 200)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_engine_outlives_its_node() {
+    let mut lab = Lab::single();
+    let (url, command) = owned(&[]);
+    lab.node(Setup::new("a").worker_with("engine", "llamacpp", &url, &command)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let engines = children(lab.nodes[0].child.pid());
+    assert_eq!(engines.len(), 1);
+    lab.nodes[0].child.kill().await.unwrap();
+    until("the engine is gone", Duration::from_secs(3), async || engines.iter().all(|&pid| is_gone(pid))).await;
+    lab.nodes[0].again().await;
+    lab.workers_are(0, "ready", 1).await;
+    let engines = children(lab.nodes[0].child.pid());
+    lab.nodes[0].child.terminate().unwrap();
+    assert!(lab.nodes[0].child.wait(SOON).await.unwrap().success());
+    assert!(engines.iter().all(|&pid| is_gone(pid)), "{engines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revived_engine_is_used_again_at_once() {
+    let mut lab = Lab::cluster().await;
+    lab.gateway_and_workers("llamacpp", 1, &["--token", "1ms"], "").await;
+    lab.engines[0].child.kill().await.unwrap();
+    let reply = lab.http(0).post_json("/v1/chat/completions", &chat("nobody", false)).await.unwrap();
+    assert!([502, 503].contains(&reply.status), "{} {}", reply.status, reply.text());
+    lab.workers_are(0, "down", 1).await;
+    lab.revive(0, "llamacpp", &["--token", "1ms"]).await;
+    let revived = Instant::now();
+    until("an answer", Duration::from_secs(2), async || {
+        let reply = lab.http(0).post_json("/v1/chat/completions", &chat("back", false)).await.unwrap();
+        reply.status == 200
+    })
+    .await;
+    eprintln!("used again after {:?}", revived.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ask_leaves_an_engine_that_never_answers() {
+    let mut lab = Lab::single();
+    let (one, two) = (lab.engine("llamacpp", &[]).await, lab.engine("llamacpp", &[]).await);
+    let limits = "[limits]\nfirst_token = \"1s\"\nidle_token = \"1s\"";
+    lab.node(Setup::new("a").worker("one", "llamacpp", &one).worker("two", "llamacpp", &two).more(limits)).await;
+    lab.workers_are(0, "ready", 2).await;
+    lab.engines[0].child.freeze().unwrap();
+    for at in 0..6 {
+        let prompt = format!("hello {at}");
+        let told = lab.http(0).ask("/v1/chat/completions", &Face::Chat.body(&prompt)).await.unwrap();
+        assert_eq!(told.text, Face::Chat.answer(&prompt), "{told:?}");
+    }
+    until("it is down", Duration::from_secs(20), async || {
+        lab.nodes[0].worker("a/one").await.is_some_and(|worker| worker.state == "down")
+    })
+    .await;
+    lab.engines[0].child.thaw().unwrap();
+    lab.workers_are(0, "ready", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_is_killed_and_started_again() {
+    let mut lab = Lab::single();
+    let (url, command) = owned(&["--token", "1ms"]);
+    lab.node(Setup::new("a").worker_with("engine", "llamacpp", &url, &command)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let before = children(lab.nodes[0].child.pid());
+    tests::client::Client::new(&url).post_json("/fake/control", &json!({"fail": "hang"})).await.unwrap();
+    until("another process answers", Duration::from_secs(30), async || {
+        let now = children(lab.nodes[0].child.pid());
+        now.len() == 1 && now != before
+    })
+    .await;
+    lab.workers_are(0, "ready", 1).await;
+    let told = lab.http(0).ask("/v1/chat/completions", &Face::Chat.body("again")).await.unwrap();
+    assert_eq!(told.text, Face::Chat.answer("again"), "{told:?}");
+    assert!(before.iter().all(|&pid| is_gone(pid)), "{before:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_be_loaded_on_one_node_is_used_on_the_other() {
+    let mut lab = Lab::cluster().await;
+    lab.gateway_and_workers("ollama", 2, &["--token", "1ms"], "").await;
+    lab.engines[0].control(&json!({"fail": {"load_fail": "fake"}})).await.unwrap();
+    for at in 0..12 {
+        let prompt = format!("load {at}");
+        let told = lab.http(0).ask("/api/chat", &Face::OllamaChat.body(&prompt)).await.unwrap();
+        assert_eq!(told.text, Face::OllamaChat.answer(&prompt), "{told:?}");
+    }
+    // The worker itself is not to blame.
+    lab.workers_are(0, "ready", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_models_that_do_not_fit_together_take_turns() {
+    let mut lab = Lab::single();
+    let args = ["--models", "left,right", "--vram", "6GiB", "--load", "100ms", "--token", "1ms", "--tokens", "10"];
+    let url = lab.engine("ollama", &args).await;
+    let worker = Setup::new("a").worker_with("engine", "ollama", &url, "slots = 4\nmemory = \"7GiB\"");
+    lab.node(worker).await;
+    lab.workers_are(0, "ready", 1).await;
+    let mut asks = JoinSet::new();
+    for at in 0..50 {
+        let (client, model) = (lab.http(0), if at % 2 == 0 { "left" } else { "right" });
+        let mut body = chat(&format!("{model} {at}"), false);
+        body["model"] = json!(model);
+        asks.spawn(async move { client.post_json("/v1/chat/completions", &body).await.unwrap() });
+    }
+    for reply in bounded("fifty answers", Duration::from_secs(20), asks.join_all()).await {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    let loads = lab.engines[0].stats().await.unwrap()["loads"].as_u64().unwrap();
+    assert!(loads <= 7, "{loads} loads for fifty asks");
+}

@@ -1,0 +1,188 @@
+//! A node as a process, with a configuration and a data folder of its own.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use proto::admin::admin_client::AdminClient;
+use proto::admin::{
+    ActorItem, ExplainRequest, ExplainResponse, FailureItem, InjectRequest, ListActorsRequest, ListFailuresRequest,
+    ListNodesRequest, ListNodesResponse, ListWorkersRequest, NodeItem, WorkerItem,
+};
+use tests::client::Client;
+use tests::process::{Child, binary};
+use tonic::transport::{Channel, Endpoint};
+
+/// A node that does not serve by then does not start.
+const READY: Duration = Duration::from_secs(20);
+/// No admin call takes longer.
+const CALL: Duration = Duration::from_secs(5);
+/// Lines of a node's log that a failed test shows.
+const LINES_SHOWN: usize = 60;
+
+/// What a node is told.
+#[derive(Clone)]
+pub struct Setup {
+    name: String,
+    workers: String,
+    more: String,
+}
+
+impl Setup {
+    /// A node without workers.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), workers: String::new(), more: String::new() }
+    }
+
+    /// One more worker; its engine runs already.
+    pub fn worker(self, name: &str, backend: &str, url: &str) -> Self {
+        self.worker_with(name, backend, url, "")
+    }
+
+    /// One more worker, with more lines of its table.
+    pub fn worker_with(mut self, name: &str, backend: &str, url: &str, more: &str) -> Self {
+        let _ = write!(
+            self.workers,
+            "[[workers]]\nname = \"{name}\"\nbackend = \"{backend}\"\nurl = \"{url}\"\n{}{more}\n",
+            if more.contains("slots") { "" } else { "slots = 64\n" }
+        );
+        self
+    }
+
+    /// More sections: TOML.
+    pub fn more(mut self, toml: &str) -> Self {
+        self.more.push_str(toml);
+        self.more.push('\n');
+        self
+    }
+
+    fn toml(&self, dir: &Path, etcd: Option<&str>) -> String {
+        let store = match etcd {
+            Some(url) => format!("kind = \"etcd\"\nendpoints = [\"{url}\"]\nprefix = \"/it\"\nlease_ttl = \"2s\""),
+            None => "kind = \"sled\"".to_owned(),
+        };
+        let (name, data) = (&self.name, dir.join(&self.name));
+        let loopback = "listen = \"127.0.0.1:0\"";
+        let mut toml = format!(
+            "[node]\nname = \"{name}\"\ndata_dir = \"{}\"\n[http]\n{loopback}\n[grpc]\n{loopback}\n[peers]\n{loopback}\n\
+             [store]\n{store}\n{}",
+            data.display(),
+            self.workers
+        );
+        if !self.more.contains("[[models]]") {
+            // Engines that tell no digest have the same model by declaration.
+            toml.push_str("[[models]]\nname = \"fake\"\n");
+        }
+        toml + &self.more
+    }
+}
+
+/// A running node.
+pub struct Node {
+    /// Its name in the cluster.
+    pub name: String,
+    /// The process, to kill and freeze.
+    pub child: Child,
+    /// Asks it over HTTP.
+    pub client: Client,
+    /// `host:port` of its gRPC.
+    pub grpc: String,
+    /// `host:port` of its HTTP.
+    pub http: String,
+    config: PathBuf,
+    admin: AdminClient<Channel>,
+}
+
+impl Node {
+    pub(super) async fn start(dir: &Path, etcd: Option<&str>, setup: Setup) -> Result<Self> {
+        let config = dir.join(format!("{}.toml", setup.name));
+        std::fs::write(&config, setup.toml(dir, etcd)).context("could not write the configuration")?;
+        Self::run(setup.name, config).await
+    }
+
+    async fn run(name: String, config: PathBuf) -> Result<Self> {
+        let mut child = tmd(&name, &config)?;
+        let line = child.wait_line("ready http=", READY).await?;
+        let address = |key: &str| {
+            let field = line.split_whitespace().find_map(|field| field.strip_prefix(key));
+            field.map(str::to_owned).with_context(|| format!("`{line}` lacks {key}"))
+        };
+        let (http, grpc) = (address("http=")?, address("grpc=")?);
+        let channel = Endpoint::try_from(format!("http://{grpc}"))?.timeout(CALL).connect_lazy();
+        Ok(Self { name, child, client: Client::new(&http), grpc, http, config, admin: AdminClient::new(channel) })
+    }
+
+    /// Starts it again, after it was ended: the same configuration and data.
+    pub async fn again(&mut self) {
+        *self = Self::run(self.name.clone(), self.config.clone()).await.unwrap();
+    }
+
+    /// A second daemon with the same configuration.
+    pub fn double(&self) -> Child {
+        tmd("a double", &self.config).unwrap()
+    }
+
+    /// The nodes that it sees.
+    pub async fn nodes(&self) -> Result<Vec<NodeItem>> {
+        Ok(self.view().await?.nodes)
+    }
+
+    /// The nodes that it sees, and how old that view is.
+    pub async fn view(&self) -> Result<ListNodesResponse> {
+        Ok(self.admin.clone().list_nodes(ListNodesRequest {}).await?.into_inner())
+    }
+
+    /// The workers that it sees.
+    pub async fn workers(&self) -> Result<Vec<WorkerItem>> {
+        Ok(self.admin.clone().list_workers(ListWorkersRequest {}).await?.into_inner().workers)
+    }
+
+    /// The worker `node/worker`.
+    pub async fn worker(&self, name: &str) -> Option<WorkerItem> {
+        self.workers().await.ok()?.into_iter().find(|worker| worker.name == name)
+    }
+
+    /// Failures, newest first.
+    pub async fn failures(&self) -> Result<Vec<FailureItem>> {
+        Ok(self.admin.clone().list_failures(ListFailuresRequest { limit: 0 }).await?.into_inner().failures)
+    }
+
+    /// Its actors.
+    pub async fn actors(&self) -> Result<Vec<ActorItem>> {
+        Ok(self.admin.clone().list_actors(ListActorsRequest {}).await?.into_inner().actors)
+    }
+
+    /// Why an ask went where it went.
+    pub async fn explain(&self, ask: &str) -> Result<ExplainResponse> {
+        Ok(self.admin.clone().explain(ExplainRequest { ask: ask.to_owned() }).await?.into_inner())
+    }
+
+    /// Panics or kills an actor.
+    pub async fn inject(&self, actor: &str, action: &str) -> Result<()> {
+        let request = InjectRequest { actor: actor.to_owned(), point: String::new(), action: action.to_owned() };
+        self.admin.clone().inject(request).await?;
+        Ok(())
+    }
+
+    /// The value of a metric: the sum of the samples that begin with `sample`.
+    pub async fn metric(&self, sample: &str) -> f64 {
+        let text = self.client.get("/metrics").await.unwrap().text();
+        let values = text.lines().filter(|line| line.starts_with(sample)).filter_map(|line| line.rsplit(' ').next());
+        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+    }
+
+    pub(super) fn print_log(&self) {
+        let log = self.child.stderr();
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = lines.len().saturating_sub(LINES_SHOWN);
+        eprintln!("---- the last lines of node {} ({})", self.name, self.child.pid());
+        for line in lines.iter().skip(shown) {
+            eprintln!("{line}");
+        }
+    }
+}
+
+fn tmd(name: &str, config: &Path) -> Result<Child> {
+    Child::start(name, binary("tmd")?, &["--config".as_ref(), config.as_os_str()])
+}

@@ -1,0 +1,142 @@
+//! Stopping, actors that crash, and starts that cannot work.
+
+use std::time::{Duration, Instant};
+
+use tests::client::Told;
+use tests::process::{Child, binary};
+use tokio::task::JoinSet;
+
+use crate::lab::{Face, Lab, SOON, Setup, chat, pieces, until};
+
+/// Streams that run while something stops.
+const STREAMS: usize = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminated_node_finishes_what_began_and_takes_nothing_new() {
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &["--token", "20ms"]).await;
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let client = lab.http(0);
+    let mut streams = JoinSet::new();
+    for at in 0..STREAMS {
+        let mut stream = client.stream("/v1/chat/completions", &Face::Chat.body(&format!("last {at}"))).await.unwrap();
+        let mut told = Told::new(stream.status);
+        pieces(&mut stream, &mut told, 1).await;
+        streams.spawn(async move {
+            stream.tell(&mut told).await;
+            (at, told)
+        });
+    }
+    lab.nodes[0].child.terminate().unwrap();
+    until("it is not ready", Duration::from_secs(1), async || {
+        client.get("/readyz").await.map_or(true, |reply| reply.status != 200)
+    })
+    .await;
+    for (at, told) in streams.join_all().await {
+        assert!(told.is_good(), "{at}: {told:?}");
+        assert_eq!(told.text, Face::Chat.answer(&format!("last {at}")));
+    }
+    let exit = lab.nodes[0].child.wait(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(exit.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crashed_actor_comes_back_alone_and_asks_go_on() {
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let node = &lab.nodes[0];
+    let all: Vec<String> = node.actors().await.unwrap().into_iter().map(|actor| actor.name).collect();
+    for name in ["membership", "scheduler", "recovery", "worker/engine"] {
+        assert!(all.iter().any(|known| known == name), "{name} is not among {all:?}");
+        let mut stream = node.client.stream("/v1/chat/completions", &Face::Chat.body(name)).await.unwrap();
+        node.inject(name, "panic").await.unwrap();
+        let mut told = Told::new(stream.status);
+        stream.tell(&mut told).await;
+        assert_eq!(told.text, Face::Chat.answer(name), "{name}: {told:?}");
+        until(&format!("{name} is back"), SOON, async || {
+            let actors = node.actors().await.unwrap_or_default();
+            let back = actors.iter().filter(|actor| actor.name == name).collect::<Vec<_>>();
+            back.len() == 1 && back[0].restarts == 1 && !back[0].snapshot_json.is_empty()
+        })
+        .await;
+    }
+    let actors = node.actors().await.unwrap();
+    assert!(actors.iter().all(|actor| actor.restarts <= 1), "{actors:?}");
+    assert_eq!(node.metric("tm_actor_restarts_total").await, 4.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_supervisor_is_rebuilt_with_each_name_once() {
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let node = &lab.nodes[0];
+    let names = async || {
+        let mut names: Vec<String> = node.actors().await.unwrap_or_default().into_iter().map(|one| one.name).collect();
+        names.sort();
+        names
+    };
+    let before = names().await;
+    node.inject("workers", "kill").await.unwrap();
+    until("workers was started again", SOON, async || {
+        node.metric("tm_actor_restarts_total{actor=\"workers\"}").await > 0.0
+    })
+    .await;
+    until("the same names, once each", SOON, async || names().await == before).await;
+    let told = node.client.ask("/v1/chat/completions", &Face::Chat.body("still here?")).await.unwrap();
+    assert_eq!(told.text, Face::Chat.answer("still here?"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_actor_that_crashes_again_and_again_is_given_up_and_the_node_stays_reachable() {
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let node = &lab.nodes[0];
+    let end = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < end {
+        // While it is being started again there is nobody to panic.
+        let _ = node.inject("worker/engine", "panic").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let restarts = node.metric("tm_actor_restarts_total").await;
+    assert!((2.0..=30.0).contains(&restarts), "{restarts} restarts");
+    let worker = node.worker("a/engine").await.unwrap();
+    assert_eq!(worker.state, "failed", "{worker:?}");
+    let reply = node.client.post_json("/v1/chat/completions", &chat("and now?", false)).await.unwrap();
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert!(reply.text().contains("given up"), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_one_folder_is_refused_by_name_of_the_first() {
+    let mut lab = Lab::single();
+    lab.node(Setup::new("a")).await;
+    let mut double = lab.nodes[0].double();
+    let exit = double.wait(SOON).await.unwrap();
+    assert!(!exit.success());
+    let said = double.stderr();
+    assert!(said.contains(&lab.nodes[0].child.pid().to_string()), "{said}");
+    assert!(said.contains("hint:"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("a.toml");
+    let data = dir.path().display();
+    let toml = format!("[node]\nname = \"a\"\ndata_dir = \"{data}\"\n[http]\nlisten = \"{address}\"\n");
+    std::fs::write(&config, toml).unwrap();
+    let args = ["--config", config.to_str().unwrap()];
+    let mut child = Child::start("tmd", binary("tmd").unwrap(), &args).unwrap();
+    assert!(!child.wait(SOON).await.unwrap().success());
+    let said = child.stderr();
+    assert!(said.contains("http.listen") && said.contains(&address.to_string()) && said.contains("hint:"), "{said}");
+}
