@@ -12,7 +12,7 @@ demo: ## Three nodes on this machine, shown at work; one is killed in the middle
 test: tools lint ## Everything that CI runs
 	cargo build --workspace --bins $(FEATURES)
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  echo cargo nextest run --workspace $(FEATURES); cargo nextest run --workspace $(FEATURES); \
+	  echo cargo nextest run --workspace --no-fail-fast $(FEATURES); cargo nextest run --workspace --no-fail-fast $(FEATURES); \
 	else \
 	  echo cargo test --workspace --no-fail-fast $(FEATURES); cargo test --workspace --no-fail-fast $(FEATURES); \
 	fi
