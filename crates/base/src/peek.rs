@@ -14,6 +14,8 @@ use crate::error::{Fault, Result};
 pub const MAX_DEPTH: usize = 100;
 /// Size of a block of prompt that gets a prefix hash, in bytes (about 256 tokens).
 pub const PREFIX_BLOCK_BYTES: usize = 1024;
+/// Longest name of a model. Each ask's is remembered for a while, so a body full of name must not come in.
+pub const MAX_MODEL_BYTES: usize = 512;
 /// At most this many blocks are hashed; a longer shared prefix gains nothing more for routing.
 pub const MAX_PREFIX_BLOCKS: usize = 128;
 
@@ -126,9 +128,13 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Peek> {
         || fields.seed.or(options.seed).is_some_and(|raw| raw.get() != "null");
     let prompt = [fields.system, fields.messages, fields.prompt, fields.input, fields.query, fields.documents];
     check_prompt(dialect, &fields)?;
+    let model: String = field(fields.model, "model", "a string")?.unwrap_or_default();
+    if model.len() > MAX_MODEL_BYTES {
+        return Err(wrong("model", "a name of at most 512 bytes"));
+    }
     let prompt_bytes: usize = prompt.iter().flatten().map(|raw| raw.get().len()).sum();
     Ok(Peek {
-        model: field(fields.model, "model", "a string")?.unwrap_or_default(),
+        model,
         stream: field(fields.stream, "stream", "true or false")?.unwrap_or(dialect.streams_by_default()),
         wants_usage_chunk: usage.include_usage == Some(true),
         sampling: if is_deterministic { Sampling::Deterministic } else { Sampling::Varying },
@@ -319,6 +325,8 @@ mod tests {
         assert!(chat("{\"messages\":[").unwrap_err().message.contains("JSON"));
         assert!(chat("\u{feff}{\"messages\":[]}").is_err());
         assert!(chat(r#"{"messages":[],"model":"a","model":"b"}"#).is_err());
+        let long = format!(r#"{{"messages":[],"model":"{}"}}"#, "m".repeat(MAX_MODEL_BYTES + 1));
+        assert!(chat(&long).unwrap_err().message.contains("`model`"));
     }
 
     #[test]
