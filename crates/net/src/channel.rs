@@ -20,9 +20,10 @@ use crate::tls::ClientTls;
 /// Dialling and handshake together; within the house both take milliseconds.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
-/// What one stream may have in flight: enough for 1 GbE at 8 ms, and a bound on what a slow reader holds in memory.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// What one stream may have in flight: enough for 1 GbE at 2 ms, and a bound on what a slow reader holds in memory.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Room for 1,024 readers that do not read, so that they cannot hold up the others, heartbeats among them.
+const CONNECTION_WINDOW: u32 = 256 << 20;
 
 type ClientIo = TokioIo<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
 
