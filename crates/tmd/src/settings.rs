@@ -19,12 +19,7 @@ pub async fn follow(core: Arc<Core>) {
     let mut watch = core.store.watch(SETTINGS, None);
     while let Some(event) = watch.next().await {
         match event {
-            WatchEvent::Reset(Listing { entries, .. }) => {
-                core.keys.store(Arc::default());
-                for entry in &entries {
-                    apply(&core, &entry.key, &entry.value);
-                }
-            }
+            WatchEvent::Reset(listing) => reset(&core, &listing),
             WatchEvent::Put(entry) => apply(&core, &entry.key, &entry.value),
             WatchEvent::Deleted { key, .. } => {
                 if let Some(name) = key.strip_prefix(KEYS) {
@@ -42,6 +37,29 @@ pub async fn follow(core: Arc<Core>) {
     }
     // The store ends its watches only when the node stops.
     core.stop.cancelled().await;
+}
+
+/// Everything anew. The keys change places at once: in between, no client may find its key missing.
+fn reset(core: &Core, listing: &Listing) {
+    core.keys.store(Arc::new(keys_of(listing, &core.keys.load())));
+    for entry in listing.entries.iter().filter(|entry| !entry.key.starts_with(KEYS)) {
+        apply(core, &entry.key, &entry.value);
+    }
+}
+
+/// The keys of a listing; of one that cannot be read, the last good one.
+fn keys_of(listing: &Listing, before: &[KeyRecord]) -> Vec<KeyRecord> {
+    let last_good = |key: &str, reason: &str| {
+        tracing::error!(key, reason, "a setting cannot be read; the last good one holds");
+        before.iter().find(|known| key.strip_prefix(KEYS) == Some(&known.name)).cloned()
+    };
+    let entries = listing.entries.iter().filter(|entry| entry.key.starts_with(KEYS));
+    let read = entries.filter_map(|entry| match serde_json::from_slice(&entry.value) {
+        Ok(record) => Some(record),
+        Err(error) => last_good(&entry.key, &error.to_string()),
+    });
+    let damaged = listing.damaged.iter().filter(|damaged| damaged.key.starts_with(KEYS));
+    read.chain(damaged.filter_map(|damaged| last_good(&damaged.key, &damaged.reason))).collect()
 }
 
 fn apply(core: &Core, key: &str, value: &[u8]) {
@@ -144,4 +162,28 @@ pub async fn remove_key(core: &Core, name: &str) -> Result<()> {
 
 fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Fault::internal("could not write a setting").because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use store::{Entry, Revision};
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_cannot_be_read_keeps_its_last_good_value() {
+        let key =
+            |name: &str, sha256: &str| KeyRecord { name: name.to_owned(), sha256: sha256.to_owned(), created_ms: 1 };
+        let entry = |name: &str, value: Vec<u8>| Entry {
+            key: format!("{KEYS}{name}"),
+            value: value.into(),
+            created: Revision(1),
+            modified: Revision(1),
+            lease: None,
+        };
+        let entries = vec![entry("a", to_json(&key("a", "new")).unwrap()), entry("b", b"junk".to_vec())];
+        let listing = Listing { entries, damaged: Vec::new(), revision: Revision(1) };
+        let before = [key("a", "old"), key("b", "old"), key("revoked", "old")];
+        assert_eq!(keys_of(&listing, &before), [key("a", "new"), key("b", "old")]);
+    }
 }
