@@ -69,9 +69,10 @@ impl EngineProcess {
         Ok(Self { child, group, last_lines })
     }
 
-    /// How it ended, when it has.
+    /// How it ended, when it has. What it started ends with it: a runner that is left behind keeps the GPU's memory.
     pub fn try_ended(&mut self) -> Option<EngineEnd> {
         let status = self.child.try_wait().ok().flatten()?;
+        self.signal(Signal::KILL);
         Some(self.describe(status))
     }
 
@@ -79,10 +80,9 @@ impl EngineProcess {
     pub async fn end(mut self, force: bool) {
         if !force {
             self.signal(Signal::TERM);
-            if tokio::time::timeout(GRACE, self.child.wait()).await.is_ok() {
-                return;
-            }
+            let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
         }
+        // Whatever of the group is left, when the engine itself ended in time as well.
         self.signal(Signal::KILL);
         // SIGKILL cannot be refused; waiting only collects the status.
         let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
@@ -202,4 +202,26 @@ pub fn exec_engine(parent: u32, command: &[String]) -> anyhow::Error {
     }
     let error = std::process::Command::new(program).args(arguments).exec();
     anyhow::anyhow!("could not run `{program}`: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_engine_started_ends_with_it() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & echo started"]).process_group(0).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("started"));
+        let mut process = EngineProcess { child, group, last_lines: Arc::default() };
+        while process.try_ended().is_none() {
+            tokio::task::yield_now().await;
+        }
+        // The pipe is closed once the last one that holds it has ended.
+        let closed = tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await;
+        assert!(matches!(closed, Ok(Ok(None))), "{closed:?}");
+    }
 }
