@@ -41,6 +41,10 @@ struct Considered {
     refused_because: Option<Refusal>,
 }
 
+/// Which of an ask's runs.
+#[derive(Clone, Copy, Debug)]
+pub struct RunNumber(usize);
+
 struct RunNote {
     worker: WorkerId,
     begun: Instant,
@@ -89,14 +93,16 @@ impl Record {
         }
     }
 
-    /// A run began.
-    pub fn run_began(&self, worker: &WorkerId, now: Instant) {
-        lock(&self.inner).runs.push(RunNote { worker: worker.clone(), begun: now, outcome: None });
+    /// A run began. Two may go on at a time, so it is told apart by its number.
+    pub fn run_began(&self, worker: &WorkerId, now: Instant) -> RunNumber {
+        let runs = &mut lock(&self.inner).runs;
+        runs.push(RunNote { worker: worker.clone(), begun: now, outcome: None });
+        RunNumber(runs.len() - 1)
     }
 
-    /// The newest run ended.
-    pub fn run_ended(&self, outcome: &str, tokens: u32, now: Instant) {
-        if let Some(run) = lock(&self.inner).runs.last_mut().filter(|run| run.outcome.is_none()) {
+    /// A run ended.
+    pub fn run_ended(&self, number: RunNumber, outcome: &str, tokens: u32, now: Instant) {
+        if let Some(run) = lock(&self.inner).runs.get_mut(number.0).filter(|run| run.outcome.is_none()) {
             run.outcome = Some((outcome.to_owned(), tokens, now.saturating_duration_since(run.begun)));
         }
     }
@@ -153,4 +159,21 @@ fn run(run: &RunNote) -> RunItem {
 /// Records stay readable when a thread died while it wrote one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_run_is_noted_at_that_run_while_another_goes_on() {
+        let (now, record) = (Instant::now(), Ring::default().begin(AskId::random(), "m".into()));
+        let slow = record.run_began(&"n/slow".into(), now);
+        let hedge = record.run_began(&"n/hedge".into(), now);
+        record.run_ended(slow, "cancelled", 0, now);
+        record.run_ended(hedge, "ok", 7, now);
+        let runs = record.explain(&"n".into()).runs;
+        let told: Vec<_> = runs.iter().map(|run| (run.worker.as_str(), run.outcome.as_str(), run.tokens)).collect();
+        assert_eq!(told, [("n/slow", "cancelled", 0), ("n/hedge", "ok", 7)]);
+    }
 }

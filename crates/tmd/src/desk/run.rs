@@ -10,7 +10,7 @@ use base::{
 use bytes::Bytes;
 use routing::live::{LiveGuard, WorkerLive};
 
-use super::explain::Record;
+use super::explain::{Record, RunNumber};
 use super::infer::Decision;
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
@@ -25,10 +25,10 @@ pub(super) async fn start(
 ) -> Result<Answer> {
     let chosen = &decision.chosen;
     let now = Instant::now();
-    record.run_began(&chosen.worker, now);
     let mut run = Run {
         core: core.clone(),
         record: record.clone(),
+        number: record.run_began(&chosen.worker, now),
         worker: chosen.worker.clone(),
         model: decision.choice.name.clone(),
         live: chosen.live().clone(),
@@ -66,6 +66,7 @@ pub(super) async fn start(
 struct Run {
     core: Arc<Core>,
     record: Arc<Record>,
+    number: RunNumber,
     worker: WorkerId,
     model: Arc<str>,
     live: Arc<WorkerLive>,
@@ -95,7 +96,7 @@ impl Run {
         if self.guard.take().is_some() {
             let tokens = summary.and_then(|summary| summary.usage).map_or(0, |usage| usage.completion_tokens);
             self.live.succeeded();
-            self.record.run_ended("ok", tokens, Instant::now());
+            self.record.run_ended(self.number, "ok", tokens, Instant::now());
         }
     }
 
@@ -105,7 +106,7 @@ impl Run {
         }
         let now = Instant::now();
         self.live.failed(fault.code, now);
-        self.record.run_ended(fault.code.as_str(), 0, now);
+        self.record.run_ended(self.number, fault.code.as_str(), 0, now);
         if let Ok(port) = self.core.port(&self.worker) {
             port.look.notify_one();
         }
@@ -121,7 +122,7 @@ impl Drop for Run {
         if self.guard.take().is_some() {
             let now = Instant::now();
             self.live.failed(Code::Cancelled, now);
-            self.record.run_ended("cancelled", 0, now);
+            self.record.run_ended(self.number, "cancelled", 0, now);
         }
     }
 }
