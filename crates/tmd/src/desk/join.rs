@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::WeakShared;
 use inference::cache::Key;
+use tokio_util::task::TaskTracker;
 
 use super::infer::Whole;
 use crate::metrics::Metrics;
@@ -32,6 +33,7 @@ pub struct Joins {
     parked: Mutex<Vec<Parked>>,
     /// Read without the lock: nearly always zero.
     parked_count: AtomicUsize,
+    tasks: TaskTracker,
 }
 
 struct Parked {
@@ -39,8 +41,11 @@ struct Parked {
     dialect: Dialect,
     body: Bytes,
     until: Instant,
-    work: Answering,
+    work: Slot,
 }
+
+/// Work that is polled by a task of its own until its client takes it out, or nobody does in time.
+type Slot = Arc<Mutex<Option<Answering>>>;
 
 impl Joins {
     /// Waits for the run under `key` if there is one, else makes `work` that run. It ends when all who wait have left.
@@ -78,9 +83,10 @@ impl Joins {
         let is_same = |one: &Parked| {
             one.until > now && one.dialect == ask.head.dialect && one.client == ask.head.client && one.body == ask.body
         };
-        let found = parked.iter().position(is_same).map(|at| parked.swap_remove(at).work);
+        let found = parked.iter().position(is_same).map(|at| parked.remove(at));
         self.parked_count.store(parked.len(), Ordering::Release);
-        found
+        drop(parked);
+        found.and_then(|one| lock(&one.work).take())
     }
 
     /// Cancels what has waited long enough; called now and then.
@@ -94,22 +100,48 @@ impl Joins {
         self.parked_count.store(parked.len(), Ordering::Release);
         drop(parked);
         // Ending them outside the lock: each closes its connection to the engine.
-        drop(over);
+        over.into_iter().for_each(Parked::end);
     }
 
     fn park(&self, one: Parked) {
+        // Without a runtime the process ends.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        // Work that nobody polls would keep a slot of a worker without using it.
+        self.tasks.spawn_on(driven(one.work.clone(), one.until), &runtime);
         let mut parked = lock(&self.parked);
         let oldest = if parked.len() == MOST_PARKED { Some(parked.remove(0)) } else { None };
         parked.push(one);
         self.parked_count.store(parked.len(), Ordering::Release);
         drop(parked);
-        drop(oldest);
+        if let Some(oldest) = oldest {
+            oldest.end();
+        }
+    }
+}
+
+impl Parked {
+    fn end(self) {
+        let work = lock(&self.work).take();
+        drop(work);
+    }
+}
+
+/// Goes on with parked work. Its answer, or its failure, stays in the slot for a client that comes back.
+async fn driven(slot: Slot, until: Instant) {
+    let answered = std::future::poll_fn(|cx| {
+        let mut slot = lock(&slot);
+        let Some(work) = slot.as_mut() else { return Poll::Ready(()) };
+        let Poll::Ready(answer) = work.as_mut().poll(cx) else { return Poll::Pending };
+        *slot = Some(Box::pin(std::future::ready(answer)));
+        Poll::Ready(())
+    });
+    if tokio::time::timeout_at(until.into(), answered).await.is_err() {
+        let work = lock(&slot).take();
+        drop(work);
     }
 }
 
 /// An ask without a stream; when it is dropped before its end, it is parked instead of cancelled.
-///
-/// A parked ask is not polled: its engine goes on, its answer waits in the socket.
 pub struct Lingering {
     joins: Arc<dyn AsRef<Joins> + Send + Sync>,
     client: Arc<str>,
@@ -144,6 +176,7 @@ impl Drop for Lingering {
         if let Some(work) = self.work.take() {
             let (client, body) = (self.client.clone(), self.body.clone());
             let until = Instant::now() + LINGER;
+            let work = Arc::new(Mutex::new(Some(work)));
             (*self.joins).as_ref().park(Parked { client, dialect: self.dialect, body, until, work });
         }
     }
@@ -152,4 +185,94 @@ impl Drop for Lingering {
 /// What is shared stays usable when a thread died while it held it: entries are whole by themselves.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::time::Deadline;
+    use base::{AnswerHead, AskHead, AskId, Face, Fault, Kind, Needs, Priority, RunSummary, Sampling};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    struct Own(Joins);
+
+    impl AsRef<Joins> for Own {
+        fn as_ref(&self) -> &Joins {
+            &self.0
+        }
+    }
+
+    fn ask() -> Ask {
+        let head = AskHead {
+            id: AskId::random(),
+            face: Face::OpenAi,
+            dialect: Dialect::OpenAiChat,
+            kind: Kind::General,
+            priority: Priority::Normal,
+            model: "m".into(),
+            stream: false,
+            wants_usage_chunk: false,
+            sampling: Sampling::Varying,
+            needs: Needs::default(),
+            prompt_tokens: 1,
+            max_output_tokens: None,
+            prefix: [].into(),
+            deadline: Deadline::after(Instant::now(), Duration::from_secs(60)),
+            client: "".into(),
+            traceparent: "".into(),
+            only_worker: None,
+        };
+        Ask { head, body: Bytes::from_static(b"{}") }
+    }
+
+    fn answer() -> Answer {
+        let head =
+            AnswerHead { content_type: "", content_length: None, worker: None, model: "m".into(), fallback: None };
+        Answer { head, frames: Box::new(base::answer::Ready::new(Bytes::new(), RunSummary::default())) }
+    }
+
+    /// An ask whose client left after its first poll; what lets it go on, and what tells that it did.
+    async fn parked(joins: &Arc<Own>) -> (oneshot::Sender<()>, oneshot::Receiver<()>) {
+        let (go_on, waits) = oneshot::channel::<()>();
+        let (went_on, ended) = oneshot::channel::<()>();
+        let work = async move {
+            waits.await.map_err(|_| Fault::unavailable("nobody lets it go on"))?;
+            let _ = went_on.send(());
+            Ok(answer())
+        };
+        let mut lingering = Lingering::new(joins.clone(), &ask(), Box::pin(work));
+        assert!(futures_util::poll!(&mut lingering).is_pending());
+        drop(lingering);
+        (go_on, ended)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parked_ask_goes_on_and_its_client_finds_the_answer() {
+        let joins = Arc::new(Own(Joins::default()));
+        let (go_on, ended) = parked(&joins).await;
+        go_on.send(()).unwrap();
+        let went_on = tokio::time::timeout(Duration::from_secs(1), ended).await;
+        assert!(matches!(went_on, Ok(Ok(()))), "a slot of a worker would be taken and not used");
+        assert_eq!(joins.0.unpark(&ask()).unwrap().await.unwrap().head.model, "m");
+        assert!(joins.0.unpark(&ask()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_comes_back_takes_the_work_over() {
+        let joins = Arc::new(Own(Joins::default()));
+        let (go_on, _ended) = parked(&joins).await;
+        tokio::task::yield_now().await;
+        let work = joins.0.unpark(&ask()).unwrap();
+        go_on.send(()).unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(1), work).await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parked_ask_is_cancelled_when_nobody_comes_back() {
+        let joins = Arc::new(Own(Joins::default()));
+        let (_go_on, ended) = parked(&joins).await;
+        let cancelled = tokio::time::timeout(LINGER * 2, ended).await;
+        assert!(matches!(cancelled, Ok(Err(_))), "its engine would go on for nobody");
+    }
 }
