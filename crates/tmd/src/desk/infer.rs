@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::answer::{Ready, collect};
-use base::{Answer, AnswerHead, Ask, AskHead, Code, Continuation, Fault, ModelId, Result, RunSummary, WorkerId};
+use base::time::Deadline;
+use base::{
+    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Fault, ModelId, Result, RunSummary, WorkerId,
+};
 use bytes::Bytes;
 use futures_util::future::{self, Either};
 use inference::cache::{Cached, Key};
@@ -133,7 +136,8 @@ impl Path {
     /// One run, to its end.
     async fn whole_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
         let mut answer = start(&self.core, &self.record, ask, decision, continues.clone()).await?;
-        let body = collect(&mut answer.frames, self.core.config.limits.answer.as_usize()).await?;
+        let most = self.core.config.limits.answer.as_usize();
+        let body = collect_by(ask.head.deadline, &mut answer.frames, most).await?;
         let summary = answer.frames.summary().unwrap_or_default();
         let head = AnswerHead { content_length: Some(body.len() as u64), ..answer.head };
         Ok(Whole { head, body, summary })
@@ -149,6 +153,10 @@ impl Path {
         };
         let taken = [decision.chosen.worker.clone()];
         let Ok(other) = decide(&self.core, &ask.head, &self.record, &taken, None) else { return first.await };
+        // Under load every run is slow; without a bound on company all asks would run twice.
+        if !self.core.take_retry() {
+            return first.await;
+        }
         let second = std::pin::pin!(self.whole_run(ask, &other, continues));
         // A failure is no answer: then the other one still may be.
         match future::select(first, second).await {
@@ -207,6 +215,15 @@ impl Path {
         self.core.metrics.cache.with_label_values(&[if hit.is_some() { "hit" } else { "miss" }]).inc();
         hit
     }
+}
+
+/// The whole body, while the ask has time: an engine that stops within it must not keep its slot for good.
+async fn collect_by(deadline: Deadline, frames: &mut BoxFrames, most: usize) -> Result<Bytes> {
+    let collected = tokio::time::timeout_at(deadline.instant().into(), collect(frames, most)).await;
+    collected.unwrap_or_else(|_| {
+        Err(Fault::new(Code::DeadlineExceeded, "the engine did not end its answer in the time that the ask has")
+            .hint("allow more time with `x-tm-timeout`, or ask with \"stream\": true"))
+    })
 }
 
 /// An answer that was kept.
@@ -275,5 +292,29 @@ fn request<'a>(
         requires_id,
         chance: fastrand::u64(..),
         ..Request::new(ModelIndex::default(), head.prompt_tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use super::*;
+
+    /// An engine that stopped within its answer.
+    struct Stuck;
+
+    impl base::Frames for Stuck {
+        fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_left_at_the_deadline() {
+        let deadline = Deadline::after(Instant::now(), Duration::from_secs(5));
+        let mut frames: BoxFrames = Box::new(Stuck);
+        let collected = tokio::time::timeout(Duration::from_secs(60), collect_by(deadline, &mut frames, 10)).await;
+        assert_eq!(collected.unwrap().unwrap_err().code, Code::DeadlineExceeded);
     }
 }
