@@ -1,7 +1,7 @@
 //! What every part of the node shares: handles, the last routing table, counters. No decisions.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -81,6 +81,8 @@ pub struct Core {
     pub sightings: mpsc::Sender<Seen>,
     /// What happens, for whoever watches.
     pub events: broadcast::Sender<Happened>,
+    /// Asks of this node's own clients that have not ended; a stop waits for them.
+    pub asks_running: AtomicUsize,
     /// Tasks that outlive the connection that began them.
     pub tasks: TaskTracker,
     /// Cancelled when the node stops.
@@ -156,6 +158,7 @@ impl Core {
             keys: ArcSwap::default(),
             sightings: parts.sightings,
             events: broadcast::Sender::new(EVENTS_KEPT),
+            asks_running: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             stop: parts.stop,
             cluster: OnceLock::new(),

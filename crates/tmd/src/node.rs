@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use api::Desk;
@@ -32,6 +33,7 @@ use crate::actors::recovery::RecoveryArguments;
 use crate::actors::root::{Root, RootArguments};
 use crate::core::{Core, Parts, SIGHTINGS_WAITING};
 use crate::desk::NodeDesk;
+use crate::desk::join::LINGER;
 use crate::hints::NodeHints;
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
@@ -175,29 +177,15 @@ impl Node {
 
     /// Takes the node down: nothing new, what runs may finish, then the rest in order.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
-        let drain = self.core.config.limits.drain;
         let orderly = async {
-            tracing::info!("stops: takes nothing new");
-            if let Ok(cluster) = self.core.cluster() {
-                cluster.set_draining(true);
-            }
-            self.core.stop.cancel();
-            self.doors.cancel();
-            self.drained(drain).await;
-            self.peers.cancel();
-            let closed = tokio::time::timeout(CLOSE_WITHIN, self.servers.wait()).await;
-            if closed.is_err() {
-                tracing::warn!("some connections did not close in time");
-            }
+            self.close_doors().await;
+            self.end_engines(false).await;
         };
         tokio::select! {
             () = orderly => {}
-            () = hurry => tracing::warn!("stops at once: asked twice"),
-        }
-        self.root.stop(None);
-        for port in self.core.ports.values() {
-            if let Some(process) = port.process.lock().await.take() {
-                process.end(false).await;
+            () = hurry => {
+                tracing::warn!("stops at once: asked twice");
+                self.end_engines(true).await;
             }
         }
         // The lease is given back, so that the others need not wait for it to expire.
@@ -208,12 +196,43 @@ impl Node {
         tracing::info!("stopped");
     }
 
-    /// Waits until no ask runs at this node's workers.
+    /// Takes nothing new, and lets what runs come to its end.
+    async fn close_doors(&self) {
+        tracing::info!("stops: takes nothing new");
+        if let Ok(cluster) = self.core.cluster() {
+            cluster.set_draining(true);
+        }
+        self.core.stop.cancel();
+        self.doors.cancel();
+        self.drained(self.core.config.limits.drain).await;
+        self.peers.cancel();
+        let closed = tokio::time::timeout(CLOSE_WITHIN, self.servers.wait()).await;
+        if closed.is_err() {
+            tracing::warn!("some connections did not close in time");
+        }
+    }
+
+    /// Ends the engines that are children, all at once. The actors end first: a worker would start its engine again.
+    async fn end_engines(&self, force: bool) {
+        // An actor that does not end in time is frozen, and ends with the process.
+        let _ = self.root.stop_and_wait(None, Some(CLOSE_WITHIN)).await;
+        let ends = self.core.ports.values().map(|port| async move {
+            let process = port.process.lock().await.take();
+            if let Some(process) = process {
+                process.end(force).await;
+            }
+        });
+        futures_util::future::join_all(ends).await;
+    }
+
+    /// Waits until no ask runs at this node's workers, and none of its own clients waits for another node's.
     async fn drained(&self, most: Duration) {
         let idle = async {
             loop {
+                // Who has left already does not come back to a node that stops.
+                self.core.joins.sweep(Instant::now() + LINGER);
                 let running: u32 = self.core.ports.values().map(|port| port.gate.counts().0).sum();
-                if running == 0 {
+                if running == 0 && self.core.asks_running.load(Ordering::Relaxed) == 0 {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

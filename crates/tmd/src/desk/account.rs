@@ -1,6 +1,7 @@
 //! The account of an ask: counted once, whatever ends it. The outermost layer of every answer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -27,6 +28,7 @@ impl Accounting {
     /// An ask came in.
     pub fn begin(core: Arc<Core>, head: &AskHead, record: Arc<Record>) -> Self {
         let face = head.face.as_str();
+        core.asks_running.fetch_add(1, Ordering::Relaxed);
         Self { core, record, face, model: None, started: Instant::now(), has_first: false, is_ended: false }
     }
 
@@ -74,6 +76,7 @@ impl Accounting {
 impl Drop for Accounting {
     fn drop(&mut self) {
         self.end("cancelled");
+        self.core.asks_running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
