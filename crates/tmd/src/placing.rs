@@ -57,17 +57,26 @@ pub async fn plan_and_move(core: &Arc<Core>, lead: &Lead, now: Instant) -> Resul
         return Ok(0);
     }
     write(core, lead, &plan).await?;
-    let mut made = 0;
+    let (mut made, mut failed) = (0, HashMap::new());
     for step in &plan.moves {
         // A leader that is deposed in the middle leaves the rest to the next one.
         if !lead.may_act(Instant::now()) {
             return Ok(made);
         }
-        carry_out(core, step, lead.epoch()).await?;
-        made += 1;
+        // What comes next at a worker counts on the move before it; other workers must not wait for this one for good.
+        if failed.contains_key(&step.worker) {
+            continue;
+        }
+        match carry_out(core, step, lead.epoch()).await {
+            Ok(()) => made += 1,
+            Err(fault) if fault.code == Code::StaleEpoch => return Err(fault),
+            Err(fault) => {
+                failed.insert(&step.worker, fault);
+            }
+        }
     }
-    tracing::info!(moves = made, took = ?now.elapsed(), "placement carried out");
-    Ok(made)
+    tracing::info!(moves = made, failed = failed.len(), took = ?now.elapsed(), "placement carried out");
+    failed.into_values().next().map_or(Ok(made), Err)
 }
 
 /// The plan is written before it is carried out, in a transaction that only the present leader can make.
