@@ -85,8 +85,9 @@ impl Peers {
             continuation: continues.map(Into::into),
             epoch: 0,
         };
-        let left = ask.head.deadline.left(now);
-        let within = if ask.head.stream { core.config.limits.first_token.min(left) } else { left };
+        // A wait at the other node's gate counts here as well, so the bound is the ask's own. What hangs over there is
+        // cut over there; a node that is gone ends its runs by `life`.
+        let within = ask.head.deadline.left(now);
         let failed = |status: &tonic::Status| fault_of(&node, status);
         let asked = async {
             let mut parts = client.run(request).await.map_err(|status| failed(&status))?.into_inner();
