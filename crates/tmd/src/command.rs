@@ -88,7 +88,7 @@ fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
     });
     let mut sources = Sources {
         file: file.transpose().map_err(Wrong::File)?,
-        env: std::env::vars().collect(),
+        env: environment(),
         flags: Vec::new(),
         folder: std::env::current_dir().unwrap_or_default(),
     };
@@ -97,6 +97,12 @@ fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
         sources.flags.push(("node.name".to_owned(), dev_name()));
     }
     Config::resolve(&sources).map_err(Wrong::Config)
+}
+
+/// The environment as text; what is none cannot be a setting, but must not end the program either.
+fn environment() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 /// Where `--dev` keeps its state between runs.

@@ -1,5 +1,5 @@
 //! The actor `root`. Owns: the node's other actors.
-//! Supervised by: nobody; when it ends, the node starts it again. Talks to: its children. Never: does their work.
+//! Supervised by: nobody; when it ends, the node stops. Talks to: its children. Never: does their work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

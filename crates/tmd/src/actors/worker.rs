@@ -222,9 +222,12 @@ impl WorkerActorState {
     fn hangs(&mut self, reason: String) {
         self.silent_looks = 0;
         self.port.cut_runs();
-        self.is_not_up(WorkerState::Down, format!("hangs: {reason}"), Some(Severity::High));
+        let reason = format!("hangs: {reason}");
+        self.is_not_up(WorkerState::Down, reason.clone(), Some(Severity::High));
         if !self.port.config.command.is_empty() {
             self.end_process(true);
+            // An engine that hangs whenever it is started is left alone like one that ends.
+            self.plan_start(reason);
         }
     }
 
@@ -269,9 +272,12 @@ impl WorkerActorState {
     fn end_process(&mut self, force: bool) {
         let port = self.port.clone();
         self.tasks.spawn(async move {
-            if let Some(process) = port.process.lock().await.take() {
+            // Held to its end: the next look waits, so that two engines are never up at once.
+            let mut process = port.process.lock().await;
+            if let Some(process) = process.take() {
                 process.end(force).await;
             }
+            drop(process);
             port.look.notify_one();
         });
     }
