@@ -3,7 +3,11 @@
 //! Every test has a lab of its own and cleans up after itself. Waits are for states, with bounds.
 //! `TM_SOAK=1` runs what is sampled here in full.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends, and shows the logs of its nodes")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on ends, and shows the logs of its nodes"
+)]
 #![expect(clippy::print_stderr, reason = "seeds and logs are for whoever reads a failed run")]
 #![expect(clippy::disallowed_methods, reason = "what a test spawns ends with its runtime")]
 
