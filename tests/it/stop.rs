@@ -140,3 +140,20 @@ async fn a_taken_port_is_named() {
     let said = child.stderr();
     assert!(said.contains("http.listen") && said.contains(&address.to_string()) && said.contains("hint:"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_stops_finishes_what_other_nodes_answer() {
+    let mut lab = Lab::cluster().await;
+    lab.gateway_and_workers("llamacpp", 1, &["--token", "150ms"], "").await;
+    let mut stream = lab.http(0).stream("/v1/chat/completions", &Face::Chat.body("goodbye")).await.unwrap();
+    let mut told = Told::new(stream.status);
+    pieces(&mut stream, &mut told, 1).await;
+    lab.nodes[0].child.terminate().unwrap();
+    let since = Instant::now();
+    stream.tell(&mut told).await;
+    assert!(told.is_good(), "after {:?}: {told:?}", since.elapsed());
+    assert_eq!(told.text, Face::Chat.answer("goodbye"));
+    // Shorter, it would prove nothing: connections get some seconds to close in any case.
+    assert!(since.elapsed() > Duration::from_secs(4), "{:?}", since.elapsed());
+    assert_eq!(lab.nodes[0].child.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
+}
