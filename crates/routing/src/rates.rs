@@ -47,6 +47,46 @@ pub fn rates(model: &ModelReport, backend: Backend, has_gpu: bool) -> Rates {
     }
 }
 
+/// What was measured of a model at one worker, beside what is assumed there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Knowledge {
+    assumed: Rates,
+    prefill_tok_s: Option<f64>,
+    decode_tok_s: Option<f64>,
+    output_tokens: Option<f64>,
+}
+
+impl Knowledge {
+    /// What the report tells.
+    pub fn of(model: &ModelReport, backend: Backend, has_gpu: bool) -> Self {
+        let above = |value: Option<f64>, least: f64| value.filter(|value| value.is_finite() && *value >= least);
+        Self {
+            assumed: assumed(size_bytes(model), backend, has_gpu),
+            prefill_tok_s: above(model.prefill_tok_s, 1e-3),
+            decode_tok_s: above(model.decode_tok_s, 1e-3),
+            output_tokens: above(model.output_tokens, 0.0),
+        }
+    }
+}
+
+/// Lets workers without a measurement learn from those that have one of the same model: answers are as long everywhere,
+/// and an assumption that is off by a factor there is off by the same here. Else asks stay where the first one went.
+pub fn calibrated(known: &[Knowledge]) -> impl Fn(&Knowledge, Rates) -> Rates {
+    let mean = |values: &mut dyn Iterator<Item = f64>| {
+        let (count, sum) = values.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
+        (count > 0.0).then(|| sum / count)
+    };
+    let prefill = mean(&mut known.iter().filter_map(|one| Some(one.prefill_tok_s? / one.assumed.prefill_tok_s)));
+    let decode = mean(&mut known.iter().filter_map(|one| Some(one.decode_tok_s? / one.assumed.decode_tok_s)));
+    let output = mean(&mut known.iter().filter_map(|one| one.output_tokens));
+    move |own, rates| Rates {
+        prefill_tok_s: own.prefill_tok_s.unwrap_or(own.assumed.prefill_tok_s * prefill.unwrap_or(1.0)),
+        decode_tok_s: own.decode_tok_s.unwrap_or(own.assumed.decode_tok_s * decode.unwrap_or(1.0)),
+        output_tokens: own.output_tokens.or(output).unwrap_or(own.assumed.output_tokens),
+        ..rates
+    }
+}
+
 /// Answer tokens still expected of a run that brought `answered` so far. Long answers tend to go on: some of the mean is
 /// always left.
 pub fn remaining_output(expected: f64, answered: f64) -> f64 {
@@ -116,5 +156,22 @@ mod tests {
         let speed = |size, has_gpu| assumed(size, Backend::Ollama, has_gpu).decode_tok_s;
         assert!(speed(5e9, true) > speed(5e9, false));
         assert!(speed(5e9, true) > speed(40e9, true));
+    }
+
+    #[test]
+    fn a_worker_without_a_measurement_learns_from_the_others() {
+        let report =
+            |decode_tok_s, output_tokens| ModelReport { decode_tok_s, output_tokens, ..crate::testing::model("m") };
+        let (measured, fresh) = (report(Some(900.0), Some(60.0)), report(None, None));
+        let known = [&measured, &fresh].map(|report| Knowledge::of(report, Backend::Ollama, true));
+        let calibrate = calibrated(&known);
+        let learned = calibrate(&known[1], rates(&fresh, Backend::Ollama, true));
+        assert!((learned.decode_tok_s - 900.0).abs() < 1e-6, "{learned:?}");
+        assert_eq!(learned.output_tokens, 60.0);
+        let slower = Knowledge::of(&fresh, Backend::Ollama, false);
+        assert!(
+            calibrate(&slower, rates(&fresh, Backend::Ollama, false)).decode_tok_s < 100.0,
+            "no GPU, a tenth of the speed"
+        );
     }
 }

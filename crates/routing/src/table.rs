@@ -12,7 +12,7 @@ use base::{ModelId, WorkerId};
 
 use crate::live::{Demand, LiveMap, Load, ModelLive, WorkerLive};
 use crate::model::{Capabilities, Catalogue, ModelIndex};
-use crate::rates::{Rates, memory_bytes, rates};
+use crate::rates::{Knowledge, Rates, calibrated, memory_bytes, rates};
 use crate::route::{Request, is_refused};
 use crate::settings::Settings;
 
@@ -93,6 +93,7 @@ impl Table {
         now: Instant,
     ) -> Self {
         let mut rows: Vec<Vec<Row>> = std::iter::repeat_with(Vec::new).take(catalogue.models().len()).collect();
+        let mut known: Vec<Vec<Knowledge>> = rows.iter().map(|_| Vec::new()).collect();
         let mut workers = Vec::new();
         let shares = live.shares();
         for (state, node) in nodes {
@@ -104,9 +105,14 @@ impl Table {
                     let Some(index) = index_of(catalogue, model, &worker.id) else { continue };
                     let row = row(workers.len(), model, index, catalogue, &worker, live, has_gpu);
                     rows[index.0 as usize].push(row);
+                    known[index.0 as usize].push(Knowledge::of(model, worker.backend, has_gpu));
                 }
                 workers.push(worker);
             }
+        }
+        for (rows, known) in rows.iter_mut().zip(&known) {
+            let calibrate = calibrated(known);
+            rows.iter_mut().zip(known).for_each(|(row, own)| row.rates = calibrate(own, row.rates));
         }
         Self { settings: settings.clone(), catalogue: Arc::clone(catalogue), workers, rows, built: now }
     }
