@@ -13,8 +13,8 @@ use inference::cache::AnswerCache;
 use net::keys::KeyRecord;
 use routing::live::LiveMap;
 use routing::model::Shipped;
-use routing::table::Table;
-use store::SharedStore;
+use routing::table::Table as Routes;
+use store::{SharedStore, Table};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,7 +58,7 @@ pub struct Core {
     /// What is known of the models of the world.
     pub shipped: Shipped,
     /// What asks are routed by.
-    pub table: ArcSwap<Table>,
+    pub table: ArcSwap<Routes>,
     /// Something changed that the table is made of.
     pub table_is_old: Notify,
     /// The machine as it was measured last.
@@ -81,6 +81,8 @@ pub struct Core {
     pub sightings: mpsc::Sender<Seen>,
     /// What happens, for whoever watches.
     pub events: broadcast::Sender<Happened>,
+    /// Keys and mode as they were known last; a node that starts while the store is away goes by them.
+    pub settings_kept: Table,
     /// Asks of this node's own clients that have not ended; a stop waits for them.
     pub asks_running: AtomicUsize,
     /// Tasks that outlive the connection that began them.
@@ -125,12 +127,13 @@ pub struct Parts {
     pub ports: HashMap<String, Arc<Port>>,
     pub live: LiveMap,
     pub shipped: Shipped,
-    pub table: Table,
+    pub table: Routes,
     pub machine: Machine,
     pub cache: Option<Arc<dyn AnswerCache>>,
     pub metrics: Metrics,
     pub sightings: mpsc::Sender<Seen>,
     pub stop: CancellationToken,
+    pub settings_kept: Table,
 }
 
 impl Core {
@@ -158,6 +161,7 @@ impl Core {
             keys: ArcSwap::default(),
             sightings: parts.sightings,
             events: broadcast::Sender::new(EVENTS_KEPT),
+            settings_kept: parts.settings_kept,
             asks_running: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             stop: parts.stop,

@@ -16,6 +16,16 @@ pub struct SetMode {
     pub set_by: String,
 }
 
+/// Who set a mode that nobody has set.
+pub const CONFIGURATION: &str = "configuration";
+
+impl SetMode {
+    /// Whether it is the one of the configuration.
+    pub fn is_configured(&self) -> bool {
+        self.set_by == CONFIGURATION
+    }
+}
+
 /// The mode of this node.
 pub struct ModeState {
     policy: Arc<net::Policy>,
@@ -25,7 +35,7 @@ pub struct ModeState {
 impl ModeState {
     /// As the configuration says.
     pub fn new(policy: Arc<net::Policy>) -> Self {
-        let last = SetMode { mode: policy.mode(), since_ms: base::time::unix_ms(), set_by: "configuration".to_owned() };
+        let last = SetMode { mode: policy.mode(), since_ms: base::time::unix_ms(), set_by: CONFIGURATION.to_owned() };
         Self { policy, last: Mutex::new(last) }
     }
 

@@ -109,6 +109,7 @@ impl Node {
             ports,
             live,
             sightings,
+            settings_kept: local.table("settings")?,
             stop: stop.clone(),
             connector,
             config,
@@ -117,6 +118,7 @@ impl Node {
             tracing::error!(loss, "stored data was lost");
             core.degrade("storage", Some(loss));
         }
+        settings::recall(&core);
         core.join(join(&core, &local, addresses).await?);
         let sightings = Arc::new(tokio::sync::Mutex::new(heard));
         let recovery = RecoveryArguments { core: core.clone(), sightings };

@@ -1,4 +1,5 @@
-//! What the whole cluster shares besides members: the mode and the API keys. Followed from the store, used from memory.
+//! What the whole cluster shares besides members: the mode and the API keys. Followed from the store, used from memory;
+//! kept on the disk for a start while the store is away.
 
 use std::sync::Arc;
 
@@ -13,6 +14,38 @@ const SETTINGS: &str = "settings/";
 const COOKIE: &str = "settings/cookie";
 const MODE: &str = "settings/mode";
 const KEYS: &str = "settings/keys/";
+
+/// Takes on what was known last, until the store tells: without it, a node that starts while the store is away would
+/// refuse every key, and go by a mode that its owner has changed since.
+pub fn recall(core: &Core) {
+    match kept(&core.settings_kept) {
+        Ok((keys, mode)) => {
+            core.keys.store(Arc::new(keys));
+            if let Some(mode) = mode {
+                mode_is(core, mode);
+            }
+        }
+        // The store has them all; only until it answers, nobody is let in.
+        Err(error) => tracing::error!(error = ?error, "could not read the settings of the last life"),
+    }
+}
+
+fn kept(table: &Table) -> Result<(Vec<KeyRecord>, Option<SetMode>)> {
+    let unread = |error| Fault::internal("could not read the settings that were kept").because(error);
+    let keys = table.get(KEYS.as_bytes())?.map(|keys| serde_json::from_slice(&keys)).transpose().map_err(unread)?;
+    let mode = table.get(MODE.as_bytes())?.map(|mode| serde_json::from_slice(&mode)).transpose().map_err(unread)?;
+    Ok((keys.unwrap_or_default(), mode))
+}
+
+/// A mode out of the configuration is not kept: the next start reads it there, where it may have changed.
+async fn keep(table: &Table, keys: &[KeyRecord], mode: &SetMode) -> Result<()> {
+    match mode.is_configured() {
+        true => table.remove(MODE.as_bytes())?,
+        false => table.put(MODE.as_bytes(), &to_json(mode)?)?,
+    }
+    table.put_durable(KEYS.as_bytes(), &to_json(&keys)?).await?;
+    Ok(())
+}
 
 /// Follows the settings until the store is closed. What was known last holds while the store is away.
 pub async fn follow(core: Arc<Core>) {
@@ -33,6 +66,9 @@ pub async fn follow(core: Arc<Core>) {
                     "a setting is damaged; the last good one holds"
                 );
             }
+        }
+        if let Err(error) = keep(&core.settings_kept, &core.keys.load_full(), &core.mode.get()).await {
+            tracing::warn!(error = ?error, "could not keep the settings for a start without the store");
         }
     }
     // The store ends its watches only when the node stops.
@@ -185,5 +221,18 @@ mod tests {
         let listing = Listing { entries, damaged: Vec::new(), revision: Revision(1) };
         let before = [key("a", "old"), key("b", "old"), key("revoked", "old")];
         assert_eq!(keys_of(&listing, &before), [key("a", "new"), key("b", "old")]);
+    }
+
+    #[tokio::test]
+    async fn keys_and_mode_are_known_before_the_store_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = store::Local::open(dir.path()).unwrap().store.table("settings").unwrap();
+        assert_eq!(kept(&table).unwrap(), (Vec::new(), None));
+        let keys = [KeyRecord { name: "a".to_owned(), sha256: "0".to_owned(), created_ms: 1 }];
+        let mode = SetMode { mode: base::config::Mode::ALL[0], since_ms: 1, set_by: "n".to_owned() };
+        keep(&table, &keys, &mode).await.unwrap();
+        assert_eq!(kept(&table).unwrap(), (keys.to_vec(), Some(mode.clone())));
+        keep(&table, &keys, &SetMode { set_by: crate::mode::CONFIGURATION.to_owned(), ..mode }).await.unwrap();
+        assert_eq!(kept(&table).unwrap(), (keys.to_vec(), None));
     }
 }
