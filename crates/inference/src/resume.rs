@@ -334,7 +334,8 @@ impl<R: Rerun> Resuming<R> {
         let is_restart = *is_restart;
         match run.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => self.found(is_restart, answer),
-            Poll::Ready(Err(fault)) => self.give_up(fault),
+            // The text is as it was, so yet another worker may take it.
+            Poll::Ready(Err(fault)) => self.interrupted(fault),
             Poll::Pending if self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) => {
                 let message = "no other worker took the interrupted answer in time";
                 self.give_up(Fault::new(Code::DeadlineExceeded, message).hint("ask again"));

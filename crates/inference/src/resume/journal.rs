@@ -4,8 +4,11 @@ use base::{Continuation, Dialect, Event, Finish};
 
 use crate::wire::{Decoder, is_ended};
 
-/// Raw bytes beyond this are folded into text, which is a tenth of their size.
-const FOLD_BYTES: usize = 64 << 10;
+/// Raw bytes beyond this are folded into text, which is a tenth of their size. About 1,000 tokens: most answers end
+/// before any of them is parsed.
+const FOLD_BYTES: usize = 256 << 10;
+/// So much is parsed at a time: the parser keeps a buffer of that size.
+const PARSED_BYTES: usize = 8 << 10;
 /// An answer longer than this is not kept; it goes on, but cannot be resumed.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 
@@ -48,7 +51,7 @@ impl Journal {
 
     /// Notes bytes that go to the client. The last ones stay raw, so that an end mark can be seen.
     pub(super) fn add(&mut self, bytes: &[u8]) {
-        if self.raw.len() >= FOLD_BYTES {
+        if self.raw.len() + bytes.len() > FOLD_BYTES {
             self.fold();
         }
         if !self.is_dropped {
@@ -113,26 +116,30 @@ impl Folded {
 
     fn add(&mut self, raw: &[u8]) {
         let mut events = Vec::new();
-        self.has_junk |= self.decoder.feed(raw, &mut events).is_err();
-        for event in events {
-            match event {
-                Event::Start { id, model, created_s } => {
-                    self.has_begun = true;
-                    (self.so_far.response_id, self.so_far.model, self.so_far.created_s) = (id, model, created_s);
-                }
-                Event::Text(text) => {
-                    self.so_far.text.push_str(&text);
-                    self.so_far.tokens += 1;
-                }
-                Event::Thinking(text) => {
-                    self.so_far.thinking.push_str(&text);
-                    self.so_far.tokens += 1;
-                }
-                Event::ToolCall { .. } => self.has_call = true,
-                Event::Done(_) => self.is_ended = true,
-                Event::Error(_) => self.has_junk = true,
-                Event::Usage(_) => {}
+        for piece in raw.chunks(PARSED_BYTES) {
+            self.has_junk |= self.decoder.feed(piece, &mut events).is_err();
+            events.drain(..).for_each(|event| self.event(event));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Start { id, model, created_s } => {
+                self.has_begun = true;
+                (self.so_far.response_id, self.so_far.model, self.so_far.created_s) = (id, model, created_s);
             }
+            Event::Text(text) => {
+                self.so_far.text.push_str(&text);
+                self.so_far.tokens += 1;
+            }
+            Event::Thinking(text) => {
+                self.so_far.thinking.push_str(&text);
+                self.so_far.tokens += 1;
+            }
+            Event::ToolCall { .. } => self.has_call = true,
+            Event::Done(_) => self.is_ended = true,
+            Event::Error(_) => self.has_junk = true,
+            Event::Usage(_) => {}
         }
     }
 }

@@ -339,3 +339,43 @@ async fn before_the_first_byte_any_ask_is_run_again() {
     assert_eq!(fault.unwrap().code, Code::InvalidArgument);
     assert!(log.lock().unwrap().asked.is_empty(), "a fault of the request is the same everywhere");
 }
+
+/// Refuses so many runs before it gives one.
+struct Refusing {
+    left: usize,
+    code: Code,
+    second: Second,
+}
+
+impl Rerun for Refusing {
+    fn rerun(&mut self, continuation: Option<Continuation>, fault: &Fault) -> BoxFuture<'static, Result<Answer>> {
+        if self.left == 0 {
+            return self.second.rerun(continuation, fault);
+        }
+        self.left -= 1;
+        Box::pin(std::future::ready(Err(Fault::new(self.code, "it is gone as well"))))
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_take_the_rest_is_not_the_last_one_asked() {
+    let ask = streaming(Dialect::OpenAiChat);
+    let frames: Vec<Bytes> = engine(Dialect::OpenAiChat, &tokens(), 5).into_iter().take(20).collect();
+    let text = tokens().concat();
+    for (code, left, is_whole) in [
+        (Code::Unreachable, 1, true),
+        (Code::Unreachable, MAX_ATTEMPTS as usize - 1, true),
+        (Code::Unreachable, MAX_ATTEMPTS as usize, false),
+        (Code::NotSupported, 1, false),
+    ] {
+        let rerun = Refusing { left, code, second: second(&ask).0 };
+        let frames = frames.clone().into_iter().map(Ok).chain([Err(crate::wire::cut())]);
+        let (bytes, fault) = read(&mut resuming(&ask, Script::new(frames), rerun)).await;
+        assert!(fault.is_none());
+        if is_whole {
+            assert_eq!(seen(Dialect::OpenAiChat, true, &bytes).unwrap().text, text);
+        } else {
+            assert!(memmem::find(&bytes, b"it is gone as well").is_some(), "{code:?}");
+        }
+    }
+}

@@ -116,7 +116,10 @@ fn shorten(text: &str) -> String {
 fn classify(status: u16, text: &str) -> (Code, &'static str) {
     let text = text.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if text.contains("context") && has(&["exceed", "maximum context", "too long", "larger than", "overflow"]) {
+    // Engines in Go say "context deadline exceeded" and mean time.
+    let is_about_time = text.contains("deadline exceeded");
+    let is_long = has(&["exceed", "maximum context", "too long", "larger than", "overflow"]);
+    if text.contains("context") && is_long && !is_about_time {
         return (Code::ContextExceeded, "shorten the prompt, or choose a model with a longer context");
     }
     if has(&["loading model", "model is loading", "cooldown"]) {
@@ -132,7 +135,7 @@ fn classify(status: u16, text: &str) -> (Code, &'static str) {
         return (Code::ModelNotFound, "see `tmctl models` for what the engine offers");
     }
     match status {
-        401 | 403 => (Code::EngineFailed, "check the key that is configured for this engine"),
+        401..=403 => (Code::EngineFailed, "check the key that is configured for this engine, and its account"),
         408 | 504 => (Code::EngineFailed, "the engine took too long; see `tmctl workers`"),
         413 => (Code::TooLarge, "send less in one request"),
         429 | 529 => (Code::Overloaded, "come back later, or add a worker"),
@@ -196,6 +199,13 @@ mod tests {
                 "body.max_tokens: value",
             ),
             (401, r#"{"detail":"Unauthorized"}"#, Code::EngineFailed, "Unauthorized"),
+            (402, r#"{"error":{"message":"no credit is left"}}"#, Code::EngineFailed, "no credit"),
+            (
+                500,
+                r#"{"error":"Post \"http://127.0.0.1\": context deadline exceeded"}"#,
+                Code::EngineFailed,
+                "deadline",
+            ),
             (400, r#"{"detail":"Invalid host header"}"#, Code::EngineFailed, "Invalid host header"),
             (
                 529,

@@ -52,13 +52,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Gives a field the JSON `value`, in its place or, when it is new, at the end.
+    ///
+    /// Of a name that stands there twice only one stays: most parsers would take the last one.
     pub(super) fn set(&mut self, name: &'static str, value: impl Into<Cow<'a, str>>) {
         self.is_changed = true;
-        let value = value.into();
-        match self.entries.iter_mut().find(|(key, _)| key == name) {
-            Some((_, old)) => *old = value,
-            None => self.entries.push((Cow::Borrowed(name), value)),
-        }
+        let mut value = Some(value.into());
+        self.entries.retain_mut(|(key, old)| key != name || value.take().map(|value| *old = value).is_some());
+        self.entries.extend(value.map(|value| (Cow::Borrowed(name), value)));
     }
 
     /// Leaves a field out.
@@ -174,6 +174,13 @@ mod tests {
             String::from_utf8(fields.changed().unwrap()).unwrap(),
             r#"{"model":"b\"c","temperature":1.0e0,"text":"\u00e9\"}","list":[1, {"model":"no"}],"new":true}"#
         );
+    }
+
+    #[test]
+    fn a_name_given_twice_cannot_undo_a_change() {
+        let mut fields = Fields::parse(br#"{"model":"a","n":1,"m\u006fdel":"b"}"#).unwrap();
+        fields.set("model", quoted("c"));
+        assert_eq!(String::from_utf8(fields.changed().unwrap()).unwrap(), r#"{"model":"c","n":1}"#);
     }
 
     #[test]
