@@ -12,6 +12,11 @@ use crate::error::{Fault, Result};
 
 /// Deeper JSON than this is refused: no client sends it, and parsers behind us recurse.
 pub const MAX_DEPTH: usize = 100;
+/// What decides where an ask goes and how its answer is read.
+const GUARDED: &[&str] =
+    &["model", "stream", "options", "messages", "prompt", "input", "system", "format", "tools", "images", "context"];
+/// No guarded name is longer, not even with each character escaped.
+const MAX_NAME_BYTES: usize = 64;
 /// Size of a block of prompt that gets a prefix hash, in bytes (about 256 tokens).
 pub const PREFIX_BLOCK_BYTES: usize = 1024;
 /// Longest name of a model. Each ask's is remembered for a while, so a body full of name must not come in.
@@ -105,6 +110,10 @@ struct Options<'a> {
 /// Reads `body` as a request in `dialect`.
 pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Peek> {
     let text = check_text(body)?;
+    if let Some(name) = disguised_name(body) {
+        let known = folded(&name);
+        return Err(Fault::invalid(format!("field `{name}` is not known")).hint(format!("write it as `{known}`")));
+    }
     let fields: Body<'_> = serde_json::from_str(text).map_err(|error| {
         Fault::invalid("could not read the request body as JSON")
             .because(error)
@@ -182,6 +191,41 @@ fn is_deeper_than(body: &[u8], most: usize) -> bool {
         at += 1;
     }
     false
+}
+
+/// A name at the top level that is none of ours, but that engines in Go, which ignore case, take for one: it would
+/// reach them unseen beside the one that was checked.
+fn disguised_name(body: &[u8]) -> Option<String> {
+    let (mut depth, mut at) = (0usize, 0usize);
+    while let Some(&byte) = body.get(at) {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => {
+                let (start, end) = (at, end_of_string(body, at));
+                at = end;
+                let raw = body.get(start..=end)?;
+                let is_odd = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii() || *byte == b'\\';
+                if depth == 1 && raw.len() <= MAX_NAME_BYTES && raw.iter().any(is_odd) {
+                    let is_name = body.get(end + 1..)?.trim_ascii_start().starts_with(b":");
+                    let name = is_name.then(|| serde_json::from_slice::<String>(raw).ok()).flatten();
+                    if let Some(name) =
+                        name.filter(|name| !GUARDED.contains(&&**name) && GUARDED.contains(&&*folded(name)))
+                    {
+                        return Some(name);
+                    }
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The name without case, by the simple folding of Go.
+fn folded(name: &str) -> String {
+    name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 /// The index of the quote that ends the string whose first quote is at `start` (the end of the body when none does).
@@ -297,6 +341,19 @@ mod tests {
         let seen = seen.unwrap();
         assert!(seen.stream);
         assert_eq!((seen.max_output_tokens, seen.sampling), (None, Sampling::Deterministic));
+    }
+
+    #[test]
+    fn a_name_that_only_go_would_take_for_ours_is_refused() {
+        for name in ["Model", "MODEL", "\\u004dodel", "\u{17f}tream", "Options", "CONTEXT"] {
+            let body = format!(r#"{{"model":"a","messages":[],"{name}" : "b"}}"#);
+            assert!(chat(&body).unwrap_err().message.contains("is not known"), "{body}");
+        }
+        for fine in
+            [r#"{"messages":[{"Model":1}],"user":"Model"}"#, r#"{"messages":[],"m\u006fdel":"a","X":{"Model":1}}"#]
+        {
+            assert!(chat(fine).is_ok(), "{fine}");
+        }
     }
 
     #[test]
