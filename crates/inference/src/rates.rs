@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use base::RunSummary;
 use base::report::ModelReport;
+use base::{RunSummary, Usage};
 
 /// Fewer answer tokens say nothing about the speed of answering.
 const LEAST_DECODED: u32 = 8;
@@ -52,7 +52,10 @@ impl Rates {
         if run.summary.finish.is_some() && output > 0 {
             blend(&mut self.output_tokens, f64::from(output), NEWEST);
         }
-        let Some(first_token) = run.summary.first_token.filter(|_| run.is_streamed) else { return };
+        if !run.is_streamed {
+            return self.note_whole(run, usage);
+        }
+        let Some(first_token) = run.summary.first_token else { return };
         // The first token ends the prefill, so `output` tokens take one step less.
         let decoding = run.summary.total.saturating_sub(first_token);
         if output >= LEAST_DECODED {
@@ -65,6 +68,19 @@ impl Rates {
             // Where a step of decoding takes as long as all of it, the estimate of the step is the worse of the two.
             let prefilling = if step < prefilling / 2.0 { prefilling - step } else { prefilling };
             note_speed(&mut self.prefill_tok_s, computed, prefilling, PREFILL_HALF);
+        }
+    }
+
+    /// Learns from an answer in one piece: what is left of its time beside reading the prompt went into answering.
+    fn note_whole(&mut self, run: &Finished, usage: Usage) {
+        if usage.completion_tokens < LEAST_DECODED {
+            return;
+        }
+        let computed = usage.prompt_tokens.saturating_sub(usage.cached_tokens.max(run.believed_cached));
+        let reading = self.prefill_tok_s.map_or(0.0, |speed| f64::from(computed) / speed);
+        let answering = run.summary.total.saturating_sub(run.waited).as_secs_f64() - reading;
+        if answering > 0.0 {
+            note_speed(&mut self.decode_tok_s, usage.completion_tokens, answering, DECODE_HALF);
         }
     }
 
@@ -103,7 +119,7 @@ fn blend(mean: &mut Option<f64>, value: f64, weight: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Finish, Usage};
+    use base::Finish;
     use proptest::prelude::*;
 
     fn run(prompt: u32, output: u32, first_ms: u64, total_ms: u64) -> Finished {
@@ -117,6 +133,14 @@ mod tests {
         let mut rates = Rates::default();
         runs.iter().for_each(|run| rates.note_run(run));
         rates
+    }
+
+    #[test]
+    fn an_answer_in_one_piece_tells_how_fast_it_was_written() {
+        let whole = Finished { is_streamed: false, ..run(10, 100, 0, 2_000) };
+        let speed = learned(&[whole]).decode_tok_s.unwrap();
+        assert!((speed - 50.0).abs() < 1.0, "{speed}");
+        assert_eq!(learned(&[Finished { is_streamed: false, ..run(10, 3, 0, 2_000) }]).decode_tok_s, None);
     }
 
     #[test]
@@ -142,12 +166,6 @@ mod tests {
         assert_eq!(learned(&[waited]).prefill_tok_s, Some(2000.0));
         let cached = Finished { believed_cached: 990, ..run(1000, 1, 20, 20) };
         assert_eq!(learned(&[cached]).prefill_tok_s, None);
-    }
-
-    #[test]
-    fn answer_that_was_not_streamed_gives_only_its_length() {
-        let whole = Finished { is_streamed: false, ..run(1000, 101, 2500, 2500) };
-        assert_eq!(learned(&[whole]), Rates { output_tokens: Some(101.0), ..Rates::default() });
     }
 
     #[test]
