@@ -21,6 +21,7 @@ pub trait Residency: Send + Sync + 'static {
 pub struct Gate {
     name: String,
     slots: u32,
+    has_queue: bool,
     residency: Box<dyn Residency>,
     inner: Mutex<Inner>,
 }
@@ -62,7 +63,7 @@ impl Gate {
             swaps: Intensity::new(swaps_per_minute as usize, Duration::from_secs(60)),
             is_closed: false,
         };
-        Arc::new(Self { name, slots, residency, inner: Mutex::new(inner) })
+        Arc::new(Self { name, slots, has_queue: queue > 0, residency, inner: Mutex::new(inner) })
     }
 
     /// Waits for a slot.
@@ -116,8 +117,13 @@ impl Gate {
             return Err(Fault::unavailable(format!("worker `{}` drains and takes nothing new", self.name)));
         }
         if inner.busy < self.slots && inner.queue.is_empty() {
-            let readiness = self.residency.readiness(model, &inner.in_use);
-            if readiness == Readiness::Ready {
+            let may_begin = match self.residency.readiness(model, &inner.in_use) {
+                Readiness::Ready => true,
+                // Others that wait may go first; where nobody can wait, there is no other way in.
+                Readiness::Swap => !self.has_queue && inner.swaps.note(Instant::now()),
+                Readiness::Blocked => false,
+            };
+            if may_begin {
                 return Ok(Entered::Free(self.seat(&mut inner, model.clone())));
             }
         }
@@ -278,6 +284,15 @@ mod tests {
         let _first = admit(&gate, "a").await.unwrap();
         assert_eq!(admit(&gate, "a").await.err().unwrap().code, Code::DeadlineExceeded);
         assert_eq!(gate.counts(), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn without_a_queue_another_model_still_gets_in() {
+        let gate = gate(1, 0);
+        let first = admit(&gate, "b").await.unwrap();
+        assert_eq!(admit(&gate, "b").await.err().unwrap().code, Code::Overloaded);
+        drop(first);
+        assert_eq!(gate.counts(), (0, 0));
     }
 
     #[tokio::test]
