@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 const KEPT: usize = 1000;
 /// The same trouble again within this time is the same failure, counted.
 const SAME_WITHIN_MS: u64 = 60_000;
+/// A failed run that was not followed by another one for so long was a passing one.
+const QUIET_MS: u64 = 600_000;
 
 /// What a failure is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -191,6 +193,16 @@ impl FailureLog {
         ended
     }
 
+    /// Ends what nobody reports the end of: single failed runs, once none came for a while.
+    pub fn pass_quiet(&mut self, now_ms: u64) {
+        let is_quiet = |failure: &&mut Failure| {
+            failure.outcome == Outcome::Active
+                && failure.severity == Severity::Low
+                && now_ms.saturating_sub(failure.last_ms) >= QUIET_MS
+        };
+        self.failures.iter_mut().filter(is_quiet).for_each(|failure| failure.outcome = Outcome::Passed);
+    }
+
     /// All that are kept, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Failure> {
         self.failures.iter().rev()
@@ -260,6 +272,18 @@ mod tests {
         log.ended("fail-1", Outcome::Recovered);
         log.ended("fail-2", Outcome::NotHelped);
         assert_eq!(log.recovery_rate(), 0.5);
+    }
+
+    #[test]
+    fn a_failed_run_passes_when_none_follows_and_a_worker_that_is_down_does_not() {
+        let mut log = FailureLog::default();
+        log.note(down("n/a"), 0);
+        log.note(Sighting { severity: Severity::Low, ..down("n/b") }, 0);
+        log.pass_quiet(QUIET_MS - 1);
+        assert_eq!(log.active(), 2);
+        log.pass_quiet(QUIET_MS);
+        let outcomes: Vec<_> = log.newest_first().map(|failure| failure.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Passed, Outcome::Active]);
     }
 
     #[test]

@@ -133,8 +133,13 @@ impl RecoveryState {
     /// Does something about a failure, where something fits and the budget allows.
     fn treat(&mut self, myself: &ActorRef<RecoveryMessage>, failure: Failure) {
         let Some(Treatment { remedy, check_after }) = choose(&failure, &self.facts(&failure)) else { return };
-        if !self.core.config.recovery.enabled || !self.budget.take(&failure.subject, Instant::now()) {
-            log(&self.core).treated(&failure.id, "none: over the budget of remedies, the owner must look");
+        let refusal = match self.core.config.recovery.enabled {
+            false => Some("none: recovery is switched off, the owner must look"),
+            true if self.budget.take(&failure.subject, Instant::now()) => None,
+            true => Some("none: over the budget of remedies, the owner must look"),
+        };
+        if let Some(refusal) = refusal {
+            log(&self.core).treated(&failure.id, refusal);
             return;
         }
         tracing::info!(failure = failure.id, remedy = %remedy, subject = %failure.subject, "applies a remedy");

@@ -292,7 +292,8 @@ fn verdict(desk: &NodeDesk) -> (&'static str, Vec<String>) {
 
 /// This node's failures, newest first.
 pub fn own_failures(core: &Core) -> ListFailuresResponse {
-    let log = core.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut log = core.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    log.pass_quiet(unix_ms());
     let item = |failure: &crate::failures::Failure| FailureItem {
         id: format!("{}/{}", core.node, failure.id),
         at_unix_ms: failure.at_ms,
