@@ -242,7 +242,9 @@ impl Pass {
             self.end_tail();
         }
         if self.stage == Stage::Streaming {
-            if self.finish.is_some() {
+            // With more after OpenAI's finishing event, another choice was still being written.
+            let goes_on = terminator(self.dialect) == b"data: [DONE]\n\n" && self.held.is_empty();
+            if self.finish.is_some() && !goes_on {
                 let mut out = self.ready.take().map(Vec::from).unwrap_or_default();
                 self.close(&mut out);
                 self.ready = Some(Bytes::from(out));

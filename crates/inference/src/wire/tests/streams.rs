@@ -200,6 +200,15 @@ async fn a_cut_stream_is_never_an_end() {
         passed(Dialect::OpenAiChat, Script::one("data: {\"choices\":[]}\n\ndata: [DONE]\n\n")).await;
     assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineCut), "an end mark without a reason");
     assert!(!String::from_utf8(bytes).unwrap().contains("DONE"));
+    let event = |index: u8, finish: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"a\"}},\"finish_reason\":{finish}}}]}}\n\n"
+        )
+    };
+    let two = [event(0, "null"), event(1, "null"), event(0, "\"stop\""), event(1, "null")].concat();
+    let (bytes, fault, _) = passed(Dialect::OpenAiChat, Script::one(&two)).await;
+    assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineCut), "one of two choices ended");
+    assert_eq!(String::from_utf8(bytes).unwrap(), two);
 }
 
 #[tokio::test]
