@@ -25,8 +25,10 @@ static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"done\"
 static MESSAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"message_"));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
 
-/// A role-only first chunk and an empty last one are no tokens.
-const CHUNKS_WITHOUT_TOKEN: u32 = 2;
+/// An empty last chunk is no token, nor is the role-only one that a chat begins with.
+const fn without_token(dialect: Dialect) -> u32 {
+    if matches!(dialect, Dialect::OpenAiCompletions) { 1 } else { 2 }
+}
 
 /// Forwards a stream as it is.
 pub(super) struct Pass {
@@ -208,7 +210,7 @@ impl Pass {
         }
         let usage = *self.usage.get_or_insert(Usage {
             prompt_tokens: self.prompt_tokens,
-            completion_tokens: self.events.saturating_sub(CHUNKS_WITHOUT_TOKEN).max(1),
+            completion_tokens: self.events.saturating_sub(without_token(self.dialect)).max(1),
             cached_tokens: 0,
         });
         if self.dialect != Dialect::AnthropicMessages && !is_lines(self.dialect) {
