@@ -23,3 +23,4 @@ mod network;
 mod reuse;
 mod stop;
 mod tidy;
+mod traces;

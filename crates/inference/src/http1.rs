@@ -45,6 +45,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// JSON; empty for none.
     pub body: Bytes,
+    /// W3C `traceparent` of the span that it belongs to, well-formed; empty when there is none.
+    pub traceparent: &'a str,
 }
 
 /// The methods that engines want.
@@ -59,12 +61,17 @@ pub enum Method {
 impl<'a> Request<'a> {
     /// A read of `path`.
     pub fn get(path: &'a str) -> Self {
-        Self { method: Method::Get, path, body: Bytes::new() }
+        Self { method: Method::Get, path, body: Bytes::new(), traceparent: "" }
     }
 
     /// JSON for `path`.
     pub fn post(path: &'a str, body: impl Into<Bytes>) -> Self {
-        Self { method: Method::Post, path, body: body.into() }
+        Self { method: Method::Post, path, body: body.into(), traceparent: "" }
+    }
+
+    /// Belongs to this span.
+    pub fn traced(self, traceparent: &'a str) -> Self {
+        Self { traceparent, ..self }
     }
 }
 

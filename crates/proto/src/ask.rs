@@ -11,6 +11,7 @@ use base::{
 
 use crate::bounds::{at_most, name, refused, short, word};
 use crate::node;
+use crate::trace::is_well_formed;
 
 /// Longer than any ask lives; keeps timers of a careless peer's ask within bounds.
 const MAX_DEADLINE: Duration = Duration::from_secs(86_400);
@@ -63,7 +64,8 @@ pub fn ask_from_wire(wire: node::Ask, now: Instant) -> Result<Ask> {
         prefix: wire.prefix.into(),
         deadline: Deadline::after(now, left),
         client: short("ask.client", wire.client)?.into(),
-        traceparent: short("ask.traceparent", wire.traceparent)?.into(),
+        // It becomes a header of the request to the engine.
+        traceparent: Some(wire.traceparent).filter(|text| is_well_formed(text)).unwrap_or_default().into(),
         only_worker: only_worker.map(WorkerId::new),
     };
     Ok(Ask { head, body: wire.body })

@@ -23,7 +23,7 @@ pub fn extract(metadata: &MetadataMap) -> &str {
 }
 
 /// Whether `text` is of version 00 with ids that are not all zero; a client's text ends up in logs and in other calls.
-fn is_well_formed(text: &str) -> bool {
+pub(crate) fn is_well_formed(text: &str) -> bool {
     let is_hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };

@@ -123,14 +123,11 @@ fn serve(config: Config, dev: bool) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("could not start the runtime")),
     };
-    let served = runtime.block_on(serve_until_stopped(config, dev));
+    let served = runtime.block_on(serve_until_stopped(config, dev)).map(telemetry::Traces::shutdown);
     // A blocking task that hangs must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match served {
-        Ok(traces) => {
-            traces.shutdown();
-            ExitCode::SUCCESS
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }
@@ -147,7 +144,7 @@ async fn serve_until_stopped(mut config: Config, dev: bool) -> Result<telemetry:
     if dev && config.workers.is_empty() {
         config.workers = find_engines(&connector).await;
     }
-    let node = Node::start(config, connector, policy).await?;
+    let node = Node::start(config, connector, policy, traces.spans()).await?;
     let at = node.addresses;
     tracing::info!(http = %at.http, grpc = %at.grpc, peers = %at.peers, "serves");
     print(&format!("ready http={} grpc={} peers={}\n", at.http, at.grpc, at.peers));

@@ -26,6 +26,7 @@ use crate::failures::{FailureLog, Sighting, Subject};
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
 use crate::peers::Peers;
+use crate::spans::Spans;
 use crate::worker::port::Port;
 
 /// Sightings that wait for the recovery actor; one more is dropped and counted, since all would tell the same story.
@@ -73,6 +74,8 @@ pub struct Core {
     pub explain: Ring,
     /// Every metric.
     pub metrics: Metrics,
+    /// Makes the spans of asks.
+    pub spans: Spans,
     /// The list of failures.
     pub failures: Mutex<FailureLog>,
     /// API keys, as the store told last.
@@ -131,6 +134,7 @@ pub struct Parts {
     pub machine: Machine,
     pub cache: Option<Arc<dyn AnswerCache>>,
     pub metrics: Metrics,
+    pub spans: Spans,
     pub sightings: mpsc::Sender<Seen>,
     pub stop: CancellationToken,
     pub settings_kept: Table,
@@ -157,6 +161,7 @@ impl Core {
             contexts: Contexts::default(),
             explain: Ring::default(),
             metrics: parts.metrics,
+            spans: parts.spans,
             failures: Mutex::default(),
             keys: ArcSwap::default(),
             sightings: parts.sightings,

@@ -17,6 +17,7 @@ mod peers;
 mod placing;
 mod remedies;
 mod settings;
+mod spans;
 mod telemetry;
 mod worker;
 

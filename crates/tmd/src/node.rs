@@ -38,6 +38,7 @@ use crate::hints::NodeHints;
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
 use crate::peers::{MESSAGE_BYTES, NodeService, Peers};
+use crate::spans::Spans;
 use crate::worker::port::Port;
 use crate::{fleet, settings};
 
@@ -80,7 +81,7 @@ struct Doors {
 
 impl Node {
     /// Starts a node. Every listener is bound before anything else begins.
-    pub async fn start(config: Config, connector: Connector, policy: Arc<Policy>) -> Result<Self> {
+    pub async fn start(config: Config, connector: Connector, policy: Arc<Policy>, spans: Spans) -> Result<Self> {
         let identity = config.tls.as_ref().map(Identity::load).transpose()?.map(Arc::new);
         if let Some(identity) = &identity {
             identity.must_be(&config.node.name)?;
@@ -104,6 +105,7 @@ impl Node {
             shipped,
             cache: cache(&config, &connector, &local)?,
             metrics: Metrics::new()?,
+            spans,
             machine: Machine::default(),
             store,
             ports,

@@ -1,27 +1,42 @@
 //! Logs to stderr and traces to an OTLP endpoint. Without an endpoint no span is ever made.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use base::config::Telemetry;
+use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::WithExportConfig as _;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use tonic::transport::Channel;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-/// Only these become spans of a trace; the exporter's own and the transports' do not.
-const TRACED: [&str; 3] = ["tmd", "api", "inference"];
+use crate::spans::Spans;
+
+/// Spans that wait for the collector; one more is dropped, so that a collector that is away slows no ask.
+const SPANS_WAITING: usize = 4096;
+/// Spans leave at the latest after this.
+const SEND_EVERY: Duration = Duration::from_secs(1);
+/// A collector that takes longer is away.
+const SEND_WITHIN: Duration = Duration::from_secs(3);
 
 /// Flushes what is left when the node stops.
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// Sends what is left and ends the exporter; blocks, so it is called off the runtime.
+    /// What makes the spans of asks.
+    pub fn spans(&self) -> Spans {
+        Spans::new(self.0.as_ref().map(|provider| provider.tracer("tmd")))
+    }
+
+    /// Sends what is left and ends the exporter. Blocks, so it is called off the runtime, and while that still runs: the
+    /// channel to the collector is driven by it.
     pub fn shutdown(self) {
         if let Some(provider) = self.0
-            && let Err(error) = provider.shutdown()
+            && let Err(error) = provider.shutdown_with_timeout(SEND_WITHIN)
         {
             tracing::warn!(%error, "could not flush the last traces");
         }
@@ -35,27 +50,23 @@ pub fn install(config: &Telemetry, node: &str, traces_to: Option<Channel>) -> an
         .with_context(|| format!("telemetry.log = \"{}\" is no filter; write e.g. \"info,tmd=debug\"", config.log))?;
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = if config.json { logs.json().boxed() } else { logs.with_ansi(false).boxed() };
-    let provider = traces_to.map(|channel| provider(node, channel)).transpose()?;
-    let spans = provider.as_ref().map(|provider| {
-        let only_ours = Targets::new().with_targets(TRACED.map(|target| (target, LevelFilter::DEBUG)));
-        tracing_opentelemetry::layer().with_tracer(provider.tracer("tmd")).with_filter(only_ours)
-    });
-    tracing_subscriber::registry().with(logs.with_filter(filter)).with(spans).init();
-    Ok(Traces(provider))
+    tracing_subscriber::registry().with(logs.with_filter(filter)).init();
+    Ok(Traces(traces_to.map(|channel| provider(node, channel)).transpose()?))
 }
 
 fn provider(node: &str, channel: Channel) -> anyhow::Result<SdkTracerProvider> {
-    use opentelemetry_otlp::WithTonicConfig as _;
-    opentelemetry::global::set_text_map_propagator(opentelemetry_sdk::propagation::TraceContextPropagator::new());
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
+    let exporter = SpanExporter::builder()
         .with_tonic()
         .with_channel(channel)
-        .with_timeout(std::time::Duration::from_secs(3))
+        .with_timeout(SEND_WITHIN)
         .build()
         .context("could not make the OTLP exporter")?;
-    let resource = opentelemetry_sdk::Resource::builder()
+    let batches =
+        BatchConfigBuilder::default().with_max_queue_size(SPANS_WAITING).with_scheduled_delay(SEND_EVERY).build();
+    let resource = Resource::builder()
         .with_service_name("taskmaster")
-        .with_attribute(opentelemetry::KeyValue::new("service.instance.id", node.to_owned()))
+        .with_attribute(KeyValue::new("service.instance.id", node.to_owned()))
         .build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+    Ok(SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource).build())
 }

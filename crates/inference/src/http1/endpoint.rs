@@ -65,7 +65,7 @@ impl Endpoint {
     /// The head of `request`, up to and with its blank line.
     pub(super) fn request_head(&self, request: &Request<'_>) -> Vec<u8> {
         let (method, path, headers) = (request.method, request.path, &self.headers);
-        let mut head = Vec::with_capacity(self.path.len() + path.len() + headers.len() + 96);
+        let mut head = Vec::with_capacity(self.path.len() + path.len() + headers.len() + 192);
         let verb: &[u8] = match method {
             Method::Get => b"GET ",
             Method::Post => b"POST ",
@@ -78,6 +78,11 @@ impl Endpoint {
             head.extend_from_slice(
                 format!("Content-Type: application/json\r\nContent-Length: {length}\r\n").as_bytes(),
             );
+        }
+        if !request.traceparent.is_empty() {
+            for part in ["traceparent: ", request.traceparent, "\r\n"] {
+                head.extend_from_slice(part.as_bytes());
+            }
         }
         head.extend_from_slice(b"\r\n");
         head
@@ -103,6 +108,9 @@ mod tests {
             head.ends_with("Authorization: Bearer x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"),
             "{head}"
         );
+        let request = Request::get("/").traced("00-1-2-01");
+        let head = String::from_utf8(endpoint.request_head(&request)).unwrap();
+        assert!(head.ends_with("Authorization: Bearer x\r\ntraceparent: 00-1-2-01\r\n\r\n"), "{head}");
         assert_eq!(Endpoint::parse("http://lab").unwrap().port, 80);
     }
 

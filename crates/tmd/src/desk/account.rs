@@ -5,17 +5,19 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use base::{AskHead, BoxFrames, Fault, Frames, Result, RunSummary};
+use base::{AskHead, BoxFrames, Fault, Frames, Result, RunSummary, WorkerId};
 use bytes::Bytes;
 use inference::cache::{Cached, Key, MOST_ENTRY_BYTES};
 
 use super::explain::Record;
 use crate::core::Core;
+use crate::spans::Span;
 
 /// An ask that has not ended; dropping it says that the client left.
 pub struct Accounting {
     core: Arc<Core>,
     record: Arc<Record>,
+    span: Span,
     face: &'static str,
     /// A catalogue name, or a word for "none": labels are a closed set.
     model: Option<Arc<str>>,
@@ -26,14 +28,15 @@ pub struct Accounting {
 
 impl Accounting {
     /// An ask came in.
-    pub fn begin(core: Arc<Core>, head: &AskHead, record: Arc<Record>) -> Self {
+    pub fn begin(core: Arc<Core>, head: &AskHead, record: Arc<Record>, span: Span) -> Self {
         let face = head.face.as_str();
         core.asks_running.fetch_add(1, Ordering::Relaxed);
-        Self { core, record, face, model: None, started: Instant::now(), has_first: false, is_ended: false }
+        Self { core, record, span, face, model: None, started: Instant::now(), has_first: false, is_ended: false }
     }
 
     /// A model of the catalogue answers.
-    pub fn answers_with(&mut self, model: &Arc<str>) {
+    pub fn answers_with(&mut self, model: &Arc<str>, worker: Option<&WorkerId>) {
+        self.span.answers(model, worker);
         self.model = Some(model.clone());
     }
 
@@ -46,6 +49,7 @@ impl Accounting {
     fn first_byte(&mut self) {
         if !self.has_first {
             self.has_first = true;
+            self.span.first_token();
             self.core.metrics.first_token_seconds.observe(self.started.elapsed().as_secs_f64());
         }
     }
@@ -60,6 +64,7 @@ impl Accounting {
             tokens.with_label_values(&["completion"]).inc_by(usage.completion_tokens.into());
             tokens.with_label_values(&["cached"]).inc_by(usage.cached_tokens.into());
         }
+        self.span.finished(summary);
         self.end("ok");
     }
 
@@ -69,6 +74,7 @@ impl Accounting {
             let model = self.model.as_deref().unwrap_or("none");
             self.core.metrics.ask_ended(self.face, model, outcome, self.started.elapsed());
             self.record.ended(outcome);
+            self.span.end(outcome);
         }
     }
 }

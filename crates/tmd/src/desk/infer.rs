@@ -30,15 +30,17 @@ const HEDGE_AT_LEAST: Duration = Duration::from_secs(2);
 const MOST_TRIES: usize = 4;
 
 /// Answers an ask.
-pub async fn infer(core: &Arc<Core>, ask: Ask, continues: Option<Continuation>) -> Result<Answer> {
+pub async fn infer(core: &Arc<Core>, mut ask: Ask, continues: Option<Continuation>) -> Result<Answer> {
     core.earn_retry();
+    let span = core.spans.ask(&ask.head);
+    span.mark(&mut ask.head);
     let record = core.explain.begin(ask.head.id, ask.head.model.clone());
-    let mut accounting = Accounting::begin(core.clone(), &ask.head, record.clone());
+    let mut accounting = Accounting::begin(core.clone(), &ask.head, record.clone(), span);
     let path = Path { core: core.clone(), record };
     match path.answered(ask, continues).await {
         Ok(Outcome { answer, model, keep }) => {
-            accounting.answers_with(&model);
             let Answer { head, frames } = answer;
+            accounting.answers_with(&model, head.worker.as_ref());
             Ok(Answer { head, frames: Box::new(Accounted::new(frames, accounting, keep)) })
         }
         Err(fault) => {

@@ -14,6 +14,7 @@ use super::explain::{Record, RunNumber};
 use super::infer::Decision;
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
+use crate::spans::Span;
 
 /// Starts the run that was decided on. Its frames count at the worker until they end or are dropped.
 pub(super) async fn start(
@@ -25,9 +26,12 @@ pub(super) async fn start(
 ) -> Result<Answer> {
     let chosen = &decision.chosen;
     let now = Instant::now();
+    let span = core.spans.run(&ask.head, &chosen.worker);
+    let ask = &*span.carried(ask);
     let mut run = Run {
         core: core.clone(),
         record: record.clone(),
+        span,
         number: record.run_began(&chosen.worker, now),
         worker: chosen.worker.clone(),
         model: decision.choice.name.clone(),
@@ -66,6 +70,7 @@ pub(super) async fn start(
 struct Run {
     core: Arc<Core>,
     record: Arc<Record>,
+    span: Span,
     number: RunNumber,
     worker: WorkerId,
     model: Arc<str>,
@@ -84,6 +89,7 @@ impl Run {
         }
         if !self.has_first {
             self.has_first = true;
+            self.span.first_token();
             if let Some(guard) = &mut self.guard {
                 guard.first_token();
             }
@@ -97,6 +103,7 @@ impl Run {
             let tokens = summary.and_then(|summary| summary.usage).map_or(0, |usage| usage.completion_tokens);
             self.live.succeeded();
             self.record.run_ended(self.number, "ok", tokens, Instant::now());
+            self.span.finished(summary);
         }
     }
 
@@ -107,6 +114,7 @@ impl Run {
         let now = Instant::now();
         self.live.failed(fault.code, now);
         self.record.run_ended(self.number, fault.code.as_str(), 0, now);
+        self.span.end(fault.code.as_str());
         if let Ok(port) = self.core.port(&self.worker) {
             port.look.notify_one();
         }

@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use crate::core::Core;
 use crate::mode::SetMode;
+use crate::spans::Span;
 use crate::{placing, settings};
 
 /// Frames that are there already are merged into one message up to this size.
@@ -86,7 +87,7 @@ impl NodeService {
     async fn start(&self, request: RunRequest) -> base::Result<Outgoing> {
         let now = Instant::now();
         let ask = request.ask.ok_or_else(|| Fault::invalid("field `ask` is missing"))?;
-        let ask = proto::ask_from_wire(ask, now)?;
+        let mut ask = proto::ask_from_wire(ask, now)?;
         let continuation: Option<Continuation> = request.continuation.map(Continuation::try_from).transpose()?;
         let port = self.0.ports.get(&request.worker).ok_or_else(|| {
             Fault::new(Code::ModelNotFound, format!("node `{}` has no worker `{}`", self.0.node, request.worker))
@@ -99,13 +100,17 @@ impl NodeService {
         let output_tokens = ask.head.max_output_tokens.unwrap_or(256).min(1024);
         let work = Work { prompt_tokens: ask.head.prompt_tokens, output_tokens, ..Work::default() };
         let guard = port.live.begin(&port.live.model(&model_id), work);
-        let answer = port.run(&ask, &model.engine.name, &model_id, continuation).await?;
+        let mut span = self.0.spans.run_for_peer(&ask.head, &port.id);
+        span.mark(&mut ask.head);
+        let answer = port.run(&ask, &model.engine.name, &model_id, continuation).await;
+        let answer = answer.inspect_err(|fault| span.end(fault.code.as_str()))?;
         let started = RunStarted {
             content_type: answer.head.content_type.to_owned(),
             content_length: answer.head.content_length,
             model: answer.head.model,
         };
-        Ok(Outgoing { started: Some(started), frames: Some(answer.frames), guard, has_first: false, then: None })
+        let frames = Some(answer.frames);
+        Ok(Outgoing { started: Some(started), frames, guard, span, has_first: false, then: None })
     }
 }
 
@@ -134,6 +139,7 @@ struct Outgoing {
     /// Gone when it ended.
     frames: Option<BoxFrames>,
     guard: LiveGuard,
+    span: Span,
     has_first: bool,
     /// What comes after the frames that were just merged.
     then: Option<Result<RunResponse, Status>>,
@@ -157,6 +163,20 @@ impl Outgoing {
         }
         (block(first, merged), None)
     }
+
+    fn ending(&mut self, frames: &BoxFrames, ended: Ended) -> Result<RunResponse, Status> {
+        match ended {
+            Ended::Well => {
+                let summary = frames.summary();
+                self.span.finished(summary);
+                part(Part::Summary(summary.unwrap_or_default().into()))
+            }
+            Ended::Failed(fault) => {
+                self.span.end(fault.code.as_str());
+                Err(status(fault))
+            }
+        }
+    }
 }
 
 enum Ended {
@@ -170,13 +190,6 @@ fn block(first: Bytes, merged: Option<BytesMut>) -> Bytes {
 
 fn part(part: Part) -> Result<RunResponse, Status> {
     Ok(RunResponse { part: Some(part) })
-}
-
-fn ending(frames: &BoxFrames, ended: Ended) -> Result<RunResponse, Status> {
-    match ended {
-        Ended::Well => part(Part::Summary(frames.summary().unwrap_or_default().into())),
-        Ended::Failed(fault) => Err(status(fault)),
-    }
 }
 
 impl Stream for Outgoing {
@@ -203,16 +216,17 @@ impl Stream for Outgoing {
                 if !this.has_first {
                     this.has_first = true;
                     this.guard.first_token();
+                    this.span.first_token();
                 }
                 let (bytes, ended) = this.merge(&mut frames, first, cx);
                 match ended {
-                    Some(ended) => this.then = Some(ending(&frames, ended)),
+                    Some(ended) => this.then = Some(this.ending(&frames, ended)),
                     None => this.frames = Some(frames),
                 }
                 Poll::Ready(Some(part(Part::Frames(bytes))))
             }
-            Some(Err(fault)) => Poll::Ready(Some(ending(&frames, Ended::Failed(fault)))),
-            None => Poll::Ready(Some(ending(&frames, Ended::Well))),
+            Some(Err(fault)) => Poll::Ready(Some(this.ending(&frames, Ended::Failed(fault)))),
+            None => Poll::Ready(Some(this.ending(&frames, Ended::Well))),
         }
     }
 }

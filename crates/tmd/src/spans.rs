@@ -1,0 +1,196 @@
+//! The spans of an ask: one where it came in, one for each run, one more where a run is on another node.
+//!
+//! A span tells its child who its parent is by the `traceparent` of the ask that it hands on; so nothing but the ask
+//! travels. Names and attributes are those of OpenTelemetry's conventions for generative AI, and no text of a client or
+//! of a model is among them. Without an OTLP endpoint no span is made, and every call here is one look at `None`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base::{Ask, AskHead, Dialect, RunSummary, WorkerId};
+use opentelemetry::trace::{
+    Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+    Tracer as _,
+};
+use opentelemetry::{Context, KeyValue, StringValue, Value};
+use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
+
+/// The outcome of what ended well.
+const OK: &str = "ok";
+
+/// Makes spans, where somebody collects them.
+#[derive(Clone)]
+pub struct Spans(Option<SdkTracer>);
+
+/// A span that has not ended, or none at all; dropping it says that nobody wanted the rest.
+pub struct Span(Option<Box<SdkSpan>>);
+
+impl Spans {
+    /// Makes none without a tracer.
+    pub fn new(tracer: Option<SdkTracer>) -> Self {
+        Self(tracer)
+    }
+
+    /// An ask came in. Its parent is the client's span, should it have told one.
+    pub fn ask(&self, head: &AskHead) -> Span {
+        let Some(tracer) = &self.0 else { return Span(None) };
+        let operation = operation(head.dialect);
+        let attributes = [
+            KeyValue::new("gen_ai.operation.name", operation),
+            KeyValue::new("gen_ai.provider.name", "taskmaster"),
+            KeyValue::new("gen_ai.request.model", head.model.clone()),
+            KeyValue::new("gen_ai.request.stream", head.stream),
+            KeyValue::new("tm.ask", head.id.to_string()),
+        ];
+        begin(tracer, format!("{operation} {}", head.model), SpanKind::Server, attributes, &head.traceparent)
+    }
+
+    /// The ask is put to `worker`: to its engine, or to the node that it belongs to.
+    pub fn run(&self, head: &AskHead, worker: &WorkerId) -> Span {
+        self.run_as(SpanKind::Client, head, worker)
+    }
+
+    /// Another node put the ask to `worker`, which is of this one.
+    pub fn run_for_peer(&self, head: &AskHead, worker: &WorkerId) -> Span {
+        self.run_as(SpanKind::Server, head, worker)
+    }
+
+    fn run_as(&self, kind: SpanKind, head: &AskHead, worker: &WorkerId) -> Span {
+        let Some(tracer) = &self.0 else { return Span(None) };
+        let attributes = [
+            KeyValue::new("tm.ask", head.id.to_string()),
+            KeyValue::new("tm.worker", worker.as_str().to_owned()),
+            KeyValue::new("gen_ai.request.model", head.model.clone()),
+        ];
+        begin(tracer, format!("run {worker}"), kind, attributes, &head.traceparent)
+    }
+}
+
+fn begin<const N: usize>(
+    tracer: &SdkTracer,
+    name: String,
+    kind: SpanKind,
+    attributes: [KeyValue; N],
+    parent: &str,
+) -> Span {
+    let builder = tracer.span_builder(name).with_kind(kind).with_attributes(attributes);
+    // Never the thread's own context: who polls an ask says nothing about what it belongs to.
+    let parent = parse(parent).map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
+    Span(Some(Box::new(tracer.build_with_context(builder, &parent))))
+}
+
+impl Span {
+    /// The ask as it goes on from here: what comes of it is a child of this span.
+    pub fn carried<'a>(&self, ask: &'a Ask) -> Cow<'a, Ask> {
+        let mut ask = Cow::Borrowed(ask);
+        if self.0.is_some() {
+            self.mark(&mut ask.to_mut().head);
+        }
+        ask
+    }
+
+    /// What comes of the ask is a child of this span.
+    pub fn mark(&self, head: &mut AskHead) {
+        if let Some(span) = &self.0 {
+            head.traceparent = traceparent(span.span_context());
+        }
+    }
+
+    /// The model and the worker that answer; kept answers have no worker.
+    pub fn answers(&mut self, model: &Arc<str>, worker: Option<&WorkerId>) {
+        let Some(span) = &mut self.0 else { return };
+        span.set_attribute(KeyValue::new("gen_ai.response.model", model.clone()));
+        if let Some(worker) = worker {
+            span.set_attribute(KeyValue::new("tm.worker", worker.as_str().to_owned()));
+        }
+    }
+
+    /// The first bytes of the answer are there.
+    pub fn first_token(&mut self) {
+        if let Some(span) = &mut self.0 {
+            span.add_event("first token", Vec::new());
+        }
+    }
+
+    /// It ended well.
+    pub fn finished(&mut self, summary: Option<RunSummary>) {
+        let Some(span) = &mut self.0 else { return };
+        let RunSummary { usage, finish, .. } = summary.unwrap_or_default();
+        if let Some(usage) = usage {
+            let counts = [
+                ("gen_ai.usage.input_tokens", usage.prompt_tokens),
+                ("gen_ai.usage.output_tokens", usage.completion_tokens),
+                ("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens),
+            ];
+            span.set_attributes(counts.map(|(name, count)| KeyValue::new(name, i64::from(count))));
+        }
+        if let Some(finish) = finish {
+            let reasons = Value::Array(vec![StringValue::from(finish.as_str())].into());
+            span.set_attribute(KeyValue::new("gen_ai.response.finish_reasons", reasons));
+        }
+        self.end(OK);
+    }
+
+    /// It ended as `outcome` says: a code, or `cancelled`. Only the first end counts.
+    pub fn end(&mut self, outcome: &str) {
+        let Some(mut span) = self.0.take() else { return };
+        if outcome != OK {
+            span.set_attribute(KeyValue::new("error.type", outcome.to_owned()));
+            span.set_status(Status::error(""));
+        }
+        span.end();
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        self.end(base::Code::Cancelled.as_str());
+    }
+}
+
+/// What the conventions call it.
+fn operation(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OllamaChat | Dialect::AnthropicMessages => "chat",
+        Dialect::OpenAiCompletions | Dialect::OllamaGenerate => "text_completion",
+        Dialect::OpenAiEmbeddings | Dialect::OllamaEmbed | Dialect::OllamaEmbeddings => "embeddings",
+        Dialect::Rerank => "rerank",
+    }
+}
+
+/// A parent as W3C writes it; `None` when the text is empty or is none.
+fn parse(traceparent: &str) -> Option<SpanContext> {
+    let mut parts = traceparent.strip_prefix("00-")?.split('-');
+    let trace = TraceId::from_hex(parts.next()?).ok()?;
+    let span = SpanId::from_hex(parts.next()?).ok()?;
+    let flags = TraceFlags::new(u8::from_str_radix(parts.next()?, 16).ok()?) & TraceFlags::SAMPLED;
+    let context = SpanContext::new(trace, span, flags, true, TraceState::default());
+    context.is_valid().then_some(context)
+}
+
+fn traceparent(context: &SpanContext) -> Arc<str> {
+    format!("00-{:032x}-{:016x}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_reads_as_it_was_written() {
+        for text in [
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000001-0000000000000001-00",
+        ] {
+            assert_eq!(&*traceparent(&parse(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_parent_begins_a_new_trace() {
+        let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
+        for text in ["", "00-", "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", zero, "00-é-é-é"] {
+            assert!(parse(text).is_none(), "{text}");
+        }
+    }
+}
