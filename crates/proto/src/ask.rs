@@ -217,6 +217,14 @@ mod tests {
     }
 
     #[test]
+    fn a_traceparent_that_is_none_does_not_become_a_header() {
+        let now = Instant::now();
+        let mut wire = ask_to_wire(&ask(now, Duration::from_secs(1)), now);
+        wire.traceparent = "00\r\nX-Smuggled: 1".to_owned();
+        assert_eq!(&*ask_from_wire(wire, now).unwrap().head.traceparent, "");
+    }
+
+    #[test]
     fn an_unknown_finish_is_refused() {
         let wire = node::RunSummary { finish: "tired".into(), ..Default::default() };
         assert!(RunSummary::try_from(wire).unwrap_err().message.contains("`summary.finish`"));

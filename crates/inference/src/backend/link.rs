@@ -120,8 +120,8 @@ impl Link {
     pub(super) async fn start_with(&self, run: &Run<'_>, request: EngineRequest, echoes: bool) -> Result<Started> {
         let (head, started) = (&run.ask.head, Instant::now());
         let path = if self.traits.dialects_at_root { request.path.trim_start_matches("/v1") } else { request.path };
-        let request_to = Request::post(path, request.body).traced(&head.traceparent);
-        let response = self.ask(&request_to, run.until(started)).await?;
+        let post = Request::post(path, request.body).traced(&head.traceparent);
+        let response = self.ask(&post, run.until(started)).await?;
         let mut spec = AnswerSpec::new(run.ask, request.dialect, started);
         spec.continuation = run.continuation.cloned();
         spec.echoes = echoes && run.continuation.is_some();
