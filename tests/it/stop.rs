@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::client::Told;
+use tests::client::{Client, Told};
 use tests::process::{Child, binary};
 use tokio::task::JoinSet;
 
@@ -156,4 +156,31 @@ async fn a_gateway_that_stops_finishes_what_other_nodes_answer() {
     // Shorter, it would prove nothing: connections get some seconds to close in any case.
     assert!(since.elapsed() > Duration::from_secs(4), "{:?}", since.elapsed());
     assert_eq!(lab.nodes[0].child.wait(Duration::from_secs(10)).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_key_is_made_without_a_running_node_and_opens_its_doors() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("tmd.toml");
+    let toml = "[node]\nname = \"a\"\ndata_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n[grpc]\nlisten = \"127.0.0.1:0\"\n\
+                [peers]\nlisten = \"127.0.0.1:0\"\n[auth]\nkeys = \"store\"\n";
+    std::fs::write(&config, toml).unwrap();
+    let (tmd, config) = (binary("tmd").unwrap(), config.display().to_string());
+    let mut made = Child::start("first-key", &tmd, &["first-key", "laptop", "--config", &config]).unwrap();
+    assert!(made.wait(Duration::from_secs(20)).await.unwrap().success(), "{}", made.stderr());
+    let key = made.stdout().trim().to_owned();
+    assert!(key.starts_with("tm-"), "{key}");
+    let mut twice = Child::start("first-key again", &tmd, &["first-key", "laptop", "--config", &config]).unwrap();
+    assert_eq!(twice.wait(Duration::from_secs(20)).await.unwrap().code(), Some(1));
+    assert!(twice.stderr().contains("exists already"), "{}", twice.stderr());
+
+    let mut node = Child::start("node", &tmd, &["--config", &config]).unwrap();
+    let ready = node.wait_line("ready http=", Duration::from_secs(20)).await.unwrap();
+    let address = ready.split_whitespace().find_map(|part| part.strip_prefix("http=")).unwrap();
+    assert_eq!(Client::new(address).get("/v1/models").await.unwrap().status, 401);
+    let with_key = Client::new(address).with_header("authorization", &format!("Bearer {key}"));
+    until("the node knows the key", Duration::from_secs(5), async || {
+        with_key.get("/v1/models").await.is_ok_and(|reply| reply.status == 200)
+    })
+    .await;
 }

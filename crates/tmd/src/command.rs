@@ -40,6 +40,12 @@ enum Command {
     Check,
     /// Prints the effective configuration; secrets are masked.
     Config,
+    /// Makes an API key for the configured store and shows it this once; no node need run (with the store on this machine
+    /// alone, none may).
+    FirstKey {
+        /// What the key is called.
+        name: String,
+    },
     /// Becomes an engine that ends with its parent.
     #[command(hide = true)]
     ExecEngine {
@@ -67,6 +73,7 @@ pub fn run() -> ExitCode {
     match arguments.command {
         Some(Command::Check) => print("the configuration is good\n"),
         Some(Command::Config) => print(&config.to_toml()),
+        Some(Command::FirstKey { name }) => first_key(&config, &name),
         Some(Command::ExecEngine { .. }) => ExitCode::SUCCESS,
         None if arguments.config.is_none() && !arguments.dev => {
             say("tmd: nothing to run\n  hint: `tmd --dev` tries it on this machine, `tmd --config FILE` runs a node\n");
@@ -103,6 +110,15 @@ fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
 fn environment() -> Vec<(String, String)> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+fn first_key(config: &Config, name: &str) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let made = runtime.context("could not start the runtime");
+    match made.and_then(|runtime| runtime.block_on(crate::first_key::make(config, name))) {
+        Ok(key) => print(&format!("{key}\n")),
+        Err(error) => failed(&error),
+    }
 }
 
 /// Where `--dev` keeps its state between runs.

@@ -8,6 +8,7 @@ mod desk;
 mod failures;
 #[cfg(feature = "faults")]
 mod faults;
+mod first_key;
 mod fleet;
 mod hints;
 mod metrics;

@@ -279,7 +279,8 @@ async fn bind(config: &Config, has_tls: bool) -> Result<Doors> {
     })
 }
 
-fn open_store(config: &Config, connector: &Connector, losses: &mut Vec<String>) -> Result<SharedStore> {
+/// The durable truth, as the configuration says.
+pub fn open_store(config: &Config, connector: &Connector, losses: &mut Vec<String>) -> Result<SharedStore> {
     match &config.store {
         StoreConfig::Sled => {
             let opened = SledStore::open(&config.node.data_dir.join("store"))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base::{Fault, Result};
 use net::keys::{Key, KeyRecord};
-use store::{Listing, Table, Txn, WatchEvent};
+use store::{Listing, SharedStore, Table, Txn, WatchEvent};
 
 use crate::core::Core;
 use crate::mode::SetMode;
@@ -163,10 +163,10 @@ pub async fn cookie(core: &Core, local: &Table) -> Result<String> {
 }
 
 /// Makes a key durable; refused when the name is taken.
-pub async fn save_key(core: &Core, record: &KeyRecord) -> Result<()> {
+pub async fn save_key(store: &SharedStore, record: &KeyRecord) -> Result<()> {
     let key = format!("{KEYS}{}", record.name);
     let txn = Txn::new().when(store::Guard::Absent(key.clone())).put(key, to_json(record)?);
-    match core.store.commit(txn).await {
+    match store.commit(txn).await {
         Ok(_) => Ok(()),
         Err(store::StoreError::Refused { .. }) => {
             let message = format!("a key named `{}` exists already", record.name);
@@ -174,6 +174,16 @@ pub async fn save_key(core: &Core, record: &KeyRecord) -> Result<()> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Refuses a name that no list or header should show.
+pub fn check_key_name(name: &str) -> Result<()> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_fine) {
+        return Err(Fault::invalid("the name of a key is empty, too long, or has odd characters")
+            .hint("use up to 64 letters, digits, `-`, `_`, `.`, `@`"));
+    }
+    Ok(())
 }
 
 /// The keys as the store has them now.

@@ -150,13 +150,9 @@ impl AdminDesk for NodeDesk {
 
     fn create_key(&self, request: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>> {
         Box::pin(async move {
-            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
-            if request.name.is_empty() || request.name.len() > 64 || !request.name.bytes().all(is_name) {
-                return Err(Fault::invalid("the name of a key is empty, too long, or has odd characters")
-                    .hint("use up to 64 letters, digits, `-`, `_`, `.`, `@`"));
-            }
+            settings::check_key_name(&request.name)?;
             let key = Key::generate(&request.name)?;
-            settings::save_key(&self.0, &key.record).await?;
+            settings::save_key(&self.0.store, &key.record).await?;
             Ok(CreateKeyResponse { key: key.shown })
         })
     }
