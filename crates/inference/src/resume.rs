@@ -384,7 +384,12 @@ impl<R: Rerun> Frames for Resuming<R> {
     }
 
     fn summary(&self) -> Option<RunSummary> {
-        matches!(self.state, State::Over).then_some(self.summary).flatten()
+        match &self.state {
+            State::Over => self.summary,
+            // The end mark may be out already; then a client may leave without a look at the end.
+            State::Reading(run) => run.summary(),
+            _ => None,
+        }
     }
 }
 

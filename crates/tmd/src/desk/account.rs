@@ -133,17 +133,21 @@ impl Accounted {
     }
 }
 
+impl Drop for Accounted {
+    /// A client may close at the end mark, and a body of a known length is dropped at its last byte: neither looks at
+    /// the end, and both have the whole answer.
+    fn drop(&mut self) {
+        if self.inner.summary().is_some() {
+            self.finished();
+        }
+    }
+}
+
 impl Frames for Accounted {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let polled = self.inner.poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.note(frame);
-                // A body of a known length is dropped once its last byte is out, without a look at its end.
-                if self.inner.summary().is_some() {
-                    self.finished();
-                }
-            }
+            Poll::Ready(Some(Ok(frame))) => self.note(frame),
             Poll::Ready(Some(Err(fault))) => self.accounting.end(fault.code.as_str()),
             Poll::Ready(None) => self.finished(),
             Poll::Pending => {}

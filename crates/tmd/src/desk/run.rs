@@ -159,6 +159,15 @@ struct Running {
     run: Run,
 }
 
+impl Drop for Running {
+    /// Dropped behind its end mark, it ended well.
+    fn drop(&mut self) {
+        if let Some(summary) = self.inner.summary() {
+            self.run.finished(Some(summary));
+        }
+    }
+}
+
 impl Frames for Running {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         let polled = self.inner.poll_frame(cx);

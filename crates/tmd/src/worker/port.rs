@@ -149,6 +149,7 @@ impl Port {
             engine_model: engine_model.to_owned(),
             is_streamed: head.stream,
             was_loaded,
+            is_noted: false,
             queued: entered.elapsed(),
             believed_cached: u32::try_from(cached_blocks).unwrap_or(0) * TOKENS_PER_BLOCK,
         };
@@ -350,13 +351,16 @@ struct Seated {
     engine_model: String,
     is_streamed: bool,
     was_loaded: bool,
+    /// What it taught is learned.
+    is_noted: bool,
     queued: Duration,
     believed_cached: u32,
 }
 
 impl Seated {
-    fn finished(&self) {
-        let Some(summary) = self.inner.summary() else { return };
+    fn finished(&mut self) {
+        let Some(summary) = self.inner.summary().filter(|_| !self.is_noted) else { return };
+        self.is_noted = true;
         let mut learned = self.port.learned();
         let rates = learned.rates.entry(self.engine_model.clone()).or_default();
         let waited = if self.was_loaded { Duration::ZERO } else { self.load_time(rates, &summary) };
@@ -377,6 +381,13 @@ impl Seated {
         let load = first_token.saturating_sub(Duration::from_secs_f64(reading));
         rates.note_load(load);
         load
+    }
+}
+
+impl Drop for Seated {
+    /// Dropped behind its end mark, it ended well.
+    fn drop(&mut self) {
+        self.finished();
     }
 }
 
