@@ -83,3 +83,22 @@ async fn an_unknown_model_is_not_found_and_the_nearest_are_named() {
         assert!(!reply.json().unwrap()["error"].is_null(), "{path}: {}", reply.text());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_at_the_end_mark_counts_as_answered() {
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url)).await;
+    lab.workers_are(0, "ready", 1).await;
+    for at in 0..10 {
+        let body = Face::Chat.body(&format!("closing {at}"));
+        let mut stream = lab.http(0).stream(Face::Chat.path(), &body).await.unwrap();
+        let mut told = Told::new(stream.status);
+        while !told.is_done {
+            told.note(&stream.next().await.unwrap().unwrap());
+        }
+    }
+    until("all ten are counted", Duration::from_secs(2), async || lab.nodes[0].metric("tm_asks_total").await == 10.0).await;
+    assert_eq!(lab.nodes[0].metric("tm_asks_total{face=\"openai\",model=\"fake\",outcome=\"ok\"}").await, 10.0);
+    assert!(lab.nodes[0].metric("tm_tokens_total").await > 500.0);
+}
