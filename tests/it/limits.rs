@@ -98,7 +98,8 @@ async fn a_client_that_closes_at_the_end_mark_counts_as_answered() {
             told.note(&stream.next().await.unwrap().unwrap());
         }
     }
-    until("all ten are counted", Duration::from_secs(2), async || lab.nodes[0].metric("tm_asks_total").await == 10.0).await;
+    until("all ten are counted", Duration::from_secs(2), async || lab.nodes[0].metric("tm_asks_total").await == 10.0)
+        .await;
     assert_eq!(lab.nodes[0].metric("tm_asks_total{face=\"openai\",model=\"fake\",outcome=\"ok\"}").await, 10.0);
     assert!(lab.nodes[0].metric("tm_tokens_total").await > 500.0);
 }
