@@ -98,17 +98,32 @@ async fn an_actor_that_crashes_again_and_again_is_given_up_and_the_node_stays_re
     lab.node(Setup::new("a").worker("engine", "llamacpp", &url)).await;
     lab.workers_are(0, "ready", 1).await;
     let node = &lab.nodes[0];
-    let end = Instant::now() + Duration::from_secs(8);
-    while Instant::now() < end {
+    until("it is given up", Duration::from_secs(20), async || {
         // While it is being started again there is nobody to panic.
         let _ = node.inject("worker/engine", "panic").await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        node.worker("a/engine").await.is_some_and(|worker| worker.state == "failed")
+    })
+    .await;
     let restarts = node.metric("tm_actor_restarts_total").await;
     assert!((2.0..=30.0).contains(&restarts), "{restarts} restarts");
-    let worker = node.worker("a/engine").await.unwrap();
-    assert_eq!(worker.state, "failed", "{worker:?}");
     let reply = node.client.post_json("/v1/chat/completions", &chat("and now?", false)).await.unwrap();
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert!(reply.text().contains("given up"), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_nobody_supervises_any_more_take_nothing_new() {
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let node = &lab.nodes[0];
+    until("their supervisor is given up", Duration::from_secs(20), async || {
+        let _ = node.inject("workers", "kill").await;
+        node.worker("a/engine").await.is_some_and(|worker| worker.state == "failed")
+    })
+    .await;
+    let reply = node.client.post_json("/v1/chat/completions", &chat("anybody?", false)).await.unwrap();
     assert_eq!(reply.status, 503, "{}", reply.text());
     assert!(reply.text().contains("given up"), "{}", reply.text());
 }

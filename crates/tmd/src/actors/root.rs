@@ -17,6 +17,9 @@ use super::workers::Workers;
 use super::{Beat, name_of_ended};
 use crate::core::Core;
 
+/// The supervisor without which no worker is watched.
+const WORKERS: &str = "workers";
+
 /// Messages of the root.
 #[derive(RactorMessage)]
 pub enum RootMessage {
@@ -76,7 +79,7 @@ impl Actor for Root {
         let recipe = Recipe::new("membership".to_owned(), quick, move || (Membership, shared.clone()));
         children.add(recipe, &me).await?;
         let shared = core.clone();
-        let recipe = Recipe::new("workers".to_owned(), RestartPolicy::SUPERVISOR, move || (Workers, shared.clone()));
+        let recipe = Recipe::new(WORKERS.to_owned(), RestartPolicy::SUPERVISOR, move || (Workers, shared.clone()));
         children.add(recipe, &me).await?;
         let shared = core.clone();
         let recipe = Recipe::new("scheduler".to_owned(), quick, move || (Scheduler, shared.clone()));
@@ -141,6 +144,10 @@ impl RootState {
                 // The node goes on without that part, says so, and stays reachable for its owner.
                 tracing::error!(actor = name, "actor ended too often and was given up; the node is degraded");
                 self.core.happened("actor", &name, "was given up");
+                if name == WORKERS {
+                    self.core.ports.values().for_each(|port| port.abandon());
+                    self.core.table_is_old.notify_one();
+                }
                 self.core.degrade(&name, Some("its actor ended too often and was given up".to_owned()));
             }
         }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::report::WorkerState;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 
@@ -14,7 +13,6 @@ use super::worker::{Worker, WorkerArguments};
 use super::{Beat, name_of_ended};
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
-use crate::worker::port::Facts;
 
 /// Messages of the supervisor of workers.
 #[derive(RactorMessage)]
@@ -114,9 +112,7 @@ impl WorkersState {
                 // The other workers go on; this one's port is closed, and the owner is told.
                 let worker = name.trim_start_matches("worker/");
                 if let Some(port) = self.core.ports.get(worker) {
-                    let reason = "nobody watches over its engine: its actor was given up".to_owned();
-                    port.set_facts(Facts { state: WorkerState::Failed, reason, ..Facts::clone(&port.facts()) });
-                    port.gate.set_closed(true);
+                    port.abandon();
                     self.core.table_is_old.notify_one();
                 }
                 self.core.degrade(&name, Some("its actor ended too often and was given up".to_owned()));

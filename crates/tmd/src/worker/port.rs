@@ -181,6 +181,13 @@ impl Port {
         true
     }
 
+    /// Nobody watches over the engine any more: nothing new is taken, since nobody would notice that it is gone.
+    pub fn abandon(self: &Arc<Self>) {
+        let reason = "nobody watches over its engine: its actor was given up".to_owned();
+        self.set_facts(Facts { state: WorkerState::Failed, reason, ..Facts::clone(&self.facts()) });
+        self.gate.set_closed(true);
+    }
+
     /// Ends every run on the engine that has not answered yet: it hangs.
     pub fn cut_runs(&self) {
         self.cut.swap(Arc::new(CancellationToken::new())).cancel();
