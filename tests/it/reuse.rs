@@ -73,6 +73,8 @@ async fn a_client_that_comes_back_gets_the_answer_of_its_first_ask() {
     until("the engine works on it", SOON, async || lab.engines[0].stats().await.unwrap()["running"] == 1).await;
     first.abort();
     let _ = first.await;
+    until("the node noticed that the client left", SOON, async || lab.nodes[0].metric("tm_parked_asks").await == 1.0)
+        .await;
     let reply = client.post_json("/v1/chat/completions", &chat("wait", false)).await.unwrap();
     assert_eq!(reply.json().unwrap()["choices"][0]["message"]["content"], expected("wait"));
     let stats = lab.engines[0].stats().await.unwrap();

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub stale_writes: IntCounter,
     /// Asks that wait at this node's workers.
     pub queue_asks: IntGauge,
+    /// Asks without a stream whose client left and may come back.
+    pub parked_asks: IntGauge,
     /// 1 for the state that a worker is in.
     pub worker_state: GaugeVec,
     /// 1 for each model in memory.
@@ -88,6 +90,7 @@ impl Metrics {
             engine_restarts: counters(on, "tm_engine_restarts_total", "Engine processes started again.", &["worker"])?,
             stale_writes: counter(on, "tm_stale_writes_refused_total", "Writes refused because their epoch was over.")?,
             queue_asks: gauge(on, "tm_queue_asks", "Asks that wait at this node's workers.")?,
+            parked_asks: gauge(on, "tm_parked_asks", "Asks whose client left and may come back.")?,
             worker_state: gauges(on, "tm_worker_state", "1 for the state that a worker is in.", &["worker", "state"])?,
             model_resident: gauges(on, "tm_model_resident", "1 for each model in memory.", &["worker", "model"])?,
             node_state: gauges(on, "tm_node_state", "1 for the state that a node is in.", &["node", "state"])?,

@@ -468,6 +468,7 @@ pub fn set_gauges(core: &Core) {
         }
     }
     metrics.queue_asks.set(waiting);
+    metrics.parked_asks.set(i64::try_from(core.joins.parked()).unwrap_or(i64::MAX));
     let view = core.cluster().map(|cluster| cluster.view()).ok();
     let epoch = view.as_ref().and_then(|view| view.leader.as_ref()).map_or(0, |(_, epoch)| epoch.0);
     metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));

@@ -73,6 +73,11 @@ impl Joins {
         whole
     }
 
+    /// How many asks wait for their clients to come back.
+    pub fn parked(&self) -> usize {
+        self.parked_count.load(Ordering::Acquire)
+    }
+
     /// The parked work for the same ask of the same client, if its client has come back in time.
     pub fn unpark(&self, ask: &Ask) -> Option<Answering> {
         if self.parked_count.load(Ordering::Acquire) == 0 {
