@@ -165,6 +165,11 @@ show_faces() {
 show_balance() {
   local asks=60
   say "$asks asks, 12 at a time, over the fast and the slow worker"
+  # A model that is in memory at one worker only is used there while that is quicker than loading it elsewhere.
+  local worker
+  for worker in $(tmctl workers | sed -nE 's#^([^ ]+/fake-(fast|slow)) .*#\1#p'); do
+    tmctl models load demo --worker "$worker"
+  done
   mkdir "$dir/asks"
   seq "$asks" | xargs -P 12 -I{} curl -sS --max-time 60 -o /dev/null -D "$dir/asks/{}" "http://${http[grey-area]}/v1/chat/completions" \
     -d '{"model":"demo","max_tokens":40,"stream":true,"messages":[{"role":"user","content":"Question {}"}]}'

@@ -53,6 +53,7 @@ pub struct Knowledge {
     assumed: Rates,
     prefill_tok_s: Option<f64>,
     decode_tok_s: Option<f64>,
+    load_s: Option<f64>,
     output_tokens: Option<f64>,
 }
 
@@ -64,6 +65,7 @@ impl Knowledge {
             assumed: assumed(size_bytes(model), backend, has_gpu),
             prefill_tok_s: above(model.prefill_tok_s, 1e-3),
             decode_tok_s: above(model.decode_tok_s, 1e-3),
+            load_s: above(model.load_s, 0.0),
             output_tokens: above(model.output_tokens, 0.0),
         }
     }
@@ -71,19 +73,20 @@ impl Knowledge {
 
 /// Lets workers without a measurement learn from those that have one of the same model: answers are as long everywhere,
 /// and an assumption that is off by a factor there is off by the same here. Else asks stay where the first one went.
-pub fn calibrated(known: &[Knowledge]) -> impl Fn(&Knowledge, Rates) -> Rates {
+pub fn calibrated(known: &[Knowledge]) -> impl Fn(&Knowledge) -> Rates {
     let mean = |values: &mut dyn Iterator<Item = f64>| {
         let (count, sum) = values.fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
         (count > 0.0).then(|| sum / count)
     };
     let prefill = mean(&mut known.iter().filter_map(|one| Some(one.prefill_tok_s? / one.assumed.prefill_tok_s)));
     let decode = mean(&mut known.iter().filter_map(|one| Some(one.decode_tok_s? / one.assumed.decode_tok_s)));
+    let load = mean(&mut known.iter().filter_map(|one| Some(one.load_s? / one.assumed.load_s.max(1e-3))));
     let output = mean(&mut known.iter().filter_map(|one| one.output_tokens));
-    move |own, rates| Rates {
+    move |own| Rates {
         prefill_tok_s: own.prefill_tok_s.unwrap_or(own.assumed.prefill_tok_s * prefill.unwrap_or(1.0)),
         decode_tok_s: own.decode_tok_s.unwrap_or(own.assumed.decode_tok_s * decode.unwrap_or(1.0)),
+        load_s: own.load_s.unwrap_or(own.assumed.load_s * load.unwrap_or(1.0)),
         output_tokens: own.output_tokens.or(output).unwrap_or(own.assumed.output_tokens),
-        ..rates
     }
 }
 
@@ -165,13 +168,10 @@ mod tests {
         let (measured, fresh) = (report(Some(900.0), Some(60.0)), report(None, None));
         let known = [&measured, &fresh].map(|report| Knowledge::of(report, Backend::Ollama, true));
         let calibrate = calibrated(&known);
-        let learned = calibrate(&known[1], rates(&fresh, Backend::Ollama, true));
+        let learned = calibrate(&known[1]);
         assert!((learned.decode_tok_s - 900.0).abs() < 1e-6, "{learned:?}");
         assert_eq!(learned.output_tokens, 60.0);
         let slower = Knowledge::of(&fresh, Backend::Ollama, false);
-        assert!(
-            calibrate(&slower, rates(&fresh, Backend::Ollama, false)).decode_tok_s < 100.0,
-            "no GPU, a tenth of the speed"
-        );
+        assert!(calibrate(&slower).decode_tok_s < 100.0, "no GPU, a tenth of the speed");
     }
 }

@@ -112,7 +112,7 @@ impl Table {
         }
         for (rows, known) in rows.iter_mut().zip(&known) {
             let calibrate = calibrated(known);
-            rows.iter_mut().zip(known).for_each(|(row, own)| row.rates = calibrate(own, row.rates));
+            rows.iter_mut().zip(known).for_each(|(row, own)| row.rates = calibrate(own));
         }
         Self { settings: settings.clone(), catalogue: Arc::clone(catalogue), workers, rows, built: now }
     }
