@@ -101,7 +101,7 @@ fn by_use(
             Code::ModelNotFound,
             format!("no model of the cluster is for `{}`", if wanted.is_empty() { "auto" } else { wanted }),
         )
-        .hint("pull a model with `tmctl models pull`, or name one under [roles]")
+        .hint("add one to an engine, or name one under [roles]")
     })
 }
 
