@@ -244,7 +244,7 @@ impl Route {
         };
         let Some((worker, refusal)) = refusals().max_by_key(|(_, refusal)| refusal.hope()) else {
             return Fault::new(Code::ModelNotFound, format!("no worker of the cluster offers model `{model}`"))
-                .hint("pull it with `tmctl models pull`, or start the engine that has it");
+                .hint("add it to an engine, or start the engine that has it");
         };
         let at = table.worker_id(worker);
         let more = match self.candidates.len() {
