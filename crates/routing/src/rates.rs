@@ -37,14 +37,8 @@ pub struct Rates {
 
 /// Measured figures where there are some, assumed ones elsewhere.
 pub fn rates(model: &ModelReport, backend: Backend, has_gpu: bool) -> Rates {
-    let assumed = assumed(size_bytes(model), backend, has_gpu);
-    let above = |value: Option<f64>, least: f64| value.filter(|value| value.is_finite() && *value >= least);
-    Rates {
-        prefill_tok_s: above(model.prefill_tok_s, 1e-3).unwrap_or(assumed.prefill_tok_s),
-        decode_tok_s: above(model.decode_tok_s, 1e-3).unwrap_or(assumed.decode_tok_s),
-        load_s: above(model.load_s, 0.0).unwrap_or(assumed.load_s),
-        output_tokens: above(model.output_tokens, 0.0).unwrap_or(assumed.output_tokens),
-    }
+    // With nobody to learn from, what is not measured stays as assumed.
+    calibrated(&[])(&Knowledge::of(model, backend, has_gpu))
 }
 
 /// What was measured of a model at one worker, beside what is assumed there.
