@@ -3,14 +3,18 @@
 //! Nothing is sent through a channel: polling the answer polls the engine's connection (or the peer's stream) in place,
 //! so backpressure and cancellation need no code of their own. Dropping an answer cancels the work behind it.
 
+mod gathered;
+
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Fault, Result};
+use crate::error::Result;
 use crate::ids::WorkerId;
+
+pub use gathered::Gathered;
 
 /// The bytes of an answer, in the dialect of the ask.
 ///
@@ -185,26 +189,9 @@ pub async fn next_frame(frames: &mut (impl Frames + ?Sized)) -> Option<Result<By
 
 /// Pulls all frames into one block of at most `most` bytes.
 pub async fn collect(frames: &mut (impl Frames + ?Sized), most: usize) -> Result<Bytes> {
-    let mut first: Option<Bytes> = None;
-    let mut all = Vec::new();
+    let mut all = Gathered::new(most);
     while let Some(frame) = next_frame(frames).await {
-        let frame = frame?;
-        let length = all.len() + first.as_ref().map_or(0, Bytes::len) + frame.len();
-        if length > most {
-            return Err(Fault::new(
-                crate::Code::EngineFailed,
-                format!("the answer is over the limit of {} bytes for an answer that is not streamed", most),
-            )
-            .hint("ask with \"stream\": true, or with a smaller limit on tokens"));
-        }
-        match first.take() {
-            None if all.is_empty() => first = Some(frame),
-            None => all.extend_from_slice(&frame),
-            Some(before) => {
-                all.extend_from_slice(&before);
-                all.extend_from_slice(&frame);
-            }
-        }
+        all.add(frame?)?;
     }
-    Ok(first.unwrap_or_else(|| all.into()))
+    Ok(all.take())
 }

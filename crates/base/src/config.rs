@@ -209,7 +209,7 @@ pub struct Model {
 pub struct Limits {
     /// Largest request body.
     pub body: ByteSize,
-    /// Largest answer that is not streamed.
+    /// Largest answer that is not streamed. An engine that sends more fails; at most 64 MiB, which is what nodes pass on.
     pub answer: ByteSize,
     /// Longest wait for the first token.
     pub first_token: Duration,

@@ -118,6 +118,8 @@ pub struct Run<'a> {
     pub continuation: Option<&'a Continuation>,
     /// Longest wait for the beginning of a stream; an answer that is no stream has the time that its ask has.
     pub first_token: Duration,
+    /// Most bytes of an answer that is no stream.
+    pub most_whole: usize,
 }
 
 /// An answer that has begun.

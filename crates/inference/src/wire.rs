@@ -33,7 +33,8 @@ pub use request::request;
 
 /// An event (or a line) of a stream that is longer than this is junk: no engine sends one, and it must be held whole.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
-/// An answer that is no stream may be this long; lists of embeddings are the longest ones.
+/// An answer that is no stream may be this long where nobody says less (`limits.answer`); lists of embeddings are the
+/// longest ones.
 pub const MAX_WHOLE_BYTES: usize = 64 << 20;
 
 /// How an engine can be made to continue a text.

@@ -10,6 +10,9 @@ use super::reader::{ConfigFault, ConfigFaults, Section, Sources, merge, show};
 use super::*;
 use crate::units::parse_duration;
 
+/// Between nodes an answer that is not streamed is one message, and those are bounded.
+const MOST_ANSWER: ByteSize = ByteSize::mib(64);
+
 impl Config {
     /// Resolves everything at once; every fault is told.
     pub fn resolve(sources: &Sources) -> Result<Config, ConfigFaults> {
@@ -298,7 +301,11 @@ fn limits(mut s: Section, faults: &mut Vec<ConfigFault>) -> Limits {
     let a_duration = "a duration above 0, such as \"30s\"";
     let limits = Limits {
         body: s.get("body", "a size such as \"32MiB\"", size).unwrap_or(ByteSize::mib(32)),
-        answer: s.get("answer", "a size such as \"64MiB\"", size).unwrap_or(ByteSize::mib(64)),
+        answer: s
+            .get("answer", "a size from 1 byte to 64MiB", |v| {
+                size(v).filter(|size| (1..=MOST_ANSWER.0).contains(&size.0))
+            })
+            .unwrap_or(MOST_ANSWER),
         first_token: s.get("first_token", a_duration, positive).unwrap_or(Duration::from_secs(60)),
         idle_token: s.get("idle_token", a_duration, positive).unwrap_or(Duration::from_secs(30)),
         ask: s.get("ask", a_duration, positive).unwrap_or(Duration::from_secs(1800)),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use base::answer::collect;
+use base::answer::{Gathered, collect};
 use base::{Code, Fault, Result};
 use bytes::Bytes;
 use serde_json::Value;
@@ -123,6 +123,10 @@ impl Link {
         let post = Request::post(path, request.body).traced(&head.traceparent);
         let response = self.ask(&post, run.until(started)).await?;
         let mut spec = AnswerSpec::new(run.ask, request.dialect, started);
+        spec.most_whole = run.most_whole;
+        if let Some(length) = response.content_length.filter(|_| !head.stream) {
+            Gathered::new(run.most_whole).check(length)?;
+        }
         spec.continuation = run.continuation.cloned();
         spec.echoes = echoes && run.continuation.is_some();
         let frames = wire::answer(Box::new(response.body), spec);

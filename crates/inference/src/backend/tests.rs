@@ -50,7 +50,7 @@ fn chat(stream: bool) -> Ask {
 }
 
 fn run<'a>(ask: &'a Ask, continuation: Option<&'a Continuation>) -> Run<'a> {
-    Run { ask, engine_model: "m", context_tokens: 0, continuation, first_token: LONG }
+    Run { ask, engine_model: "m", context_tokens: 0, continuation, first_token: LONG, most_whole: 1 << 20 }
 }
 
 /// The routes of `line` with status 200.
@@ -232,6 +232,16 @@ async fn refusal_of_an_engine_keeps_its_meaning() {
     let ask = chat(true);
     let fault = open_at(Kind::Ollama, &engine).start(run(&ask, None)).await.err().unwrap();
     assert_eq!(fault.code, Code::ModelNotFound, "{fault:?}");
+}
+
+#[tokio::test]
+async fn answer_that_says_to_be_too_long_is_refused_before_it_comes() {
+    let engine = Scripted::start(|_, _| Some(Reply::Json(200, json!({"choices": [], "more": "x".repeat(100)})))).await;
+    let ask = chat(false);
+    let run = |most_whole| Run { most_whole, ..run(&ask, None) };
+    let fault = open_at(Kind::Vllm, &engine).start(run(100)).await.err().unwrap();
+    assert!(fault.code == Code::EngineFailed && fault.message.contains("limit of 100 bytes"), "{fault:?}");
+    assert!(open_at(Kind::Vllm, &engine).start(run(1000)).await.is_ok());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use base::answer::Gathered;
 use base::{Ask, BoxFrames, Continuation, Dialect, Event, Fault, Finish, Frames, Result, RunSummary, Usage};
 use bytes::Bytes;
 
@@ -34,6 +35,8 @@ pub struct AnswerSpec {
     pub prompt_tokens: u32,
     /// Whether the client wants vectors as base64 of 32-bit floats (the official OpenAI clients do).
     pub packs_vectors: bool,
+    /// Most bytes of an answer that is no stream.
+    pub most_whole: usize,
     /// When the request was sent.
     pub started: Instant,
 }
@@ -52,6 +55,7 @@ impl AnswerSpec {
             echoes: false,
             prompt_tokens: head.prompt_tokens,
             packs_vectors: head.dialect == Dialect::OpenAiEmbeddings && embed::packs_vectors(&ask.body),
+            most_whole: MAX_WHOLE_BYTES,
             started,
         }
     }
@@ -82,7 +86,7 @@ pub fn answer(raw: BoxFrames, mut spec: AnswerSpec) -> AnswerFrames {
         Some(continuation) if spec.echoes => continuation.text.clone(),
         _ => String::new(),
     };
-    let decoder = Decoder::new(spec.engine_dialect, spec.stream);
+    let decoder = Decoder::new(spec.engine_dialect, spec.stream).at_most(spec.most_whole);
     let started = spec.started;
     let renderer = Renderer::new(spec.shown());
     AnswerFrames(Kind::Translated(Box::new(Translated {
@@ -132,42 +136,12 @@ struct Whole {
     engine_dialect: Dialect,
     model_shown: String,
     packs_vectors: bool,
-    body: Body,
+    body: Gathered,
     outline: Outline,
     is_over: bool,
     started: Instant,
     first: Option<Duration>,
     total: Duration,
-}
-
-/// A body that is mostly one block, and then is not copied.
-enum Body {
-    One(Bytes),
-    Many(Vec<u8>),
-}
-
-impl Body {
-    fn add(&mut self, bytes: Bytes) {
-        match self {
-            Self::One(first) if first.is_empty() => *first = bytes,
-            Self::One(first) => *self = Self::Many([&**first, &*bytes].concat()),
-            Self::Many(all) => all.extend_from_slice(&bytes),
-        }
-    }
-
-    fn take(&mut self) -> Bytes {
-        match self {
-            Self::One(bytes) => std::mem::take(bytes),
-            Self::Many(all) => std::mem::take(all).into(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::One(bytes) => bytes.len(),
-            Self::Many(all) => all.len(),
-        }
-    }
 }
 
 impl Whole {
@@ -178,7 +152,7 @@ impl Whole {
             engine_dialect: spec.engine_dialect,
             model_shown: spec.model_shown.clone(),
             packs_vectors: spec.packs_vectors,
-            body: Body::One(Bytes::new()),
+            body: Gathered::new(spec.most_whole),
             outline: Outline::default(),
             is_over: false,
             started: spec.started,
@@ -208,10 +182,9 @@ impl Frames for Whole {
             match ready!(self.raw.poll_frame(cx)) {
                 Some(Ok(bytes)) => {
                     self.first.get_or_insert_with(|| self.started.elapsed());
-                    self.body.add(bytes);
-                    if self.body.len() > MAX_WHOLE_BYTES {
+                    if let Err(fault) = self.body.add(bytes) {
                         self.is_over = true;
-                        return Poll::Ready(Some(Err(junk(format!("more than {MAX_WHOLE_BYTES} bytes")))));
+                        return Poll::Ready(Some(Err(fault)));
                     }
                 }
                 Some(Err(fault)) => {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
 
+use base::answer::Gathered;
 use base::{Answer, BoxFrames, Code, Dialect, Event, EventAnswer, Events, Fault, Finish, Result, Usage};
 
 use super::chunk::{self, CallPiece, Chunk};
@@ -18,8 +19,10 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub struct Decoder {
     dialect: Dialect,
     stream: bool,
-    /// Bytes that are no whole line yet; of an answer that is no stream, all of it.
+    /// Bytes of a stream that are no whole line yet.
     buffer: Vec<u8>,
+    /// An answer that is no stream.
+    whole: Gathered,
     /// `data:` of the event that is not closed yet.
     data: Vec<u8>,
     usage: Option<Usage>,
@@ -38,6 +41,7 @@ impl Decoder {
             dialect,
             stream,
             buffer: Vec::new(),
+            whole: Gathered::new(MAX_WHOLE_BYTES),
             data: Vec::new(),
             usage: None,
             finish: None,
@@ -48,18 +52,24 @@ impl Decoder {
         }
     }
 
+    /// Takes no more than `most` bytes of an answer that is no stream.
+    pub(crate) fn at_most(mut self, most: usize) -> Self {
+        self.whole = Gathered::new(most);
+        self
+    }
+
     /// Takes the next bytes and adds what they complete to `out`.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<()> {
         if self.is_over {
             return Ok(());
         }
-        let most = if self.stream { MAX_EVENT_BYTES } else { MAX_WHOLE_BYTES };
-        self.buffer.extend_from_slice(bytes);
-        if self.stream {
-            self.take_lines(out)?;
+        if !self.stream {
+            return self.whole.add_copy(bytes);
         }
-        if self.buffer.len() + self.data.len() > most {
-            return Err(junk(format!("an answer with a piece of more than {most} bytes")));
+        self.buffer.extend_from_slice(bytes);
+        self.take_lines(out)?;
+        if self.buffer.len() + self.data.len() > MAX_EVENT_BYTES {
+            return Err(junk(format!("an answer with a piece of more than {MAX_EVENT_BYTES} bytes")));
         }
         Ok(())
     }
@@ -69,8 +79,8 @@ impl Decoder {
         if self.is_over {
             return Ok(());
         }
-        let rest = std::mem::take(&mut self.buffer);
         if self.stream {
+            let rest = std::mem::take(&mut self.buffer);
             // A last line may lack its line end; a cut one parses as nothing and is passed over.
             let line = strip_mark(&rest).trim_ascii();
             let last = if is_lines(self.dialect) { Some(line) } else { line.strip_prefix(b"data:") };
@@ -80,7 +90,8 @@ impl Decoder {
                 self.object(&data, out)?;
             }
         } else {
-            let chunk = chunk::read(self.dialect, strip_mark(&rest)).map_err(|error| cut().because(error))?;
+            let whole = self.whole.take();
+            let chunk = chunk::read(self.dialect, strip_mark(&whole)).map_err(|error| cut().because(error))?;
             self.chunk(chunk, out);
         }
         if !self.is_over {

@@ -136,7 +136,14 @@ impl Port {
         let was_loaded = self.is_loaded(engine_model);
         let cached_blocks = self.note_prefix(&head.prefix);
         let continuation = continuation.as_ref();
-        let run = Run { ask, engine_model, context_tokens, continuation, first_token: self.limits.first_token };
+        let run = Run {
+            ask,
+            engine_model,
+            context_tokens,
+            continuation,
+            first_token: self.limits.first_token,
+            most_whole: self.limits.answer.as_usize(),
+        };
         let cut = CancellationToken::clone(&self.cut.load());
         let started = tokio::select! {
             started = self.backend.start(run) => started.inspect_err(|_| self.look.notify_one())?,

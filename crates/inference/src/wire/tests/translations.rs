@@ -217,3 +217,20 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn whole_answer_over_its_limit_is_refused_in_any_dialect() {
+    let long = "word ".repeat(100);
+    let body = json!({"model": "m", "created_at": "", "message": {"role": "assistant", "content": long}, "done": true});
+    for dialect in [Dialect::OllamaChat, Dialect::OpenAiChat] {
+        let ask = ask(dialect, r#"{"model":"m","stream":false,"messages":[{"role":"user","content":"hi"}]}"#);
+        let frames = |most_whole| {
+            let spec = AnswerSpec { most_whole, ..spec(&ask, Dialect::OllamaChat, None, false) };
+            answer(Script::pieces(body.to_string().as_bytes(), 50), spec)
+        };
+        let (bytes, fault) = read(&mut frames(500)).await;
+        let fault = fault.unwrap();
+        assert!(bytes.is_empty() && fault.message.contains("limit of 500 bytes"), "{dialect}: {fault:?}");
+        assert!(read(&mut frames(1000)).await.1.is_none(), "{dialect}");
+    }
+}
