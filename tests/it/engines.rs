@@ -137,6 +137,46 @@ async fn an_ask_leaves_an_engine_that_never_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_whole_answer_leaves_an_engine_that_is_stuck_on_it() {
+    let mut lab = Lab::single();
+    let args = ["--token", "1ms"];
+    let (one, two) = (lab.engine("llamacpp", &args).await, lab.engine("llamacpp", &args).await);
+    let limits = "[limits]\nfirst_token = \"3s\"\nidle_token = \"3s\"";
+    let setup = Setup::new("a").worker_with("one", "llamacpp", &one, "slots = 2");
+    lab.node(setup.worker_with("two", "llamacpp", &two, "slots = 2").more(limits)).await;
+    lab.workers_are(0, "ready", 2).await;
+    let ask = async |prompt: String| {
+        let mut body = chat(&prompt, false);
+        body["max_tokens"] = 60.into();
+        let reply = lab.http(0).post_json("/v1/chat/completions", &body).await.unwrap();
+        let answer = reply.json().unwrap()["choices"][0]["message"]["content"].clone();
+        assert_eq!(answer, Face::Chat.answer(&prompt), "{}: {}", reply.status, reply.text());
+    };
+    // How fast both are must have been seen: nobody is stuck by a guess.
+    for engine in &lab.engines {
+        let begin = engine.stats().await.unwrap()["finished"].as_u64();
+        let mut at = 0;
+        until("it has answered", SOON, async || {
+            at += 1;
+            ask(format!("first {at} of {}", engine.url())).await;
+            engine.stats().await.unwrap()["finished"].as_u64() > begin
+        })
+        .await;
+    }
+    // Alive all the time, and to probes it is well.
+    lab.engines[0].control(&json!({"fail": {"hang_mid": 5}})).await.unwrap();
+    let mut at = 0;
+    bounded("an ask at the stuck engine, and its answer", Duration::from_secs(60), async {
+        while lab.engines[0].stats().await.unwrap()["cancelled"].as_u64() == Some(0) {
+            at += 1;
+            ask(format!("second {at}")).await;
+        }
+    })
+    .await;
+    lab.workers_are(0, "ready", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_hangs_is_killed_and_started_again() {
     let mut lab = Lab::single();
     let (url, command) = owned(&["--token", "1ms"]);

@@ -193,6 +193,8 @@ pub struct AskHead {
     pub prompt_tokens: u32,
     /// The client's limit on the answer, in tokens.
     pub max_output_tokens: Option<u32>,
+    /// Answers that are wanted at once (OpenAI's `n`, and its lists of prompts); mostly 1, never 0.
+    pub choices: u32,
     /// Chained hashes of the prompt in blocks: entry `i` stands for the blocks `0..=i`. Equal entries, equal prefixes.
     pub prefix: Arc<[u64]>,
     /// The answer is worthless after this.

@@ -215,7 +215,8 @@ pub struct Limits {
     pub first_token: Duration,
     /// Longest wait between tokens.
     pub idle_token: Duration,
-    /// Longest life of an ask.
+    /// Longest life of an ask. An answer that is not streamed is given up at a worker and tried elsewhere when it takes
+    /// many times what it can take by the speed measured there, and `first_token` and `idle_token` on top.
     pub ask: Duration,
     /// How long in-flight asks may finish when the node stops.
     pub drain: Duration,

@@ -41,6 +41,8 @@ pub struct Peek {
     pub prompt_tokens: u32,
     /// The limit on the answer; `None` when there is none.
     pub max_output_tokens: Option<u32>,
+    /// Answers that are wanted at once, at least 1.
+    pub choices: u32,
     /// Chained hashes of the prompt's whole blocks.
     pub prefix: Vec<u64>,
     /// Whether Ollama's `context` (tokens that only the worker that made them understands) is given.
@@ -128,6 +130,7 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Peek> {
     if choices == Some(0) {
         return Err(wrong("n", "a whole number above 0"));
     }
+    let is_openai = matches!(dialect, Dialect::OpenAiChat | Dialect::OpenAiCompletions);
     let is_deterministic = !dialect.is_generation()
         || temperature == Some(0.0)
         || fields.seed.or(options.seed).is_some_and(|raw| raw.get() != "null");
@@ -151,6 +154,7 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Peek> {
         },
         prompt_tokens: u32::try_from(prompt_bytes / 4).unwrap_or(u32::MAX).max(1),
         max_output_tokens: output_limit(dialect, &fields, &options)?,
+        choices: if is_openai { choices.unwrap_or(1).saturating_mul(prompts(fields.prompt)) } else { 1 },
         prefix: prefix_blocks(prompt.iter().flatten().map(|raw| raw.get().as_bytes())),
         has_context: is_given(fields.context),
     })
@@ -282,6 +286,16 @@ fn check_prompt(dialect: Dialect, fields: &Body<'_>) -> Result<()> {
     }
 }
 
+/// How many prompts a completion has: a list of texts, or of lists of tokens, is answered one by one.
+fn prompts(prompt: Option<&RawValue>) -> u32 {
+    let Some(list) = prompt.map(RawValue::get).and_then(|raw| raw.strip_prefix('[')) else { return 1 };
+    if !list.trim_start().starts_with(['"', '[']) {
+        return 1;
+    }
+    let items: Option<Vec<&RawValue>> = prompt.and_then(|raw| serde_json::from_str(raw.get()).ok());
+    items.map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX))
+}
+
 /// The limit on the answer. Ollama's negative numbers mean "no limit"; elsewhere they are an error.
 fn output_limit(dialect: Dialect, fields: &Body<'_>, options: &Options<'_>) -> Result<Option<u32>> {
     if matches!(dialect, Dialect::OllamaChat | Dialect::OllamaGenerate) {
@@ -330,6 +344,19 @@ mod tests {
         assert_eq!((seen.model.as_str(), seen.stream, seen.wants_usage_chunk), ("llama3.1:8b", true, true));
         assert_eq!((seen.sampling, seen.max_output_tokens), (Sampling::Deterministic, Some(5)));
         assert_eq!(seen.needs, Needs { tools: true, schema: false, images: false });
+    }
+
+    #[test]
+    fn answers_wanted_at_once_are_counted() {
+        let completion = |fields: &str| {
+            let body = format!(r#"{{"model":"m",{fields}}}"#);
+            peek(Dialect::OpenAiCompletions, body.as_bytes()).unwrap().choices
+        };
+        assert_eq!(completion(r#""prompt":"a""#), 1);
+        assert_eq!(completion(r#""prompt":[1,2,3],"n":2"#), 2);
+        assert_eq!(completion(r#""prompt":[ "a","b"],"n":3"#), 6);
+        assert_eq!(completion(r#""prompt":[[1],[2]]"#), 2);
+        assert_eq!(chat(r#"{"model":"m","messages":[],"n":4}"#).unwrap().choices, 4);
     }
 
     #[test]

@@ -56,6 +56,7 @@ fn ask(dialect: Dialect) -> Ask {
         needs: Needs::default(),
         prompt_tokens: 1,
         max_output_tokens: None,
+        choices: 1,
         prefix: [].into(),
         deadline: Deadline::after(Instant::now(), Duration::from_secs(60)),
         client: "".into(),

@@ -40,6 +40,7 @@ pub fn ask_to_wire(ask: &Ask, now: Instant) -> node::Ask {
         traceparent: head.traceparent.to_string(),
         body: ask.body.clone(),
         only_worker: head.only_worker.as_ref().map(ToString::to_string),
+        choices: head.choices,
     }
 }
 
@@ -61,6 +62,8 @@ pub fn ask_from_wire(wire: node::Ask, now: Instant) -> Result<Ask> {
         needs: Needs { tools: wire.needs_tools, schema: wire.needs_schema, images: wire.needs_images },
         prompt_tokens: wire.prompt_tokens,
         max_output_tokens: wire.max_output_tokens,
+        // A node of the release before does not tell.
+        choices: wire.choices.max(1),
         prefix: wire.prefix.into(),
         deadline: Deadline::after(now, left),
         client: short("ask.client", wire.client)?.into(),
@@ -160,6 +163,7 @@ mod tests {
             needs: Needs { tools: true, schema: false, images: true },
             prompt_tokens: 9,
             max_output_tokens: Some(3),
+            choices: 2,
             prefix: vec![1, u64::MAX].into(),
             deadline: Deadline::after(now, left),
             client: "laptop".into(),

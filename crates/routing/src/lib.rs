@@ -8,6 +8,7 @@ pub mod admission;
 pub mod breaker;
 pub mod live;
 pub mod model;
+pub mod patience;
 pub mod placement;
 pub mod rates;
 pub mod route;

@@ -46,6 +46,7 @@ impl Call {
             needs: seen.needs,
             prompt_tokens: seen.prompt_tokens,
             max_output_tokens: seen.max_output_tokens,
+            choices: seen.choices,
             prefix: seen.prefix.into(),
             deadline: Deadline::after(Instant::now(), self.patience),
             client: self.client,

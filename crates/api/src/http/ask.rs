@@ -69,6 +69,7 @@ async fn accept(door: &Door, id: AskId, dialect: Dialect, headers: &HeaderMap, b
         needs: seen.needs,
         prompt_tokens: seen.prompt_tokens,
         max_output_tokens: seen.max_output_tokens,
+        choices: seen.choices,
         prefix: seen.prefix.into(),
         deadline: Deadline::after(Instant::now(), patience),
         client,

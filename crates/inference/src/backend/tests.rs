@@ -35,6 +35,7 @@ fn ask(dialect: Dialect, stream: bool, body: Value) -> Ask {
         needs: Needs::default(),
         prompt_tokens: 1,
         max_output_tokens: None,
+        choices: 1,
         prefix: Arc::new([]),
         deadline: Deadline::after(Instant::now(), LONG),
         client: "".into(),

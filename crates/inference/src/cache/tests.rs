@@ -28,6 +28,7 @@ fn ask(sampling: Sampling, stream: bool, body: &'static str) -> Ask {
         needs: Needs::default(),
         prompt_tokens: 1,
         max_output_tokens: None,
+        choices: 1,
         prefix: Arc::new([]),
         deadline: Deadline::after(Instant::now(), TTL),
         client: "".into(),

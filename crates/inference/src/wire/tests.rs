@@ -42,6 +42,7 @@ pub(crate) fn ask(dialect: Dialect, body: &str) -> Ask {
         needs: seen.needs,
         prompt_tokens: seen.prompt_tokens,
         max_output_tokens: seen.max_output_tokens,
+        choices: seen.choices,
         prefix: seen.prefix.into(),
         deadline: Deadline::after(Instant::now(), Duration::from_secs(600)),
         client: "".into(),

@@ -109,6 +109,7 @@ mod tests {
             needs: seen.needs,
             prompt_tokens: 1,
             max_output_tokens: None,
+            choices: 1,
             prefix: [].into(),
             deadline: Deadline::after(Instant::now(), Duration::from_secs(60)),
             client: "".into(),

@@ -222,6 +222,7 @@ mod tests {
             needs: Needs::default(),
             prompt_tokens: 1,
             max_output_tokens: None,
+            choices: 1,
             prefix: [].into(),
             deadline: Deadline::after(Instant::now(), Duration::from_secs(60)),
             client: "".into(),

@@ -3,6 +3,7 @@
 //! A port lives as long as the node. Its actor may crash and come back; running asks do not notice.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -12,14 +13,17 @@ use arc_swap::ArcSwap;
 use base::config::{Limits, Model, Routing};
 use base::report::{ModelReport, WorkerReport, WorkerState};
 use base::{
-    Answer, AnswerHead, Ask, BoxFrames, Code, Continuation, Fault, Frames, ModelId, Result, RunSummary, WorkerId,
+    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Fault, Frames, ModelId, Result, RunSummary,
+    WorkerId,
 };
 use bytes::Bytes;
 use inference::backend::{Backend, EngineModel, Run};
 use inference::rates::{Finished, Rates};
 use routing::admission::Readiness;
 use routing::live::WorkerLive;
+use routing::patience::{self, Measured, Whole};
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{Gate, Permit, Residency};
@@ -145,9 +149,11 @@ impl Port {
             most_whole: self.limits.answer.as_usize(),
         };
         let cut = CancellationToken::clone(&self.cut.load());
+        let mut patience = Patience::new(self.patience(head, engine_model, context_tokens, was_loaded));
         let started = tokio::select! {
             started = self.backend.start(run) => started.inspect_err(|_| self.look.notify_one())?,
             () = cut.cancelled() => return Err(self.was_cut()),
+            most = patience.over() => return Err(self.is_stuck(most)),
         };
         let frames = Seated {
             inner: started.frames,
@@ -158,6 +164,7 @@ impl Port {
             was_loaded,
             is_noted: false,
             queued: entered.elapsed(),
+            patience,
             believed_cached: u32::try_from(cached_blocks).unwrap_or(0) * TOKENS_PER_BLOCK,
         };
         let head = AnswerHead {
@@ -272,6 +279,37 @@ impl Port {
         shared
     }
 
+    /// How long the engine may take for an answer in one piece; a stream is watched while it comes.
+    fn patience(&self, head: &AskHead, engine_model: &str, context_tokens: u32, is_loaded: bool) -> Option<Duration> {
+        if head.stream || !head.dialect.is_generation() {
+            return None;
+        }
+        let whole = Whole {
+            prompt_tokens: head.prompt_tokens,
+            most_tokens: head.max_output_tokens,
+            choices: head.choices,
+            context_tokens,
+            is_loaded,
+        };
+        let rates = self.learned().rates.get(engine_model).copied()?;
+        let measured = Measured {
+            prefill_tok_s: rates.prefill_tok_s,
+            decode_tok_s: rates.decode_tok_s,
+            load_s: rates.load_s,
+            output_tokens: rates.output_tokens,
+        };
+        let least = self.limits.first_token + self.limits.idle_token;
+        patience::patience(&whole, &measured, self.config.slots, least)
+    }
+
+    fn is_stuck(&self, most: Duration) -> Fault {
+        self.look.notify_one();
+        let most = base::units::format_duration(most);
+        let message = format!("the engine of worker `{}` is stuck on an answer: it took over {most}", self.id);
+        Fault::new(Code::EngineCut, message)
+            .hint("ask again; if it stays so, look at the engine's log, or ask with \"stream\": true")
+    }
+
     fn was_cut(&self) -> Fault {
         Fault::new(Code::EngineCut, format!("the engine of worker `{}` hung and its runs were ended", self.id))
     }
@@ -357,6 +395,31 @@ impl Residency for InMemory {
     }
 }
 
+/// The time that an engine has for an answer in one piece, from when it got the ask.
+struct Patience {
+    most: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn new(most: Option<Duration>) -> Self {
+        let timer = most.map(|most| Box::pin(tokio::time::sleep(most)));
+        Self { most: most.unwrap_or_default(), timer }
+    }
+
+    /// Waits until it is over: for ever, where there is no bound. Gives what it was.
+    async fn over(&mut self) -> Duration {
+        std::future::poll_fn(|cx| self.poll_over(cx)).await
+    }
+
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| self.most),
+            None => Poll::Pending,
+        }
+    }
+}
+
 /// A run in its slot.
 struct Seated {
     inner: BoxFrames,
@@ -369,6 +432,7 @@ struct Seated {
     is_noted: bool,
     queued: Duration,
     believed_cached: u32,
+    patience: Patience,
 }
 
 impl Seated {
@@ -414,7 +478,11 @@ impl Frames for Seated {
             }
             Poll::Ready(Some(Err(_))) => self.port.look.notify_one(),
             Poll::Ready(None) => self.finished(),
-            Poll::Pending => {}
+            Poll::Pending => {
+                if let Poll::Ready(most) = self.patience.poll_over(cx) {
+                    return Poll::Ready(Some(Err(self.port.is_stuck(most))));
+                }
+            }
         }
         polled
     }
