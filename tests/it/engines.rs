@@ -230,3 +230,43 @@ async fn two_models_that_do_not_fit_together_take_turns() {
     let loads = lab.engines[0].stats().await.unwrap()["loads"].as_u64().unwrap();
     assert!(loads <= 7, "{loads} loads for fifty asks");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asks_for_the_other_model_wait_no_longer_than_they_must_although_the_swaps_are_spent() {
+    const MAX_WAIT: Duration = Duration::from_secs(3);
+    let mut lab = Lab::single();
+    let args = ["--models", "left,right", "--vram", "6GiB", "--load", "50ms", "--token", "1ms", "--tokens", "10"];
+    let url = lab.engine("ollama", &args).await;
+    let worker = Setup::new("a").worker_with("engine", "ollama", &url, "slots = 2\nmemory = \"7GiB\"");
+    lab.node(worker.more("[routing]\nswaps_per_minute = 1\nmax_wait = \"3s\"")).await;
+    lab.workers_are(0, "ready", 1).await;
+    let begin = Instant::now();
+    let mut sides = JoinSet::new();
+    for model in ["left", "right"] {
+        let client = lab.http(0);
+        sides.spawn(async move {
+            let (mut longest, mut at) = (Duration::ZERO, 0);
+            while begin.elapsed() < MAX_WAIT * 6 {
+                at += 1;
+                let mut body = chat(&format!("{model} {at}"), false);
+                body["model"] = json!(model);
+                let asked = Instant::now();
+                let reply = client.post_json("/v1/chat/completions", &body).await.unwrap();
+                assert_eq!(reply.status, 200, "{}", reply.text());
+                longest = longest.max(asked.elapsed());
+            }
+            (longest, at)
+        });
+    }
+    let sides = bounded("both sides", Duration::from_secs(90), sides.join_all()).await;
+    let took = begin.elapsed();
+    for (longest, count) in sides {
+        // The gate looks once a second; the rest is for a machine with other things to do.
+        assert!(longest < MAX_WAIT + Duration::from_secs(4), "waited for {longest:?}");
+        assert!(count > 10, "only {count} answers");
+    }
+    let loads = lab.engines[0].stats().await.unwrap()["loads"].as_u64().unwrap();
+    // One is in the setting, and one came into an empty engine.
+    let most = 2 + took.as_secs() / MAX_WAIT.as_secs();
+    assert!((3..=most).contains(&loads), "{loads} loads in {took:?}");
+}

@@ -235,7 +235,8 @@ pub struct Routing {
     pub headroom: f64,
     /// Above this share of processor or GPU use, other nodes come first.
     pub busy_above: f64,
-    /// Most model swaps per minute and worker.
+    /// Most model swaps per minute and worker. With `max_wait` below a minute there may be one more per `max_wait`: an
+    /// ask that has waited so long is loaded for although the swaps are spent.
     pub swaps_per_minute: u32,
     /// Longest that an ask waits because another model is favoured.
     pub max_wait: Duration,

@@ -4,6 +4,12 @@
 //! it, both bounded: an ask of a lower class that waited long takes every fifth turn, so that batch work ends; and asks
 //! whose model is in memory go before one that needs a load, until that one has waited for `max_wait`. A model that was
 //! just loaded is kept for as long, because under overload everybody has waited and each ask would cost a load.
+//!
+//! Swaps of models are bounded per minute, and that bound can contradict `max_wait`: with one swap a minute and 10 s of
+//! patience, one of two models must break one of them. The wait wins, because a client feels it and the bound is there to
+//! prevent thrash, which the rule above does already: who has waited for `max_wait` is loaded for although the swaps are
+//! spent, once the model in memory has had as long. So there are more swaps than the setting only where `max_wait` is
+//! below a minute, and then at most one more per `max_wait`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +27,9 @@ const CROWDED: f64 = 0.75;
 const LOOK_AHEAD: usize = 256;
 /// Weight of the newest gap between two departures in their moving mean.
 const GAP_WEIGHT: f64 = 0.2;
+
+/// Swaps are counted over this.
+const SWAP_WINDOW: Duration = Duration::from_secs(60);
 
 /// Stands for one waiting ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,7 +52,7 @@ pub enum Readiness {
     Ready,
     /// Another model would have to go.
     Swap,
-    /// Models that are in use would have to go, or too many went lately.
+    /// Models that are in use would have to go.
     Blocked,
 }
 
@@ -56,7 +65,9 @@ pub struct Queue<T> {
     next_ticket: u64,
     turns_since_old: u32,
     last_pop: Option<Instant>,
-    last_swap: Option<Instant>,
+    swaps_per_minute: usize,
+    /// The last swaps, as many as one minute may have.
+    swaps: VecDeque<Instant>,
     mean_gap_s: f64,
 }
 
@@ -84,8 +95,9 @@ struct Waiting<T> {
 type Place = (usize, usize, usize);
 
 impl<T> Queue<T> {
-    /// A queue for `limit` asks, where none waits longer than `max_wait` because of another model.
-    pub fn new(limit: usize, max_wait: Duration) -> Self {
+    /// A queue for `limit` asks, where none waits longer than `max_wait` because of another model, and where models are
+    /// swapped so often only if that would be broken.
+    pub fn new(limit: usize, max_wait: Duration, swaps_per_minute: u32) -> Self {
         let class = || Class { lines: VecDeque::new() };
         Self {
             classes: [class(), class(), class()],
@@ -94,7 +106,9 @@ impl<T> Queue<T> {
             next_ticket: 0,
             turns_since_old: 0,
             last_pop: None,
-            last_swap: None,
+            // With none at all, a model that is not in memory could never be had.
+            swaps_per_minute: (swaps_per_minute as usize).max(1),
+            swaps: VecDeque::new(),
             mean_gap_s: 1.0,
         }
     }
@@ -125,7 +139,7 @@ impl<T> Queue<T> {
         let (head, is_old) = self.head(now)?;
         let place = self.instead_of(head, now, &readiness)?;
         if self.at(place).is_some_and(|waiting| readiness(&waiting.model) == Readiness::Swap) {
-            self.last_swap = Some(now);
+            self.note_swap(now);
         }
         // Only a turn that a lower class had to stand back for is one that it is owed.
         let others_stand_back = self.classes.iter().skip(head.0 + 1).any(|class| !class.lines.is_empty());
@@ -135,6 +149,15 @@ impl<T> Queue<T> {
             self.mean_gap_s += GAP_WEIGHT * (gap_s - self.mean_gap_s);
         }
         self.take(place)
+    }
+
+    /// Notes the swap of an ask that begins without having waited; `false` when too many went lately.
+    pub fn try_swap(&mut self, now: Instant) -> bool {
+        let may_swap = self.may_swap(now);
+        if may_swap {
+            self.note_swap(now);
+        }
+        may_swap
     }
 
     /// Takes an ask out whose client left; `None` when it began already.
@@ -191,6 +214,18 @@ impl<T> Queue<T> {
         Some(((first, 0, 0), false))
     }
 
+    fn may_swap(&self, now: Instant) -> bool {
+        let is_within = |oldest: &Instant| now.saturating_duration_since(*oldest) < SWAP_WINDOW;
+        self.swaps.len() < self.swaps_per_minute || !self.swaps.front().is_some_and(is_within)
+    }
+
+    fn note_swap(&mut self, now: Instant) {
+        if self.swaps.len() >= self.swaps_per_minute {
+            self.swaps.pop_front();
+        }
+        self.swaps.push_back(now);
+    }
+
     /// The head, or the first ask in order that can begin without a swap while the head has patience.
     fn instead_of(&self, head: Place, now: Instant, readiness: &impl Fn(&ModelId) -> Readiness) -> Option<Place> {
         let waiting = self.at(head)?;
@@ -201,7 +236,7 @@ impl<T> Queue<T> {
         // Under overload everybody has waited long; a model that was just loaded still gets its time, else each ask
         // would cost a load.
         let is_within = |since: Instant| now.saturating_duration_since(since) < self.max_wait;
-        let is_patient = is_within(waiting.since) || self.last_swap.is_some_and(is_within);
+        let is_patient = is_within(waiting.since) || self.swaps.back().copied().is_some_and(is_within);
         if is_patient {
             // Nothing less urgent passes the head for the sake of its model.
             let may_pass = |place: Place| place.0 <= head.0 && place.2 < LOOK_AHEAD;
@@ -212,7 +247,7 @@ impl<T> Queue<T> {
                 return Some(place);
             }
         }
-        (state == Readiness::Swap).then_some(head)
+        (state == Readiness::Swap && (!is_patient || self.may_swap(now))).then_some(head)
     }
 
     fn places(&self) -> impl Iterator<Item = Place> {
@@ -242,7 +277,7 @@ mod tests {
     use super::*;
 
     fn queue(limit: usize) -> Queue<u32> {
-        Queue::new(limit, Duration::from_secs(30))
+        Queue::new(limit, Duration::from_secs(30), 6)
     }
 
     fn push(queue: &mut Queue<u32>, priority: Priority, client: &str, item: u32, now: Instant) -> Result<Ticket, Full> {
@@ -368,5 +403,70 @@ mod tests {
         assert_eq!(queue.remove(ticket), None);
         assert_eq!(drain(&mut queue, now), [2]);
         assert!(queue.is_empty());
+    }
+
+    /// Two clients, each with one ask at a time for a model that pushes the other's out, at a worker with one slot. Gives
+    /// the longest wait and the times of all swaps.
+    fn flip_flop(turns: u32, max_wait: Duration, swaps_per_minute: u32) -> (Duration, Vec<Instant>) {
+        const RUN: Duration = Duration::from_millis(500);
+        let models = [ModelId::from("left"), ModelId::from("right")];
+        let clients: [Arc<str>; 2] = ["l".into(), "r".into()];
+        let mut queue = Queue::new(10, max_wait, swaps_per_minute);
+        let mut now = Instant::now();
+        let mut asked = [now; 2];
+        for side in [0, 1] {
+            queue.push(Priority::Normal, &clients[side], models[side].clone(), side, now).unwrap();
+        }
+        let (mut loaded, mut longest, mut swaps) = (0, Duration::ZERO, Vec::new());
+        while (swaps.len() as u32) < turns {
+            let readiness = |model: &ModelId| if *model == models[loaded] { Readiness::Ready } else { Readiness::Swap };
+            let Some(side) = queue.pop(now, readiness) else {
+                now += Duration::from_millis(10);
+                continue;
+            };
+            longest = longest.max(now - asked[side]);
+            if side != loaded {
+                (loaded, _) = (side, swaps.push(now));
+            }
+            now += RUN;
+            asked[side] = now;
+            queue.push(Priority::Normal, &clients[side], models[side].clone(), side, now).unwrap();
+        }
+        (longest, swaps)
+    }
+
+    #[test]
+    fn two_models_that_do_not_fit_together_neither_thrash_nor_starve() {
+        // Swaps alone would allow less than the wait demands, more, and just as much.
+        for (per_minute, max_wait_s) in [(1, 10), (1, 1), (6, 60), (6, 10), (2, 30), (600, 5), (1, 60), (3, 45)] {
+            let max_wait = Duration::from_secs(max_wait_s);
+            let (longest, swaps) = flip_flop(100, max_wait, per_minute);
+            let most = per_minute as usize + 60 / max_wait_s as usize * usize::from(max_wait_s < 60);
+            for (at, first) in swaps.iter().enumerate() {
+                let within = swaps[at..].iter().take_while(|swap| **swap - *first < Duration::from_secs(60)).count();
+                assert!(within <= most, "{per_minute} a minute, {max_wait:?}: {within} swaps in one");
+            }
+            // A run that goes on is not ended for the sake of another.
+            let most = max_wait + Duration::from_secs(1);
+            assert!(longest <= most, "{per_minute} a minute, {max_wait:?}: waited for {longest:?}");
+        }
+    }
+
+    #[test]
+    fn swaps_that_are_spent_hold_back_who_has_not_waited_long() {
+        let start = Instant::now();
+        let mut queue = Queue::new(10, Duration::from_secs(10), 1);
+        let client: Arc<str> = Arc::from("");
+        let cold = |_: &ModelId| Readiness::Swap;
+        let at = |second| start + Duration::from_secs(second);
+        queue.push(Priority::Normal, &client, "a".into(), 1, start).unwrap();
+        queue.push(Priority::Normal, &client, "b".into(), 2, start).unwrap();
+        queue.push(Priority::Normal, &client, "c".into(), 3, start).unwrap();
+        assert_eq!(queue.pop(start, cold), Some(1));
+        assert_eq!(queue.pop(at(9), cold), None);
+        assert_eq!(queue.pop(at(10), cold), Some(2));
+        // Everybody has waited, and still there is one swap per wait.
+        assert_eq!(queue.pop(at(19), cold), None);
+        assert_eq!(queue.pop(at(20), cold), Some(3));
     }
 }

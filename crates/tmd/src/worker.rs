@@ -3,3 +3,4 @@
 pub mod gate;
 pub mod port;
 pub mod process;
+mod residency;

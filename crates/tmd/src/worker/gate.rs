@@ -5,7 +5,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base::retry::Intensity;
 use base::time::Deadline;
 use base::{Code, Fault, ModelId, Priority, Result};
 use routing::admission::{Queue, Readiness, Ticket};
@@ -15,6 +14,12 @@ use tokio::sync::oneshot;
 pub trait Residency: Send + Sync + 'static {
     /// `in_use` are the models of running asks.
     fn readiness(&self, model: &ModelId, in_use: &[(ModelId, u32)]) -> Readiness;
+
+    /// An ask of the model begins; with `is_swap`, others may have to go for it.
+    fn begins(&self, _model: &ModelId, _is_swap: bool) {}
+
+    /// Somebody has just looked what is in memory.
+    fn looked(&self, _in_use: &[(ModelId, u32)]) {}
 }
 
 /// The gate of one worker.
@@ -30,7 +35,6 @@ struct Inner {
     busy: u32,
     in_use: Vec<(ModelId, u32)>,
     queue: Queue<Seeker>,
-    swaps: Intensity,
     is_closed: bool,
 }
 
@@ -59,8 +63,7 @@ impl Gate {
         let inner = Inner {
             busy: 0,
             in_use: Vec::new(),
-            queue: Queue::new(queue as usize, max_wait),
-            swaps: Intensity::new(swaps_per_minute as usize, Duration::from_secs(60)),
+            queue: Queue::new(queue as usize, max_wait, swaps_per_minute),
             is_closed: false,
         };
         Arc::new(Self { name, slots, has_queue: queue > 0, residency, inner: Mutex::new(inner) })
@@ -106,6 +109,12 @@ impl Gate {
         }
     }
 
+    /// What is in memory was looked at just now.
+    pub fn looked(&self) {
+        let inner = self.lock();
+        self.residency.looked(&inner.in_use);
+    }
+
     /// Lets nobody in any more (or again).
     pub fn set_closed(&self, is_closed: bool) {
         self.lock().is_closed = is_closed;
@@ -117,13 +126,15 @@ impl Gate {
             return Err(Fault::unavailable(format!("worker `{}` drains and takes nothing new", self.name)));
         }
         if inner.busy < self.slots && inner.queue.is_empty() {
-            let may_begin = match self.residency.readiness(model, &inner.in_use) {
+            let readiness = self.residency.readiness(model, &inner.in_use);
+            let may_begin = match readiness {
                 Readiness::Ready => true,
                 // Others that wait may go first; where nobody can wait, there is no other way in.
-                Readiness::Swap => !self.has_queue && inner.swaps.note(Instant::now()),
+                Readiness::Swap => !self.has_queue && inner.queue.try_swap(Instant::now()),
                 Readiness::Blocked => false,
             };
             if may_begin {
+                self.residency.begins(model, readiness == Readiness::Swap);
                 return Ok(Entered::Free(self.seat(&mut inner, model.clone())));
             }
         }
@@ -144,16 +155,10 @@ impl Gate {
         if inner.busy >= self.slots || inner.queue.is_empty() {
             return None;
         }
-        let Inner { queue, in_use, swaps, .. } = inner;
-        let may_swap = swaps.has_room(now);
-        let readiness = |model: &ModelId| match self.residency.readiness(model, in_use) {
-            Readiness::Swap if !may_swap => Readiness::Blocked,
-            readiness => readiness,
-        };
+        let Inner { queue, in_use, .. } = inner;
+        let readiness = |model: &ModelId| self.residency.readiness(model, in_use);
         let seeker = queue.pop(now, readiness)?;
-        if readiness(&seeker.model) == Readiness::Swap {
-            swaps.note(now);
-        }
+        self.residency.begins(&seeker.model, readiness(&seeker.model) == Readiness::Swap);
         Some(seeker)
     }
 

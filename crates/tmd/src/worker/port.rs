@@ -19,15 +19,15 @@ use base::{
 use bytes::Bytes;
 use inference::backend::{Backend, EngineModel, Run};
 use inference::rates::{Finished, Rates};
-use routing::admission::Readiness;
 use routing::live::WorkerLive;
 use routing::patience::{self, Measured, Whole};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::{Gate, Permit, Residency};
+use super::gate::{Gate, Permit};
 use super::process::EngineProcess;
+use super::residency::InMemory;
 
 /// Prefix hashes that a worker remembers to have computed.
 const PREFIXES_KEPT: usize = 2048;
@@ -106,7 +106,7 @@ impl Port {
             memory_bytes: config.memory.0,
         };
         let facts = Arc::new(ArcSwap::from_pointee(facts));
-        let residency = Box::new(InMemory { facts: facts.clone(), headroom: routing.headroom });
+        let residency = Box::new(InMemory::new(facts.clone(), routing.headroom));
         let name = id.name().to_owned();
         let gate = Gate::new(name, config.slots, config.queue, routing.max_wait, routing.swaps_per_minute, residency);
         Arc::new(Self {
@@ -186,11 +186,13 @@ impl Port {
     pub fn set_facts(self: &Arc<Self>, facts: Facts) -> bool {
         let before = self.facts.load();
         if **before == facts {
+            self.gate.looked();
             return false;
         }
         self.gate.set_closed(facts.state == WorkerState::Draining);
         self.facts.store(Arc::new(facts));
         // What is in memory decides who may run.
+        self.gate.looked();
         self.gate.pump();
         true
     }
@@ -363,36 +365,6 @@ pub fn offered(worker: &WorkerId, engine: EngineModel, declared: &[Model]) -> Of
     };
     let name = declared.map_or_else(|| engine.name.clone(), |model| model.name.clone());
     OfferedModel { name, id, engine }
-}
-
-/// What the engine has in memory, as the actor saw it last.
-struct InMemory {
-    facts: Arc<ArcSwap<Facts>>,
-    headroom: f64,
-}
-
-impl Residency for InMemory {
-    fn readiness(&self, model: &ModelId, in_use: &[(ModelId, u32)]) -> Readiness {
-        let facts = self.facts.load();
-        let Some(wanted) = facts.models.iter().find(|one| one.id == *model) else { return Readiness::Ready };
-        if wanted.engine.is_loaded || facts.memory_bytes == 0 || in_use.iter().any(|(used, _)| used == model) {
-            return Readiness::Ready;
-        }
-        let usable = (facts.memory_bytes as f64 * (1.0 - self.headroom)) as u64;
-        let size = |one: &OfferedModel| one.engine.memory_bytes.max(one.engine.size_bytes);
-        let taken_by = |keep: &dyn Fn(&OfferedModel) -> bool| -> u64 {
-            facts.models.iter().filter(|one| keep(one)).map(size).sum()
-        };
-        let is_used = |one: &OfferedModel| in_use.iter().any(|(used, _)| *used == one.id);
-        let beside_all = taken_by(&|one| one.engine.is_loaded || is_used(one)) + size(wanted);
-        let beside_used = taken_by(&is_used) + size(wanted);
-        match () {
-            () if beside_all <= usable => Readiness::Ready,
-            // A model larger than the headroom allows may still run alone.
-            () if beside_used <= usable || in_use.is_empty() => Readiness::Swap,
-            () => Readiness::Blocked,
-        }
-    }
 }
 
 /// The time that an engine has for an answer in one piece, from when it got the ask.

@@ -73,7 +73,7 @@ impl<'a> Node<'a> {
             models: trace.models.iter().map(of_model).collect(),
             ids: trace.models.iter().map(ModelId::new).collect(),
             resident: Vec::new(),
-            queue: Queue::new(usize::MAX, patience),
+            queue: Queue::new(usize::MAX, patience, u32::MAX),
             running: Vec::new(),
             cache: VecDeque::new(),
             clients: trace.clients.iter().map(|name| Arc::from(name.as_str())).collect(),
