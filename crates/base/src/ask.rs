@@ -222,6 +222,8 @@ pub struct Continuation {
     pub created_s: u64,
     /// Tokens so far, as far as they were counted.
     pub tokens: u32,
+    /// Those of them that are reasoning, which no engine gets back.
+    pub thinking_tokens: u32,
 }
 
 /// One inference request.

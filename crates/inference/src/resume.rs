@@ -106,6 +106,7 @@ struct Asked {
     has_schema: bool,
     prompt_tokens: u32,
     limit: Option<u32>,
+    choices: u32,
     deadline: base::time::Deadline,
 }
 
@@ -128,6 +129,7 @@ impl<R: Rerun> Resuming<R> {
                 has_schema: ask.needs.schema,
                 prompt_tokens: ask.prompt_tokens,
                 limit: ask.max_output_tokens,
+                choices: ask.choices,
                 deadline: ask.deadline,
             },
             head: first.head,
@@ -251,6 +253,8 @@ impl<R: Rerun> Resuming<R> {
         match self.journal.progress() {
             Progress::Nothing => self.run_again(None, fault),
             Progress::Ended => {}
+            // The others may not have begun when the first one ended.
+            _ if self.ask.choices > 1 => self.give_up(explained(fault, "more than one choice was asked for")),
             Progress::Finished(finish) => self.complete(terminator(self.ask.dialect).to_vec(), finish),
             Progress::Lost(why) => self.give_up(explained(fault, why)),
             Progress::Open(so_far) => self.go_on(so_far, fault),

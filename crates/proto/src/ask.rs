@@ -76,8 +76,8 @@ pub fn ask_from_wire(wire: node::Ask, now: Instant) -> Result<Ask> {
 
 impl From<Continuation> for node::Continuation {
     fn from(continuation: Continuation) -> Self {
-        let Continuation { text, thinking, response_id, model, created_s, tokens } = continuation;
-        Self { text, thinking, response_id, model, created_s, tokens }
+        let Continuation { text, thinking, response_id, model, created_s, tokens, thinking_tokens } = continuation;
+        Self { text, thinking, response_id, model, created_s, tokens, thinking_tokens }
     }
 }
 
@@ -93,6 +93,7 @@ impl TryFrom<node::Continuation> for Continuation {
             model: short("continuation.model", wire.model)?,
             created_s: wire.created_s,
             tokens: wire.tokens,
+            thinking_tokens: wire.thinking_tokens,
         })
     }
 }
@@ -258,7 +259,9 @@ mod tests {
 
         #[test]
         fn a_continuation_reads_back(text in ".*", thinking in ".*", id in ".{0,40}", created_s: u64, tokens: u32) {
-            let held = Continuation { text, thinking, response_id: id, model: "m".into(), created_s, tokens };
+            let model = "m".to_owned();
+            let thinking_tokens = tokens / 3;
+            let held = Continuation { text, thinking, response_id: id, model, created_s, tokens, thinking_tokens };
             prop_assert_eq!(Continuation::try_from(node::Continuation::from(held.clone())).unwrap(), held);
         }
     }

@@ -135,6 +135,7 @@ impl Folded {
             Event::Thinking(text) => {
                 self.so_far.thinking.push_str(&text);
                 self.so_far.tokens += 1;
+                self.so_far.thinking_tokens += 1;
             }
             Event::ToolCall { .. } => self.has_call = true,
             Event::Done(_) => self.is_ended = true,

@@ -196,6 +196,17 @@ async fn counts_are_those_of_the_whole_answer() {
     }
 }
 
+#[tokio::test]
+async fn reasoning_that_the_second_engine_does_not_get_is_not_taken_off_its_prompt() {
+    let ask = streaming(Dialect::OpenAiChat);
+    let thought = chunk(r#"{"reasoning_content":"hm"}"#, "null").repeat(40);
+    let (all, _) = after(&ask, &(thought + &chunk(r#"{"content":"Grüße0"}"#, "null"))).await;
+    let usage = seen(Dialect::OpenAiChat, true, all.as_bytes()).unwrap().usage.unwrap();
+    // The second one counts 5 for its prompt, one token of text among them.
+    assert_eq!(usage.prompt_tokens, 4);
+    assert!(usage.completion_tokens > 41, "{usage:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stalled_run_is_left() {
     for (given, limit) in [(0, LIMITS.first_token), (9, 2 * LIMITS.idle_token)] {
@@ -255,7 +266,16 @@ async fn what_cannot_be_continued_ends_with_an_error() {
     let plain = streaming(Dialect::OpenAiChat);
     let mut schema = plain.clone();
     schema.head.needs.schema = true;
-    for (ask, raw, why) in [(&plain, call, "tool call"), (&schema, text, "grammar"), (&plain, other, "choice")] {
+    let mut two = plain.clone();
+    two.head.choices = 2;
+    let only_first = chunk(r#"{"content":"a"}"#, "null");
+    for (ask, raw, why) in [
+        (&plain, call, "tool call"),
+        (&schema, text, "grammar"),
+        (&plain, other, "choice"),
+        (&two, only_first.clone(), "choice"),
+        (&two, only_first + &chunk("{}", "\"stop\""), "choice"),
+    ] {
         let (all, log) = after(ask, &raw).await;
         let error = all.strip_prefix(&raw).unwrap();
         assert!(error.starts_with("data: {\"error\":{") && error.contains(why), "{error}");

@@ -25,6 +25,8 @@ pub struct AnswerSpec {
     pub stream: bool,
     /// Whether the client asked for OpenAI's extra chunk with the counts.
     pub wants_usage_chunk: bool,
+    /// Answers that are wanted at once.
+    pub choices: u32,
     /// The model's name where the answer is written anew.
     pub model_shown: String,
     /// What the client holds already.
@@ -50,6 +52,7 @@ impl AnswerSpec {
             engine_dialect,
             stream: head.stream,
             wants_usage_chunk: head.wants_usage_chunk,
+            choices: head.choices,
             model_shown: head.model.to_string(),
             continuation: None,
             echoes: false,

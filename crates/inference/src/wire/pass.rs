@@ -24,6 +24,8 @@ static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b
 static DONE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"done\""));
 static MESSAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"message_"));
 static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+static CONTENT_BLOCK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"content_block_"));
+static OBJECT_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"}\n\n"));
 
 /// An empty last chunk is no token, nor is the role-only one that a chat begins with.
 const fn without_token(dialect: Dialect) -> u32 {
@@ -35,6 +37,9 @@ pub(super) struct Pass {
     raw: BoxFrames,
     dialect: Dialect,
     wants_usage_chunk: bool,
+    /// How many choices were asked for, and how many have ended.
+    choices: u32,
+    finished: u32,
     prompt_tokens: u32,
     /// Begins with the key that every event has (OpenAI, Ollama) or every event that matters has (Anthropic).
     key: &'static Finder<'static>,
@@ -77,6 +82,8 @@ impl Pass {
             raw,
             dialect: spec.ask_dialect,
             wants_usage_chunk: spec.wants_usage_chunk,
+            choices: spec.choices,
+            finished: 0,
             prompt_tokens: spec.prompt_tokens,
             key,
             error: &ERROR,
@@ -129,8 +136,12 @@ impl Pass {
     /// Whether `bytes` hold anything but pieces of text. Counts the events on the way.
     fn is_marked(&mut self, bytes: &[u8]) -> bool {
         let mut is_marked = self.error.find(bytes).is_some() || bytes.trim_ascii_end().ends_with(b"[DONE]");
+        let lines = memchr::memchr_iter(b'\n', bytes).count();
         if self.dialect == Dialect::AnthropicMessages {
-            return is_marked || self.key.find(bytes).is_some();
+            // A piece of text: a line with its name, one with an object, an empty one.
+            let blocks = CONTENT_BLOCK.find_iter(bytes).count();
+            let is_plain = lines == blocks * 3 && OBJECT_END.find_iter(bytes).count() == blocks;
+            return is_marked || !is_plain || self.key.find(bytes).is_some();
         }
         let mut keys = 0;
         for at in self.key.find_iter(bytes) {
@@ -140,7 +151,7 @@ impl Pass {
         self.events = self.events.saturating_add(keys);
         // What lacks the key that every event has may be junk, which nobody could read back when the stream is resumed.
         let lines_per_event = if is_lines(self.dialect) { 1 } else { 2 };
-        is_marked || memchr::memchr_iter(b'\n', bytes).count() != keys as usize * lines_per_event
+        is_marked || lines != keys as usize * lines_per_event
     }
 
     fn look_into(&mut self, bytes: &[u8]) {
@@ -194,13 +205,11 @@ impl Pass {
         }
         // More text after a finish: another choice goes on (`n` above 1); the counts belong to the last one.
         out.append(&mut self.held);
-        let is_finish = chunk.finish.is_some()
-            || (chunk.is_other_choice
-                && self
-                    .key
-                    .find(event)
-                    .is_some_and(|at| has_value(event.get(at + self.key.needle().len()..).unwrap_or_default())));
-        if is_finish { &mut self.held } else { out }.extend_from_slice(event);
+        let ends = |at: &usize| has_value(event.get(at + self.key.needle().len()..).unwrap_or_default());
+        let ended = if chunk.is_other_choice { self.key.find_iter(event).filter(ends).count() } else { 0 };
+        let ended = ended.max(usize::from(chunk.finish.is_some()));
+        self.finished = self.finished.saturating_add(u32::try_from(ended).unwrap_or(u32::MAX));
+        if ended > 0 { &mut self.held } else { out }.extend_from_slice(event);
     }
 
     /// Writes what was held, with the counts where the client expects them, and the end mark.
@@ -244,8 +253,9 @@ impl Pass {
             self.end_tail();
         }
         if self.stage == Stage::Streaming {
-            // With more after OpenAI's finishing event, another choice was still being written.
-            let goes_on = terminator(self.dialect) == b"data: [DONE]\n\n" && self.held.is_empty();
+            // With more after OpenAI's finishing event, another choice was still being written, or had not begun.
+            let is_open = self.held.is_empty() || self.finished < self.choices;
+            let goes_on = terminator(self.dialect) == b"data: [DONE]\n\n" && is_open;
             if self.finish.is_some() && !goes_on {
                 let mut out = self.ready.take().map(Vec::from).unwrap_or_default();
                 self.close(&mut out);

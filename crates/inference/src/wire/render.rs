@@ -87,7 +87,7 @@ impl Renderer {
         let held = shown.continuation.unwrap_or_default();
         let or = |given: String, other: &dyn Fn() -> String| if given.is_empty() { other() } else { given };
         let before = Before {
-            as_prompt: if held.text.is_empty() { 0 } else { held.tokens },
+            as_prompt: if held.text.is_empty() { 0 } else { held.tokens.saturating_sub(held.thinking_tokens) },
             tokens: held.tokens,
             drops_thinking: !(held.text.is_empty() && held.thinking.is_empty()),
         };

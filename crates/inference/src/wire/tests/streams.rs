@@ -163,6 +163,17 @@ async fn junk_between_events_does_not_reach_the_client() {
             assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineFailed), "{junk}");
         }
     }
+    let text = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\n";
+    let half = text.replace("\"text\":\"a\"}}", "\"te");
+    let unnamed = "data: <<<this is not JSON>>>\n\n";
+    for junk in ["event: content_block_delta\ndata: <<<this is not JSON>>>\n\n", unnamed, &half] {
+        for frames in [vec![format!("{text}{junk}")], vec![text.to_owned(), junk.to_owned()]] {
+            let script = Script::new(frames.into_iter().map(|frame| Ok(Bytes::from(frame))));
+            let (bytes, fault, _) = passed(Dialect::AnthropicMessages, script).await;
+            assert_eq!(String::from_utf8(bytes).unwrap(), text);
+            assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineFailed), "{junk}");
+        }
+    }
     let lines = "{\"message\":{\"content\":\"a\"},\"done\":false}\n<<<this is not JSON>>>\n";
     let (bytes, fault, _) = passed(Dialect::OllamaChat, Script::one(lines)).await;
     assert!(fault.is_some() && lines.as_bytes().starts_with(&bytes) && bytes.ends_with(b"false}\n"));
@@ -209,6 +220,33 @@ async fn a_cut_stream_is_never_an_end() {
     let (bytes, fault, _) = passed(Dialect::OpenAiChat, Script::one(&two)).await;
     assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineCut), "one of two choices ended");
     assert_eq!(String::from_utf8(bytes).unwrap(), two);
+}
+
+#[tokio::test]
+async fn of_several_choices_each_must_have_ended() {
+    let event = |index: u8, finish: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"a\"}},\"finish_reason\":{finish}}}]}}\n\n"
+        )
+    };
+    let mut ask = streaming(Dialect::OpenAiChat);
+    ask.head.choices = 2;
+    let first = [event(0, "null"), event(0, "\"stop\"")].concat();
+    for cut in [None, Some(Err(crate::wire::cut()))] {
+        let frames = Script::new([Ok(Bytes::from(first.clone()))].into_iter().chain(cut));
+        let (bytes, fault) = read(&mut answer(frames, spec(&ask, Dialect::OpenAiChat, None, false))).await;
+        assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineCut), "the second one had not begun");
+        assert!(!String::from_utf8(bytes).unwrap().contains("DONE"));
+    }
+    let both = [first.as_str(), &event(1, "\"stop\"")].concat();
+    for end in ["", "data: [DONE]\n\n"] {
+        let frames = Script::one(format!("{both}{end}"));
+        let (bytes, fault) = read(&mut answer(frames, spec(&ask, Dialect::OpenAiChat, None, false))).await;
+        assert!(fault.is_none() && bytes.ends_with(b"data: [DONE]\n\n"), "{fault:?}");
+    }
+    // There are engines that give one whatever is asked for; their end mark says so.
+    let frames = Script::one(format!("{first}data: [DONE]\n\n"));
+    assert!(read(&mut answer(frames, spec(&ask, Dialect::OpenAiChat, None, false))).await.1.is_none());
 }
 
 #[tokio::test]
