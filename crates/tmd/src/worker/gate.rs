@@ -16,10 +16,23 @@ pub trait Residency: Send + Sync + 'static {
     fn readiness(&self, model: &ModelId, in_use: &[(ModelId, u32)]) -> Readiness;
 
     /// An ask of the model begins; with `is_swap`, others may have to go for it.
-    fn begins(&self, _model: &ModelId, _is_swap: bool) {}
+    fn begins(&self, _model: &ModelId, _in_use: &[(ModelId, u32)], _is_swap: bool) -> Presence {
+        Presence::There
+    }
 
     /// Somebody has just looked what is in memory.
     fn looked(&self, _in_use: &[(ModelId, u32)]) {}
+}
+
+/// Where the model of an ask was when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// In memory.
+    There,
+    /// Not in memory: this ask makes the engine load it.
+    Brought,
+    /// Another ask made the engine load it a moment ago; nobody has looked whether it is there.
+    Coming,
 }
 
 /// The gate of one worker.
@@ -48,6 +61,14 @@ struct Seeker {
 pub struct Permit {
     gate: Arc<Gate>,
     model: ModelId,
+    presence: Presence,
+}
+
+impl Permit {
+    /// Where the model was when the slot was given.
+    pub fn presence(&self) -> Presence {
+        self.presence
+    }
 }
 
 impl Gate {
@@ -101,8 +122,8 @@ impl Gate {
         loop {
             let (sender, permit) = {
                 let mut inner = self.lock();
-                let Some(seeker) = self.next(&mut inner, Instant::now()) else { return };
-                (seeker.slot, self.seat(&mut inner, seeker.model))
+                let Some((seeker, is_swap)) = self.next(&mut inner, Instant::now()) else { return };
+                (seeker.slot, self.seat(&mut inner, seeker.model, is_swap))
             };
             // A receiver that is gone gives the permit back here, outside the lock, and the slot goes to the next.
             drop(sender.send(permit));
@@ -134,8 +155,8 @@ impl Gate {
                 Readiness::Blocked => false,
             };
             if may_begin {
-                self.residency.begins(model, readiness == Readiness::Swap);
-                return Ok(Entered::Free(self.seat(&mut inner, model.clone())));
+                let is_swap = readiness == Readiness::Swap;
+                return Ok(Entered::Free(self.seat(&mut inner, model.clone(), is_swap)));
             }
         }
         let (slot, receiver) = oneshot::channel();
@@ -151,25 +172,27 @@ impl Gate {
         Ok(Entered::Waits(waiting))
     }
 
-    fn next(&self, inner: &mut Inner, now: Instant) -> Option<Seeker> {
+    /// Who begins now, and whether others have to go for its model.
+    fn next(&self, inner: &mut Inner, now: Instant) -> Option<(Seeker, bool)> {
         if inner.busy >= self.slots || inner.queue.is_empty() {
             return None;
         }
         let Inner { queue, in_use, .. } = inner;
         let readiness = |model: &ModelId| self.residency.readiness(model, in_use);
         let seeker = queue.pop(now, readiness)?;
-        self.residency.begins(&seeker.model, readiness(&seeker.model) == Readiness::Swap);
-        Some(seeker)
+        let is_swap = readiness(&seeker.model) == Readiness::Swap;
+        Some((seeker, is_swap))
     }
 
     /// Takes a slot.
-    fn seat(self: &Arc<Self>, inner: &mut Inner, model: ModelId) -> Permit {
+    fn seat(self: &Arc<Self>, inner: &mut Inner, model: ModelId, is_swap: bool) -> Permit {
+        let presence = self.residency.begins(&model, &inner.in_use, is_swap);
         inner.busy += 1;
         match inner.in_use.iter_mut().find(|(used, _)| *used == model) {
             Some((_, count)) => *count += 1,
             None => inner.in_use.push((model.clone(), 1)),
         }
-        Permit { gate: self.clone(), model }
+        Permit { gate: self.clone(), model, presence }
     }
 
     /// The queue stays whole when a thread died: each operation on it is complete.

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::{Gate, Permit};
+use super::gate::{Gate, Permit, Presence};
 use super::process::EngineProcess;
 use super::residency::InMemory;
 
@@ -137,7 +137,7 @@ impl Port {
         let context_tokens = self.still_offers(engine_model, model_id)?;
         let entered = Instant::now();
         let permit = self.gate.admit(head.priority, &head.client, model_id, head.deadline).await?;
-        let was_loaded = self.is_loaded(engine_model);
+        let presence = permit.presence();
         let cached_blocks = self.note_prefix(&head.prefix);
         let continuation = continuation.as_ref();
         let run = Run {
@@ -149,7 +149,7 @@ impl Port {
             most_whole: self.limits.answer.as_usize(),
         };
         let cut = CancellationToken::clone(&self.cut.load());
-        let mut patience = Patience::new(self.patience(head, engine_model, context_tokens, was_loaded));
+        let mut patience = Patience::new(self.patience(head, engine_model, context_tokens, presence));
         let started = tokio::select! {
             started = self.backend.start(run) => started.inspect_err(|_| self.look.notify_one())?,
             () = cut.cancelled() => return Err(self.was_cut()),
@@ -161,7 +161,7 @@ impl Port {
             _permit: permit,
             engine_model: engine_model.to_owned(),
             is_streamed: head.stream,
-            was_loaded,
+            presence,
             is_noted: false,
             queued: entered.elapsed(),
             patience,
@@ -257,10 +257,6 @@ impl Port {
         Err(Fault::new(Code::ModelNotFound, format!("worker `{}` no longer offers model `{engine_model}`", self.id)))
     }
 
-    fn is_loaded(&self, engine_model: &str) -> bool {
-        self.facts.load().models.iter().any(|model| model.engine.name == engine_model && model.engine.is_loaded)
-    }
-
     /// Remembers what the engine is about to compute; gives how many leading blocks it has computed before.
     fn note_prefix(&self, prefix: &[u64]) -> usize {
         if prefix.is_empty() {
@@ -282,7 +278,13 @@ impl Port {
     }
 
     /// How long the engine may take for an answer in one piece; a stream is watched while it comes.
-    fn patience(&self, head: &AskHead, engine_model: &str, context_tokens: u32, is_loaded: bool) -> Option<Duration> {
+    fn patience(
+        &self,
+        head: &AskHead,
+        engine_model: &str,
+        context_tokens: u32,
+        presence: Presence,
+    ) -> Option<Duration> {
         if head.stream || !head.dialect.is_generation() {
             return None;
         }
@@ -291,7 +293,7 @@ impl Port {
             most_tokens: head.max_output_tokens,
             choices: head.choices,
             context_tokens,
-            is_loaded,
+            is_loaded: presence == Presence::There,
         };
         let rates = self.learned().rates.get(engine_model).copied()?;
         let measured = Measured {
@@ -399,7 +401,7 @@ struct Seated {
     _permit: Permit,
     engine_model: String,
     is_streamed: bool,
-    was_loaded: bool,
+    presence: Presence,
     /// What it taught is learned.
     is_noted: bool,
     queued: Duration,
@@ -413,7 +415,12 @@ impl Seated {
         self.is_noted = true;
         let mut learned = self.port.learned();
         let rates = learned.rates.entry(self.engine_model.clone()).or_default();
-        let waited = if self.was_loaded { Duration::ZERO } else { self.load_time(rates, &summary) };
+        let waited = match self.presence {
+            Presence::There => Duration::ZERO,
+            Presence::Brought => self.load_time(rates, &summary),
+            // How much of it was somebody else's load is not known: it teaches neither load nor prompt.
+            Presence::Coming => summary.first_token.filter(|_| self.is_streamed).unwrap_or_default(),
+        };
         rates.note_run(&Finished {
             summary,
             is_streamed: self.is_streamed,

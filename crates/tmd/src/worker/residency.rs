@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use base::ModelId;
 use routing::admission::Readiness;
 
-use super::gate::Residency;
+use super::gate::{Presence, Residency};
 use super::port::{Facts, OfferedModel};
 
 /// What the engine has in memory.
@@ -72,8 +72,15 @@ impl Residency for InMemory {
         }
     }
 
-    fn begins(&self, model: &ModelId, is_swap: bool) {
+    fn begins(&self, model: &ModelId, in_use: &[(ModelId, u32)], is_swap: bool) -> Presence {
+        let facts = self.facts.load();
         let mut since_look = self.since_look();
+        let was_seen = facts.models.iter().find(|one| one.id == *model).is_none_or(|one| one.engine.is_loaded);
+        let presence = match () {
+            () if was_seen && since_look.swapped_in.is_none() => Presence::There,
+            () if since_look.begun.contains(model) || is_used(in_use, model) => Presence::Coming,
+            () => Presence::Brought,
+        };
         if is_swap {
             since_look.begun.clear();
             since_look.swapped_in = Some(model.clone());
@@ -81,6 +88,7 @@ impl Residency for InMemory {
         if !since_look.begun.contains(model) {
             since_look.begun.push(model.clone());
         }
+        presence
     }
 
     fn looked(&self, in_use: &[(ModelId, u32)]) {
@@ -128,7 +136,7 @@ mod tests {
         let (memory, actual) = seen(&["a", "b"], &["a"], 6_000_000_000);
         let readiness = |model: &str| memory.readiness(&model.into(), &[]);
         assert_eq!((readiness("a"), readiness("b")), (Readiness::Ready, Readiness::Swap));
-        memory.begins(&"b".into(), true);
+        memory.begins(&"b".into(), &[], true);
         assert_eq!((readiness("a"), readiness("b")), (Readiness::Swap, Readiness::Ready));
         actual.store(Arc::new(facts(&["a", "b"], &["b"], 6_000_000_000)));
         memory.looked(&[]);
@@ -136,9 +144,28 @@ mod tests {
     }
 
     #[test]
+    fn only_the_ask_that_brings_a_model_waits_for_the_whole_load() {
+        let (memory, actual) = seen(&["a", "b"], &["a"], 6_000_000_000);
+        assert_eq!(memory.begins(&"a".into(), &[], false), Presence::There);
+        assert_eq!(memory.begins(&"b".into(), &[], true), Presence::Brought);
+        assert_eq!(memory.begins(&"b".into(), &[], false), Presence::Coming, "it may still load, or be there already");
+        let running = [(ModelId::from("b"), 2)];
+        memory.looked(&running);
+        assert_eq!(
+            memory.begins(&"b".into(), &running, false),
+            Presence::Coming,
+            "it loads for longer than a look takes"
+        );
+        actual.store(Arc::new(facts(&["a", "b"], &["b"], 6_000_000_000)));
+        memory.looked(&running);
+        assert_eq!(memory.begins(&"b".into(), &running, false), Presence::There);
+        assert_eq!(memory.begins(&"unknown".into(), &[], false), Presence::There);
+    }
+
+    #[test]
     fn look_at_an_engine_that_could_not_swap_corrects_what_was_believed() {
         let (memory, _) = seen(&["a", "b"], &["a"], 6_000_000_000);
-        memory.begins(&"b".into(), true);
+        memory.begins(&"b".into(), &[], true);
         let running = [(ModelId::from("b"), 1)];
         memory.looked(&running);
         assert_eq!(memory.readiness(&"a".into(), &running), Readiness::Blocked, "it may still be on its way");
@@ -150,7 +177,7 @@ mod tests {
     fn a_model_that_took_the_last_room_counts_before_it_is_seen() {
         let (memory, _) = seen(&["a", "b", "c"], &["a"], 11_000_000_000);
         assert_eq!(memory.readiness(&"b".into(), &[]), Readiness::Ready);
-        memory.begins(&"b".into(), false);
+        memory.begins(&"b".into(), &[], false);
         assert_eq!(memory.readiness(&"c".into(), &[]), Readiness::Swap);
     }
 }
