@@ -71,14 +71,20 @@ impl Rates {
         }
     }
 
-    /// Learns from an answer in one piece: what is left of its time beside reading the prompt went into answering.
+    /// Learns from an answer in one piece: what is left of its time beside reading the prompt went into answering, or
+    /// beside answering into reading, where there was little to answer.
     fn note_whole(&mut self, run: &Finished, usage: Usage) {
+        let computed = usage.prompt_tokens.saturating_sub(usage.cached_tokens.max(run.believed_cached));
+        let took = run.summary.total.saturating_sub(run.waited).as_secs_f64();
         if usage.completion_tokens < LEAST_DECODED {
+            let answering = self.decode_tok_s.map_or(0.0, |speed| f64::from(usage.completion_tokens) / speed);
+            if computed >= LEAST_PREFILLED && answering < took / 2.0 {
+                note_speed(&mut self.prefill_tok_s, computed, took - answering, PREFILL_HALF);
+            }
             return;
         }
-        let computed = usage.prompt_tokens.saturating_sub(usage.cached_tokens.max(run.believed_cached));
         let reading = self.prefill_tok_s.map_or(0.0, |speed| f64::from(computed) / speed);
-        let answering = run.summary.total.saturating_sub(run.waited).as_secs_f64() - reading;
+        let answering = took - reading;
         if answering > 0.0 {
             note_speed(&mut self.decode_tok_s, usage.completion_tokens, answering, DECODE_HALF);
         }
@@ -141,6 +147,16 @@ mod tests {
         let speed = learned(&[whole]).decode_tok_s.unwrap();
         assert!((speed - 50.0).abs() < 1.0, "{speed}");
         assert_eq!(learned(&[Finished { is_streamed: false, ..run(10, 3, 0, 2_000) }]).decode_tok_s, None);
+    }
+
+    #[test]
+    fn a_word_in_one_piece_tells_how_fast_the_prompt_was_read() {
+        let word = Finished { is_streamed: false, ..run(100, 1, 0, 500) };
+        assert_eq!(learned(&[word]).prefill_tok_s, Some(200.0));
+        // Where writing the word takes all the time, it says nothing about reading.
+        let slow_writer = Finished { is_streamed: false, ..run(100, 20, 0, 2_000) };
+        assert_eq!(learned(&[slow_writer, word]).decode_tok_s, Some(10.0));
+        assert_eq!(learned(&[slow_writer, Finished { is_streamed: false, ..run(100, 5, 0, 500) }]).prefill_tok_s, None);
     }
 
     #[test]

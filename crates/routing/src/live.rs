@@ -134,6 +134,9 @@ pub struct WorkerLive {
 #[derive(Debug, Default)]
 pub struct ModelLive {
     asks: AtomicU32,
+    /// Whether one began to be answered, or ended, since the last look at `silent_since`.
+    has_answered: AtomicBool,
+    silent_since: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -235,6 +238,21 @@ impl ModelLive {
     pub fn asks(&self) -> u32 {
         self.asks.load(Ordering::Relaxed)
     }
+
+    /// How long asks have waited there without any of them being answered, as far as looks at this could see.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        let mut since = lock(&self.silent_since);
+        if self.has_answered.swap(false, Ordering::Relaxed) || self.asks() == 0 {
+            *since = None;
+        }
+        match *since {
+            Some(since) => now.saturating_duration_since(since),
+            None => {
+                *since = (self.asks() > 0).then_some(now);
+                Duration::ZERO
+            }
+        }
+    }
 }
 
 /// An ask in flight; dropping it says that it ended, however it did.
@@ -250,6 +268,7 @@ pub struct LiveGuard {
 impl LiveGuard {
     /// The first token came: the model is in memory and the prompt is computed.
     pub fn first_token(&mut self) {
+        self.model.has_answered.store(true, Ordering::Relaxed);
         self.worker.prompt_tokens.fetch_sub(std::mem::take(&mut self.prompt_tokens).into(), Ordering::Relaxed);
         self.worker.load_ms.fetch_sub(std::mem::take(&mut self.load_ms), Ordering::Relaxed);
     }
@@ -305,6 +324,20 @@ mod tests {
         let reported = Load { asks: 1, prompt_tokens: 100, output_tokens: 20, load_ms: 0 };
         assert_eq!(reported.plus(since).prompt_tokens, 50);
         assert_eq!(worker.baseline(Incarnation(1), 8).asks, 1);
+    }
+
+    #[test]
+    fn silence_grows_from_the_first_look_until_an_ask_is_answered() {
+        let (worker, begin) = (LiveMap::default().worker(&"a/w".into()), Instant::now());
+        let model = worker.model(&"m".into());
+        let at = |ms| begin + Duration::from_millis(ms);
+        assert_eq!(model.silent_for(at(0)), Duration::ZERO, "nobody waits");
+        let (mut first, _second) = (worker.begin(&model, work(1, 1)), worker.begin(&model, work(1, 1)));
+        assert_eq!(model.silent_for(at(10)), Duration::ZERO);
+        assert_eq!(model.silent_for(at(500)), Duration::from_millis(490));
+        first.first_token();
+        assert_eq!(model.silent_for(at(510)), Duration::ZERO);
+        assert_eq!(model.silent_for(at(530)), Duration::from_millis(20), "the second one still waits");
     }
 
     #[test]

@@ -17,7 +17,8 @@ const DISK_BYTES_S: f64 = 1e9;
 const LOAD_BASE_S: f64 = 1.0;
 /// Share of the expected length that is left of an answer which is longer already.
 const LEAST_REMAINING: f64 = 0.25;
-const CLOUD: Rates = Rates { prefill_tok_s: 5000.0, decode_tok_s: 60.0, load_s: 0.0, output_tokens: OUTPUT_TOKENS };
+const CLOUD: Rates =
+    Rates { prefill_tok_s: 5000.0, decode_tok_s: 60.0, load_s: 0.0, output_tokens: OUTPUT_TOKENS, is_measured: false };
 /// Bytes per parameter at the 4-bit quantisation that home engines use by default.
 const BYTES_PER_PARAMETER: f64 = 0.6;
 const UNKNOWN_SIZE_BYTES: f64 = 5e9;
@@ -33,6 +34,8 @@ pub struct Rates {
     pub load_s: f64,
     /// Expected answer tokens.
     pub output_tokens: f64,
+    /// Whether one of the speeds was measured there.
+    pub is_measured: bool,
 }
 
 /// Measured figures where there are some, assumed ones elsewhere.
@@ -81,6 +84,7 @@ pub fn calibrated(known: &[Knowledge]) -> impl Fn(&Knowledge) -> Rates {
         decode_tok_s: own.decode_tok_s.unwrap_or(own.assumed.decode_tok_s * decode.unwrap_or(1.0)),
         load_s: own.load_s.unwrap_or(own.assumed.load_s * load.unwrap_or(1.0)),
         output_tokens: own.output_tokens.or(output).unwrap_or(own.assumed.output_tokens),
+        is_measured: own.prefill_tok_s.is_some() || own.decode_tok_s.is_some(),
     }
 }
 
@@ -130,6 +134,7 @@ fn assumed(size_bytes: f64, backend: Backend, has_gpu: bool) -> Rates {
         decode_tok_s,
         load_s: LOAD_BASE_S + size_bytes / DISK_BYTES_S,
         output_tokens: OUTPUT_TOKENS,
+        is_measured: false,
     }
 }
 

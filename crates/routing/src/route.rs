@@ -276,22 +276,26 @@ fn candidate(table: &Table, row: &Row, request: &Request<'_>, wanted: Capabiliti
         return Candidate { refused_because: Some(refusal), ..none };
     }
     let load = worker.load();
-    let terms = terms(table, worker, row, request, load);
+    let terms = terms(table, worker, row, request, load, now);
     let refused_because = refusal::check_load(table, worker, request, load, &terms);
     Candidate { terms, total_s: terms.total(), refused_because, class: class(table, worker, row), ..none }
 }
 
-fn terms(table: &Table, worker: &Worker, row: &Row, request: &Request<'_>, load: Load) -> Terms {
+fn terms(table: &Table, worker: &Worker, row: &Row, request: &Request<'_>, load: Load, now: Instant) -> Terms {
     let settings = table.settings();
     let is_expected = row.live.asks() > 0;
     let load_s = if row.is_loaded || is_expected { 0.0 } else { row.rates.load_s };
     let is_asleep = worker.node_state == NodeState::Asleep;
+    // Of a worker without a measurement only this is known: it takes longer than its first asks have waited by now. A
+    // load has its own estimate.
+    let is_guess = row.is_loaded && !row.rates.is_measured;
+    let silent_s = if is_guess { row.live.silent_for(now).as_secs_f64() } else { 0.0 };
     let terms = Terms {
         wait: wait_s(worker, load, row.is_loaded || is_expected),
         load: load_s,
         wake: if is_asleep { settings.wake.unwrap_or_default().as_secs_f64() } else { 0.0 },
         prefill: f64::from(new_prompt_tokens(worker, request, settings.prefix_block_tokens)) / row.rates.prefill_tok_s,
-        decode: output_tokens(row, request) / row.rates.decode_tok_s,
+        decode: (output_tokens(row, request) / row.rates.decode_tok_s).max(silent_s),
         regret: 0.0,
     };
     let regret = if settings.regret { regret_s(worker, row, load, &terms) } else { 0.0 };

@@ -53,6 +53,24 @@ fn first_model(node: &mut NodeReport) -> &mut base::report::ModelReport {
 }
 
 #[test]
+fn a_worker_of_which_nothing_is_known_is_left_alone_while_its_first_ask_takes_long() {
+    let unknown = changed("unknown", |node| {
+        (first_model(node).prefill_tok_s, first_model(node).decode_tok_s) = (None, None);
+    });
+    let case = Case::new(&[node("known", vec![model("m")]), unknown]);
+    let request = Request { chance: 1, ..case.request() };
+    let at = |ms| case.now + Duration::from_millis(ms);
+    let terms = |ms| route(&case.table, &request, at(ms)).candidates[1].terms;
+    let first = route(&case.table, &Request { excluded: &["known/w".into()], ..request }, at(0)).chosen.unwrap();
+    let mut guard = first.begin(at(0));
+    let expected_s = terms(0).decode;
+    assert!(expected_s < 60.0, "{expected_s}");
+    assert_eq!(terms(60_000).decode, 60.0);
+    guard.first_token();
+    assert_eq!(terms(60_010).decode, expected_s);
+}
+
+#[test]
 fn a_slow_worker_is_used_only_when_the_fast_one_would_make_wait_longer() {
     let slow = changed("slow", |node| first_model(node).decode_tok_s = Some(10.0));
     let case = Case::new(&[node("fast", vec![model("m")]), slow]);
