@@ -1,4 +1,4 @@
-//! Takes in a request's body, bounded in size and time, without a copy where it came in one piece.
+//! Takes in a request's body, bounded in size and time, without a copy where a large one came in one piece.
 
 use std::time::Duration;
 
@@ -10,6 +10,9 @@ use hyper::body::Incoming;
 
 /// At most this much is reserved on the word of a `Content-Length`; more is reserved as it really comes.
 const MAX_RESERVED_BYTES: u64 = 1 << 20;
+
+/// Bodies up to this size are copied out of the buffer that they were read into, of which they are the lesser part.
+const COPIED_BYTES: usize = 2 << 10;
 
 /// The whole body, when it has at most `most` bytes and comes within `within`.
 pub(super) async fn collect(body: &mut Incoming, most: usize, within: Duration) -> Result<Bytes> {
@@ -30,7 +33,8 @@ async fn gather(body: &mut Incoming, announced: u64, most: usize) -> Result<Byte
         return Err(too_large(most));
     }
     if first.len() as u64 == announced || body.is_end_stream() {
-        return Ok(first);
+        // A small body would keep the connection's whole buffer in memory as long as its answer runs.
+        return Ok(if first.len() <= COPIED_BYTES { Bytes::copy_from_slice(&first) } else { first });
     }
     let reserved = usize::try_from(announced.min(MAX_RESERVED_BYTES)).unwrap_or_default().max(first.len() * 2);
     let mut all = BytesMut::with_capacity(reserved);

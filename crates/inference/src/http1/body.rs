@@ -13,10 +13,11 @@ use super::Stream;
 use super::chunked::Chunked;
 use super::pool::Shared;
 
-/// How much one read may bring; an event of a stream of tokens has about 250 bytes.
-const READ: usize = 8 * 1024;
-/// With less room than this the buffer is made ready for a whole read again.
-const LEAST_ROOM: usize = 2 * 1024;
+/// How much the first reads may bring: a stream of tokens has events of about 250 bytes, and there may be thousands of
+/// streams.
+const FIRST_READ: usize = 2 * 1024;
+/// How much a read may bring from an engine that fills its reads.
+const LARGEST_READ: usize = 16 * 1024;
 
 /// How the end of a body is told.
 #[derive(Debug)]
@@ -28,8 +29,10 @@ pub(super) enum Framing {
 
 /// A connection with what was read from it but not used yet.
 pub(super) struct Connection {
-    pub(super) stream: Stream,
+    stream: Stream,
     pub(super) buffer: BytesMut,
+    /// How much the next read may bring; grows while reads are filled.
+    read: usize,
 }
 
 /// The bytes of an engine's answer, without framing; a frame is what one read brought.
@@ -52,6 +55,10 @@ pub(super) enum Written {
 }
 
 impl Connection {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, buffer: BytesMut::new(), read: FIRST_READ }
+    }
+
     /// Writes a request. Stops when the engine answers before it has read all of it: it may never read the rest.
     pub(super) async fn write(&mut self, request: &mut impl Buf) -> io::Result<Written> {
         std::future::poll_fn(|cx| self.poll_write(cx, request)).await
@@ -74,11 +81,16 @@ impl Connection {
 
     /// Reads once; 0 is the end of the stream.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
-            self.buffer.reserve(READ);
+        // A quarter of a read is room enough for the next event.
+        if self.buffer.capacity() - self.buffer.len() < self.read / 4 {
+            self.buffer.reserve(self.read);
         }
         // The future holds no state of its own, so making it anew on each poll loses nothing.
-        pin!(self.stream.read_buf(&mut self.buffer)).poll(cx)
+        let count = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx))?;
+        if self.buffer.len() == self.buffer.capacity() {
+            self.read = (self.read * 2).min(LARGEST_READ);
+        }
+        Poll::Ready(Ok(count))
     }
 }
 

@@ -113,7 +113,7 @@ impl Pool {
     }
 
     async fn attempt(&self, stream: Stream, head: &[u8], request: &Request<'_>) -> Result<Response, Broken> {
-        let mut connection = Connection { stream, buffer: BytesMut::new() };
+        let mut connection = Connection::new(stream);
         let written = connection.write(&mut head.chain(&request.body[..])).await;
         // An engine may refuse a request before it has read all of it; then its answer says more than the failed write.
         let head = match (self.read_head(&mut connection).await, written) {

@@ -263,7 +263,9 @@ impl Port {
             return 0;
         }
         let learned = &mut *self.learned();
-        let shared = prefix.iter().take_while(|hash| learned.known_prefixes.contains(hash)).count();
+        // Blocks are forgotten from the front, so whoever knows the first one knows those that follow up to some point.
+        let knows = |hash: &u64| learned.known_prefixes.contains(hash);
+        let shared = if prefix.first().is_some_and(knows) { prefix.partition_point(knows) } else { 0 };
         for hash in prefix.iter().skip(shared) {
             if learned.known_prefixes.insert(*hash) {
                 learned.prefixes.push_back(*hash);
