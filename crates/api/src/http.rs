@@ -14,6 +14,7 @@ mod refusal;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -102,9 +103,11 @@ pub async fn serve(
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let door = Arc::new(Door { cold: pages::router(desk.clone()), desk, limits, is_loopback });
+    let cold = pages::router(desk.clone());
+    let door = Arc::new(Door { cold, desk, limits, is_loopback, is_closing: AtomicBool::new(false) });
+    let closing = CancellationToken::new();
     let spawn = |stream: TcpStream, permit: OwnedSemaphorePermit| {
-        let (door, stop) = (door.clone(), cancel.child_token());
+        let (door, stop) = (door.clone(), closing.child_token());
         tracker.spawn(async move {
             connection::drive(stream, door, stop).await;
             drop(permit);
@@ -125,6 +128,8 @@ pub async fn serve(
         }
     }
     drop(listener);
+    door.is_closing.store(true, Ordering::Release);
+    closing.cancel();
     let all = u32::try_from(door.limits.connections).unwrap_or(u32::MAX);
     // Each connection ends itself when the drain time is over, so this comes to an end.
     let _ = permits.acquire_many(all).await;
@@ -137,6 +142,8 @@ struct Door {
     cold: Router,
     /// Whether only this machine can connect; then names of other hosts are a sign of DNS rebinding.
     is_loopback: bool,
+    /// Connections finish what they have begun; tells them cheaper than their token, with every token of an answer.
+    is_closing: AtomicBool,
 }
 
 impl Door {

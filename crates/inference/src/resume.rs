@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use base::time::Wakes;
 use base::{
     Answer, AnswerHead, AskHead, BoxFrames, BoxFuture, Code, Continuation, Dialect, Event, Fault, Finish, Frames,
     Result, RunSummary, Usage,
@@ -88,6 +89,7 @@ pub struct Resuming<R> {
     /// Anthropic's events that open and close blocks, until the text that they belong to goes out with them.
     held: Vec<u8>,
     timer: Option<Pin<Box<Sleep>>>,
+    timer_wakes: Wakes,
     awaits_first: bool,
     /// Whether a frame came since the timer was set.
     has_moved: bool,
@@ -139,6 +141,7 @@ impl<R: Rerun> Resuming<R> {
             journal: Journal::new(ask.dialect),
             held: Vec::new(),
             timer: None,
+            timer_wakes: Wakes::default(),
             awaits_first: true,
             has_moved: false,
             has_sent: false,
@@ -212,6 +215,7 @@ impl<R: Rerun> Resuming<R> {
     fn set_timer(&mut self, after: Duration) {
         if let Some(timer) = &mut self.timer {
             timer.as_mut().reset(tokio::time::Instant::now() + after);
+            self.timer_wakes.forget();
         }
     }
 
@@ -219,11 +223,12 @@ impl<R: Rerun> Resuming<R> {
     fn is_stalled(&mut self, cx: &mut Context<'_>) -> bool {
         let limit = if self.awaits_first { self.limits.first_token } else { self.limits.idle_token };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        while timer.as_mut().poll(cx).is_ready() {
+        while self.timer_wakes.must_poll(cx, timer.is_elapsed()) && timer.as_mut().poll(cx).is_ready() {
             if !std::mem::take(&mut self.has_moved) {
                 return true;
             }
             timer.as_mut().reset(tokio::time::Instant::now() + limit);
+            self.timer_wakes.forget();
         }
         false
     }

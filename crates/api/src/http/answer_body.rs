@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base::answer::Frames;
+use base::time::Wakes;
 use base::{Answer, AnswerHead, BoxFrames, BoxFuture, Dialect, Fault, Result};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -146,6 +147,7 @@ pub(super) struct Running {
     heartbeat: Duration,
     last_sent: LastSent,
     timer: Option<Pin<Box<Sleep>>>,
+    timer_wakes: Wakes,
 }
 
 enum State {
@@ -177,7 +179,16 @@ impl Running {
     }
 
     fn new(state: State, form: Form, heartbeat: Duration) -> Self {
-        Self { state, form, length: None, has_begun: false, heartbeat, last_sent: LastSent::BeforeTimer, timer: None }
+        Self {
+            state,
+            form,
+            length: None,
+            has_begun: false,
+            heartbeat,
+            last_sent: LastSent::BeforeTimer,
+            timer: None,
+            timer_wakes: Wakes::default(),
+        }
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
@@ -228,8 +239,12 @@ impl Running {
         let heartbeat = self.heartbeat;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(heartbeat)));
         loop {
+            if !self.timer_wakes.must_poll(cx, timer.is_elapsed()) {
+                return Poll::Pending;
+            }
             ready!(timer.as_mut().poll(cx));
             timer.as_mut().reset(Instant::now() + heartbeat);
+            self.timer_wakes.forget();
             match std::mem::replace(&mut self.last_sent, LastSent::BeforeTimer) {
                 LastSent::BeforeTimer => return Poll::Ready(Some(Ok(self.form.heartbeat()))),
                 LastSent::SinceTimer => {}

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use base::time::Wakes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -25,6 +26,8 @@ use super::Door;
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Serves `stream` until its client leaves, does nothing for too long, or `stop` and the drain time are over.
+///
+/// `stop` is cancelled only after [`Door::is_closing`] was set.
 pub(super) async fn drive(stream: TcpStream, door: Arc<Door>, stop: CancellationToken) {
     // Without it a small first write waits for the client's delayed acknowledgement: 40 ms on every first token.
     if let Err(error) = stream.set_nodelay(true) {
@@ -43,10 +46,11 @@ pub(super) async fn drive(stream: TcpStream, door: Arc<Door>, stop: Cancellation
         .max_header_size(MAX_HEAD_BYTES)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let mut stopped = pin!(stop.cancelled());
+    let (mut stopped, mut stop_wakes) = (pin!(stop.cancelled()), Wakes::default());
     let mut patience = pin!(Patience::new(stage, door.clone()));
     std::future::poll_fn(|cx| {
-        if !patience.is_draining() && stopped.as_mut().poll(cx).is_ready() {
+        let must_look = !patience.is_draining() && stop_wakes.must_poll(cx, door.is_closing.load(Ordering::Acquire));
+        if must_look && stopped.as_mut().poll(cx).is_ready() {
             connection.as_mut().graceful_shutdown();
             patience.as_mut().drain();
         }
@@ -128,12 +132,14 @@ struct Patience {
     since: Instant,
     drained_by: Option<Instant>,
     timer: Pin<Box<Sleep>>,
+    timer_wakes: Wakes,
 }
 
 impl Patience {
     fn new(stage: Arc<SharedStage>, door: Arc<Door>) -> Self {
         let timer = Box::pin(sleep(door.limits.header));
-        Self { stage, door, seen: Stage::Head, since: Instant::now(), drained_by: None, timer }
+        let timer_wakes = Wakes::default();
+        Self { stage, door, seen: Stage::Head, since: Instant::now(), drained_by: None, timer, timer_wakes }
     }
 
     fn is_draining(&self) -> bool {
@@ -143,7 +149,12 @@ impl Patience {
     fn drain(mut self: Pin<&mut Self>) {
         let by = Instant::now() + self.door.limits.drain;
         self.drained_by = Some(by);
+        self.set_timer(by);
+    }
+
+    fn set_timer(&mut self, by: Instant) {
         self.timer.as_mut().reset(by);
+        self.timer_wakes.forget();
     }
 
     /// When the current stage has lasted too long; `None` while an answer runs, which has limits of its own.
@@ -167,16 +178,20 @@ impl Patience {
             }
         }
         if let Some(due) = self.due().filter(|&due| due < self.timer.deadline()) {
-            self.timer.as_mut().reset(due);
+            self.set_timer(due);
         }
         loop {
+            let is_due = self.timer.is_elapsed();
+            if !self.timer_wakes.must_poll(cx, is_due) {
+                return Poll::Pending;
+            }
             ready!(self.timer.as_mut().poll(cx));
             match self.due() {
                 Some(due) if due <= Instant::now() => return Poll::Ready(()),
-                Some(due) => self.timer.as_mut().reset(due),
+                Some(due) => self.set_timer(due),
                 None => {
                     let later = Instant::now() + self.door.limits.idle;
-                    self.timer.as_mut().reset(later);
+                    self.set_timer(later);
                 }
             }
         }
