@@ -80,6 +80,7 @@ impl Cluster {
             match self.store.leader(ELECTION).await {
                 // An answer from before this node won must not hide that it did.
                 Ok(_) if self.lead().is_some() => {}
+                Ok(Some(who)) if who.epoch < self.memory.highest_epoch() => self.refuse_leader(who.epoch).await,
                 Ok(leader) => {
                     let leader = leader.map(|who| (NodeId::new(String::from_utf8_lossy(&who.value)), who.epoch));
                     if let Some((_, epoch)) = &leader {
@@ -90,6 +91,17 @@ impl Cluster {
                 Err(error) => tracing::debug!(%error, "could not ask who leads"),
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The store names a leader of an epoch that is over: it was restored to a time before. Nobody follows that one, and
+    /// if it lives, it must take office anew.
+    async fn refuse_leader(&self, epoch: Epoch) {
+        let floor = self.memory.highest_epoch();
+        tracing::warn!(%epoch, %floor, "the store went back to an epoch that is over");
+        self.note_leader(None);
+        if let Err(error) = self.store.raise_epoch(ELECTION, floor).await {
+            tracing::debug!(%error, "could not raise the epoch");
         }
     }
 

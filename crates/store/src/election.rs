@@ -14,7 +14,7 @@ use base::Epoch;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::lease::LeaseView;
-use crate::{Guard, Lease, Result, Revision, SharedStore, Store, StoreError, Txn, Watch, WatchEvent};
+use crate::{Damaged, Entry, Guard, Lease, Result, Revision, SharedStore, Store, StoreError, Txn, WatchEvent};
 
 /// Between attempts of a candidate while the store does not answer.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
@@ -32,16 +32,20 @@ pub struct Leader {
 pub struct Leadership {
     /// Its fencing number: above that of every leadership before.
     pub epoch: Epoch,
+    election: String,
     key: String,
     created: Revision,
+    /// When it took office: the leader's key and the election's epoch were put in one transaction.
+    taken: Revision,
     lease: LeaseView,
     store: SharedStore,
 }
 
 impl Leadership {
-    /// The guard that every write of this leader carries: once another one leads, it does not hold.
+    /// The guard that every write of this leader carries: it does not hold once another one leads, nor in a store that
+    /// was restored to a time before this one took office, where the key may be there as a mere candidate's.
     pub fn guard(&self) -> Guard {
-        Guard::CreatedAt(self.key.clone(), self.created)
+        Guard::ModifiedAt(self.key.clone(), self.taken)
     }
 
     /// When to step down unless it has moved on by then: before the lease can have ended elsewhere.
@@ -49,12 +53,24 @@ impl Leadership {
         self.lease.good_until()
     }
 
-    /// Waits until the leadership is over: the lease ended, or somebody deleted the election's key.
+    /// Waits until the leadership is over: the lease ended, or what was written when it began is not what is there,
+    /// because somebody deleted or damaged it, told of a higher epoch, or restored the store to a time before it.
     pub async fn lost(&self) {
-        let mut watch = self.store.watch(&self.key, None);
         tokio::select! {
             () = self.lease.lost() => {}
-            () = deleted(&mut watch, &self.key, self.created) => {}
+            () = self.overwritten() => {}
+        }
+    }
+
+    async fn overwritten(&self) {
+        let mut watch = self.store.watch(&all_of(&self.election), None);
+        let (mut found, epoch_key) = (BTreeMap::new(), epoch_of(&self.election));
+        while let Some(event) = watch.next().await {
+            apply(&mut found, event);
+            let is_ours = |key: &String| found.get(key).is_some_and(|at: &At| at.modified == self.taken);
+            if !is_ours(&self.key) || !is_ours(&epoch_key) {
+                return;
+            }
         }
     }
 
@@ -85,14 +101,26 @@ impl dyn Store {
         let candidate = Candidate { store: self.clone(), election, key: key_of(election, lease), value, lease };
         let created = candidate.stand().await?;
         candidate.wait_for_turn(created).await?;
-        let epoch = candidate.take_office(created, floor).await?;
+        let (epoch, taken) = candidate.take_office(created, floor).await?;
         let Candidate { key, .. } = candidate;
-        Ok(Leadership { epoch, key, created, lease: lease.view(), store: self.clone() })
+        let (election, lease, store) = (election.to_owned(), lease.view(), self.clone());
+        Ok(Leadership { epoch, election, key, created, taken, lease, store })
     }
 
     /// Takes back a candidacy (or leadership) of this lease.
     pub async fn withdraw(&self, election: &str, lease: &Lease) -> Result<()> {
         self.commit(Txn::new().delete(key_of(election, lease))).await.map(drop)
+    }
+
+    /// Tells of an epoch that somebody saw: whoever leads on a lower one, because the store was restored to a time before
+    /// it, takes office anew above it.
+    pub async fn raise_epoch(&self, election: &str, floor: Epoch) -> Result<()> {
+        let epoch_key = epoch_of(election);
+        let (last, unchanged) = last_epoch(self, &epoch_key).await?;
+        if last >= floor.0 {
+            return Ok(());
+        }
+        self.commit(Txn::new().when(unchanged).put(epoch_key, write_epoch(floor))).await.map(drop)
     }
 
     /// Who leads now; `None` where nobody does, or the next one has not taken office yet.
@@ -150,20 +178,20 @@ impl Candidate<'_> {
                 },
                 () = self.lease.lost() => return Err(self.lease.view().lost_error()),
             }
-            if candidates.get(&self.key) != Some(&created) {
+            if candidates.get(&self.key).is_none_or(|at: &At| at.created != created) {
                 return Err(self.lease.view().lost_error());
             }
-            if candidates.values().all(|other| *other >= created) {
+            if candidates.values().all(|other| other.created >= created) {
                 return Ok(());
             }
         }
     }
 
     /// Settles on an epoch and writes it, while the key still is what it was.
-    async fn take_office(&self, created: Revision, floor: Epoch) -> Result<Epoch> {
+    async fn take_office(&self, created: Revision, floor: Epoch) -> Result<(Epoch, Revision)> {
         loop {
             match self.try_take_office(created, floor).await {
-                Ok(epoch) => return Ok(epoch),
+                Ok(taken) => return Ok(taken),
                 Err(StoreError::Refused { guard: Guard::CreatedAt(..) }) => return Err(self.lease.view().lost_error()),
                 Err(StoreError::Refused { .. }) => {}
                 Err(error) => self.pause_after(error).await?,
@@ -171,21 +199,16 @@ impl Candidate<'_> {
         }
     }
 
-    async fn try_take_office(&self, created: Revision, floor: Epoch) -> Result<Epoch> {
-        let epoch_key = format!("elections/{}/epoch", self.election);
-        let (last, unchanged) = match self.store.get(&epoch_key).await {
-            Ok(None) => (0, Guard::Absent(epoch_key.clone())),
-            Ok(Some(entry)) => (read_epoch(&entry.value), Guard::ModifiedAt(epoch_key.clone(), entry.modified)),
-            Err(StoreError::Damaged(damaged)) => (0, Guard::ModifiedAt(epoch_key.clone(), damaged.modified)),
-            Err(error) => return Err(error),
-        };
+    async fn try_take_office(&self, created: Revision, floor: Epoch) -> Result<(Epoch, Revision)> {
+        let epoch_key = epoch_of(self.election);
+        let (last, unchanged) = last_epoch(&*self.store, &epoch_key).await?;
         let epoch = Epoch(created.0.max(last + 1).max(floor.0 + 1));
         let txn = Txn::new()
             .when(Guard::CreatedAt(self.key.clone(), created))
             .when(unchanged)
-            .put(epoch_key, Bytes::copy_from_slice(&epoch.0.to_le_bytes()))
+            .put(epoch_key, write_epoch(epoch))
             .put_leased(self.key.clone(), write_leader(epoch, &self.value), self.lease.id());
-        self.store.commit(txn).await.map(|_| epoch)
+        self.store.commit(txn).await.map(|taken| (epoch, taken))
     }
 
     /// Waits a moment where `error` may pass, else gives it back.
@@ -209,27 +232,43 @@ async fn withdraw(store: &dyn Store, key: String, created: Revision) -> Result<(
     }
 }
 
-async fn deleted(watch: &mut Watch, key: &str, created: Revision) {
-    let mut found = BTreeMap::new();
-    while let Some(event) = watch.next().await {
-        apply(&mut found, event);
-        if found.get(key) != Some(&created) {
-            return;
-        }
+/// The last epoch that was told, and what holds while it is the last. A damaged one counts as none.
+async fn last_epoch(store: &dyn Store, epoch_key: &str) -> Result<(u64, Guard)> {
+    match store.get(epoch_key).await {
+        Ok(None) => Ok((0, Guard::Absent(epoch_key.to_owned()))),
+        Ok(Some(entry)) => Ok((read_epoch(&entry.value), Guard::ModifiedAt(epoch_key.to_owned(), entry.modified))),
+        Err(StoreError::Damaged(damaged)) => Ok((0, Guard::ModifiedAt(epoch_key.to_owned(), damaged.modified))),
+        Err(error) => Err(error),
     }
 }
 
-fn apply(candidates: &mut BTreeMap<String, Revision>, event: WatchEvent) {
+/// The revisions of a key.
+#[derive(Clone, Copy)]
+struct At {
+    created: Revision,
+    modified: Revision,
+}
+
+fn apply(found: &mut BTreeMap<String, At>, event: WatchEvent) {
+    let of_entry = |entry: Entry| (entry.key, At { created: entry.created, modified: entry.modified });
+    let of_damaged = |damaged: Damaged| (damaged.key, At { created: damaged.created, modified: damaged.modified });
     match event {
         WatchEvent::Reset(listing) => {
-            let entries = listing.entries.into_iter().map(|entry| (entry.key, entry.created));
-            let damaged = listing.damaged.into_iter().map(|damaged| (damaged.key, damaged.created));
-            *candidates = entries.chain(damaged).collect();
+            let entries = listing.entries.into_iter().map(of_entry);
+            *found = entries.chain(listing.damaged.into_iter().map(of_damaged)).collect();
         }
-        WatchEvent::Put(entry) => drop(candidates.insert(entry.key, entry.created)),
-        WatchEvent::Damaged(damaged) => drop(candidates.insert(damaged.key, damaged.created)),
-        WatchEvent::Deleted { key, .. } => drop(candidates.remove(&key)),
+        WatchEvent::Put(entry) => found.extend([of_entry(entry)]),
+        WatchEvent::Damaged(damaged) => found.extend([of_damaged(damaged)]),
+        WatchEvent::Deleted { key, .. } => drop(found.remove(&key)),
     }
+}
+
+fn all_of(election: &str) -> String {
+    format!("elections/{election}/")
+}
+
+fn epoch_of(election: &str) -> String {
+    format!("elections/{election}/epoch")
 }
 
 fn candidates_of(election: &str) -> String {
@@ -251,6 +290,10 @@ fn read_leader(stored: &Bytes) -> Option<Leader> {
     let mut value = stored.clone();
     let epoch = Epoch(value.try_get_u64_le().ok()?);
     (epoch.0 > 0).then_some(Leader { value, epoch })
+}
+
+fn write_epoch(epoch: Epoch) -> Bytes {
+    Bytes::copy_from_slice(&epoch.0.to_le_bytes())
 }
 
 fn read_epoch(mut stored: &[u8]) -> u64 {

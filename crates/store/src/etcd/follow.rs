@@ -59,11 +59,16 @@ impl From<StoreError> for End {
 impl Follower {
     async fn run(&mut self) -> Dropped {
         loop {
+            let knew_where = self.next.is_some();
             match self.follow_once().await {
                 End::Dropped => return Dropped,
                 End::Broken(why) => {
                     self.feed.set_stale(true);
-                    tracing::debug!(prefix = %self.prefix, why, "a watch is opened again");
+                    if knew_where && self.next.is_none() {
+                        tracing::warn!(prefix = %self.prefix, why, "a watch begins anew with all that etcd holds");
+                    } else {
+                        tracing::debug!(prefix = %self.prefix, why, "a watch is opened again");
+                    }
                 }
             }
             tokio::time::sleep(REOPEN.delay(self.failures, fastrand::f64())).await;

@@ -42,6 +42,7 @@ cases! {
     a_late_write_of_a_deposed_leader_is_refused
     an_epoch_never_falls_below_the_floor
     a_candidate_whose_lease_is_lost_gives_up
+    a_leader_whose_office_is_not_as_it_took_it_takes_it_anew
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -378,4 +379,25 @@ async fn a_candidate_whose_lease_is_lost_gives_up(_: &Bed, store: SharedStore, c
     revoked.unwrap();
     assert!(matches!(won.unwrap(), Err(StoreError::LeaseLost { .. })));
     leader.resign().await.unwrap();
+}
+
+async fn a_leader_whose_office_is_not_as_it_took_it_takes_it_anew(bed: &Bed, store: SharedStore, case: &str) {
+    const SEEN: Epoch = Epoch(1_000_000_000);
+    let lease = store.lease(TTL).await.unwrap();
+    let mut leadership = campaign(&store, case, "leader", &lease, 0).await;
+    let (key, epoch_key) = (format!("elections/{case}/candidates/{}", lease.id()), format!("elections/{case}/epoch"));
+    for damaged in [&key, &epoch_key] {
+        bed.put_junk(case, damaged).await;
+        tokio::time::timeout(SOON, leadership.lost()).await.expect("it leads on with a damaged key");
+        let again = campaign(&store, case, "leader", &lease, leadership.epoch.0).await;
+        assert!(again.epoch > leadership.epoch);
+        assert_eq!(store.leader(case).await.unwrap().map(|leader| leader.epoch), Some(again.epoch));
+        assert!(store.commit(Txn::new().when(leadership.guard())).await.is_err(), "it could still write");
+        leadership = again;
+    }
+    store.raise_epoch(case, leadership.epoch).await.unwrap();
+    assert!(tokio::time::timeout(TTL / 4, leadership.lost()).await.is_err(), "it lost an office that nobody touched");
+    store.raise_epoch(case, SEEN).await.unwrap();
+    tokio::time::timeout(SOON, leadership.lost()).await.expect("it leads below an epoch that somebody saw");
+    assert!(campaign(&store, case, "leader", &lease, 0).await.epoch > SEEN);
 }
