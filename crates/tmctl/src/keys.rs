@@ -64,7 +64,12 @@ fn unconfirmed(name: &str) -> Fault {
 fn table(keys: &[KeyItem], server: &str, style: Style) -> String {
     let mut table = Table::new(["NAME", "CREATED"]);
     for key in keys {
-        table.row([key.name.as_str().into(), text::clock(key.created_unix_ms).into()]);
+        let created = match key.created_unix_ms {
+            // Its record cannot be read; only its name is known.
+            0 => "damaged; revoke it".to_owned(),
+            at => text::clock(at),
+        };
+        table.row([key.name.as_str().into(), created.into()]);
     }
     table.render(style, "no keys; `tmctl keys create NAME` makes one") + &format!("told by {server}, just now\n")
 }

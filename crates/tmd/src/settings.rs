@@ -186,21 +186,30 @@ pub fn check_key_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The keys as the store has them now.
+/// The keys as the store has them now. One that is damaged there is listed by its name, so that its owner can revoke it.
 pub async fn load_keys(core: &Core) -> Result<Vec<KeyRecord>> {
     let listing = core.store.list(KEYS).await?;
-    let records = listing.entries.iter().map(|entry| serde_json::from_slice(&entry.value));
-    records
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|error| Fault::internal("could not read the keys in the store").because(error))
+    let nameless = |key: &str| KeyRecord {
+        name: key.strip_prefix(KEYS).unwrap_or(key).to_owned(),
+        sha256: String::new(),
+        created_ms: 0,
+    };
+    let read = listing.entries.iter();
+    let read = read.map(|entry| serde_json::from_slice(&entry.value).unwrap_or_else(|_| nameless(&entry.key)));
+    Ok(read.chain(listing.damaged.iter().map(|damaged| nameless(&damaged.key))).collect())
 }
 
 /// Makes a key worthless everywhere.
 pub async fn remove_key(core: &Core, name: &str) -> Result<()> {
     let key = format!("{KEYS}{name}");
-    if core.store.get(&key).await?.is_none() {
-        return Err(Fault::new(base::Code::NotFound, format!("there is no key named `{name}`"))
-            .hint("`tmctl keys list` shows their names"));
+    match core.store.get(&key).await {
+        // Revoking is how a damaged one is repaired.
+        Ok(Some(_)) | Err(store::StoreError::Damaged(_)) => {}
+        Ok(None) => {
+            return Err(Fault::new(base::Code::NotFound, format!("there is no key named `{name}`"))
+                .hint("`tmctl keys list` shows their names"));
+        }
+        Err(error) => return Err(error.into()),
     }
     core.store.commit(Txn::new().delete(key)).await?;
     Ok(())
