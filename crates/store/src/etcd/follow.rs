@@ -20,7 +20,8 @@ const REOPEN: Backoff = Backoff { first: Duration::from_millis(50), most: Durati
 pub(super) async fn follow(shared: Arc<Shared>, feed: WatchFeed, prefix: String, from: Option<Revision>) {
     let stop = feed.stop.clone();
     let next = from.map(|from| Revision(from.0 + 1));
-    let mut follower = Follower { shared, feed, prefix, next, failures: 0 };
+    let has_told = next.is_some();
+    let mut follower = Follower { shared, feed, prefix, next, has_told, failures: 0 };
     tokio::select! {
         Dropped = follower.run() => {}
         () = stop.cancelled() => {}
@@ -33,6 +34,8 @@ struct Follower {
     prefix: String,
     /// The revision that the stream goes on from; `None` begins with a listing.
     next: Option<Revision>,
+    /// Whether the reader has a picture, so that one more is news.
+    has_told: bool,
     failures: u32,
 }
 
@@ -59,12 +62,11 @@ impl From<StoreError> for End {
 impl Follower {
     async fn run(&mut self) -> Dropped {
         loop {
-            let knew_where = self.next.is_some();
             match self.follow_once().await {
                 End::Dropped => return Dropped,
                 End::Broken(why) => {
                     self.feed.set_stale(true);
-                    if knew_where && self.next.is_none() {
+                    if self.next.is_none() && std::mem::take(&mut self.has_told) {
                         tracing::warn!(prefix = %self.prefix, why, "a watch begins anew with all that etcd holds");
                     } else {
                         tracing::debug!(prefix = %self.prefix, why, "a watch is opened again");
@@ -107,6 +109,7 @@ impl Follower {
         let next = Revision(listing.revision.0 + 1);
         self.feed.send(WatchEvent::Reset(listing)).await?;
         self.next = Some(next);
+        self.has_told = true;
         Ok(next)
     }
 
