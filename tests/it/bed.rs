@@ -125,6 +125,17 @@ impl Bed {
         Ok(said)
     }
 
+    /// Runs a verb of the script; `false`, with the reason on stderr, where this machine cannot do that.
+    pub fn call_if_able(&self, verb: &str, arguments: &[&str]) -> Result<bool> {
+        let output = self.command(verb, arguments).output().context("could not run the test bed")?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => Ok(true),
+            Some(CANNOT) => Ok(skipped::<()>(error.trim()).is_some()),
+            _ => bail!("{verb} {arguments:?} failed: {error}"),
+        }
+    }
+
     fn command(&self, verb: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.script);
         command.arg(verb).args(arguments).env("LAB", &self.lab).env("LAB_DIR", self.dir.path().join("lab"));

@@ -1,63 +1,12 @@
 //! Membership, leadership and the store: nodes and etcd die, sleep and come back; asks do not notice.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tests::client::Client;
-use tokio::task::JoinSet;
-
-use crate::lab::{Face, Lab, SOON, Setup, expected, until};
-
-/// What every ask of the load is answered with.
-const PROMPT: &str = "are you there?";
-
-/// A few clients that ask one after the other until told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
-    clients: JoinSet<Vec<(Instant, String)>>,
-}
-
-impl Load {
-    /// Starts the clients at all of the gateways in turn. Each notes when it asked, and which worker answered.
-    fn start(gateways: &[Client]) -> Self {
-        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let mut clients = JoinSet::new();
-        for at in 0..4 {
-            let (client, stop, asked) = (gateways[at % gateways.len()].clone(), stop.clone(), asked.clone());
-            clients.spawn(async move {
-                let mut answered = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let began = Instant::now();
-                    let reply = client.post_json("/v1/chat/completions", &crate::lab::chat(PROMPT, false)).await;
-                    let reply = reply.unwrap();
-                    assert_eq!(reply.status, 200, "{}", reply.text());
-                    assert_eq!(reply.json().unwrap()["choices"][0]["message"]["content"], expected(PROMPT));
-                    answered.push((began, reply.header("x-tm-worker").to_owned()));
-                    asked.fetch_add(1, Ordering::Relaxed);
-                }
-                answered
-            });
-        }
-        Self { stop, asked, clients }
-    }
-
-    /// Waits until `more` further asks were answered.
-    async fn goes_on(&self, more: usize) {
-        let wanted = self.asked.load(Ordering::Relaxed) + more;
-        until("more answers", SOON, async || self.asked.load(Ordering::Relaxed) >= wanted).await;
-    }
-
-    /// Stops; every answer was whole, or this panics.
-    async fn stop(self) -> Vec<(Instant, String)> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.clients.join_all().await.into_iter().flatten().collect()
-    }
-}
+use crate::lab::{Face, Lab, SOON, Setup, until};
+use crate::load::Load;
 
 /// Three nodes with an engine each, of which every one is a gateway.
-async fn three() -> Lab {
+pub async fn three() -> Lab {
     let mut lab = Lab::cluster().await;
     for name in ["a", "b", "c"] {
         let url = lab.engine("llamacpp", &["--token", "1ms"]).await;

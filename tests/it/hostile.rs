@@ -13,29 +13,12 @@ use tokio::task::JoinSet;
 
 use crate::bed::eventually;
 use crate::lab::{Lab, MODEL, Setup, deterministic, expected};
+use crate::standing::{DESCRIPTORS_MORE, Held, MEMORY_MORE};
 
 /// Every refusal comes within this time.
 const SOON: Duration = Duration::from_secs(5);
-/// What a node may hold more than before, in KiB: allocators keep what was used once.
-const MEMORY_MORE: u64 = 60 << 10;
-/// Descriptors that come and go by themselves.
-const DESCRIPTORS_MORE: usize = 8;
 /// Where most of it is sent.
 const CHAT: &str = "/v1/chat/completions";
-
-/// What a process holds.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    memory_kib: u64,
-    descriptors: usize,
-}
-
-fn held(pid: u32) -> Result<Held> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let memory_kib = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(Held { memory_kib, descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() })
-}
 
 /// A node with one engine that has answered once.
 async fn node(engine: &[&str], more: &str) -> Result<(Lab, Held)> {
@@ -44,7 +27,7 @@ async fn node(engine: &[&str], more: &str) -> Result<(Lab, Held)> {
     lab.node(Setup::new("n").worker("engine", "ollama", &url).more(more)).await;
     lab.workers_are(0, "ready", 1).await;
     lab.http(0).ask(CHAT, &deterministic("before")).await?;
-    let before = held(lab.nodes[0].child.pid())?;
+    let before = Held::by(lab.nodes[0].child.pid())?;
     Ok((lab, before))
 }
 
@@ -52,7 +35,7 @@ async fn node(engine: &[&str], more: &str) -> Result<(Lab, Held)> {
 async fn is_unharmed(lab: &Lab, before: Held) -> Result<()> {
     let child = &lab.nodes[0].child;
     eventually(Duration::from_secs(20), || async {
-        let after = held(child.pid())?;
+        let after = Held::by(child.pid())?;
         ensure!(after.descriptors <= before.descriptors + DESCRIPTORS_MORE, "{before:?}, now {after:?}");
         ensure!(after.memory_kib <= before.memory_kib + MEMORY_MORE, "{before:?}, now {after:?}");
         let told = lab.http(0).ask(CHAT, &deterministic("after")).await?;
@@ -273,7 +256,7 @@ async fn clients_that_dawdle_take_nothing_from_the_others() -> Result<()> {
         first.spawn(async move { client.ask(CHAT, &deterministic(&format!("at once {index}"))).await });
     }
     first.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
-    let before = held(lab.nodes[0].child.pid())?;
+    let before = Held::by(lab.nodes[0].child.pid())?;
     let at = lab.nodes[0].http.clone();
     let mut dawdlers = JoinSet::new();
     for _ in 0..SLOW_HEADS {
@@ -308,7 +291,7 @@ async fn clients_that_dawdle_take_nothing_from_the_others() -> Result<()> {
     })
     .await
     .context("the engine works on for clients that do not read")?;
-    let during = held(lab.nodes[0].child.pid())?;
+    let during = Held::by(lab.nodes[0].child.pid())?;
     ensure!(during.memory_kib < before.memory_kib + MEMORY_MORE, "{before:?}, with slow readers {during:?}");
     drop(readers);
     lab.engines[0].control(&json!({"tokens": 60})).await?;
@@ -420,7 +403,7 @@ async fn an_engine_that_answers_junk_gives_typed_errors_and_costs_no_memory() ->
                 if let Err(error) = fails_well(&lab, &fail, path, stream).await {
                     wrong.push(format!("{fail} {path} stream={stream}: {error:#}"));
                 }
-                let after = held(lab.nodes[0].child.pid())?;
+                let after = Held::by(lab.nodes[0].child.pid())?;
                 if after.memory_kib > before.memory_kib + MEMORY_MORE {
                     wrong.push(format!("{fail} {path} stream={stream}: {before:?}, now {after:?}"));
                 }

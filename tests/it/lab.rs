@@ -3,17 +3,22 @@
 //! When a test panics, the last lines of every node are printed. What was started ends with the lab.
 
 mod ask;
+mod link;
 mod node;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use store::{EtcdStore, SharedStore};
 use tests::client::Client;
 use tests::etcd::Etcd;
 use tests::process::FakeEngine;
+use tonic::transport::Endpoint;
 
 pub use ask::{Face, chat, deterministic, expected, pieces};
-pub use node::{Node, Setup};
+pub use link::{Link, Trouble};
+pub use node::{Node, PREFIX, Setup};
 
 /// Nothing that a test waits for takes longer, unless the test says so.
 pub const SOON: Duration = Duration::from_secs(15);
@@ -82,6 +87,20 @@ impl Lab {
         self.workers_are(0, "ready", workers).await;
     }
 
+    /// What is in etcd, beside the nodes.
+    pub fn store(&self) -> SharedStore {
+        let etcd = self.etcd.as_ref().unwrap();
+        let config = base::config::Etcd {
+            endpoints: vec![etcd.url.clone()],
+            prefix: PREFIX.to_owned(),
+            lease_ttl: SOON,
+            timeout: Duration::from_secs(2),
+            user: None,
+        };
+        let dial: store::etcd::Dial = Arc::new(|url| Ok(Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy()));
+        Arc::new(EtcdStore::open(&config, &dial).unwrap())
+    }
+
     /// Asks node `at` over HTTP.
     pub fn http(&self, at: usize) -> Client {
         self.nodes[at].client.clone()
@@ -122,6 +141,25 @@ impl Lab {
         })
         .await;
         found.unwrap()
+    }
+
+    /// The next leader after `(name, epoch)`, as node `at` sees it.
+    pub async fn next_leader(&self, at: usize, (name, epoch): &(String, u64), within: Duration) -> (String, u64) {
+        let mut next = None;
+        until(&format!("a leader after {name} and epoch {epoch}"), within, async || {
+            let nodes = self.nodes[at].nodes().await.unwrap_or_default();
+            next = nodes.into_iter().find(|node| node.leader && node.name != *name && node.epoch > *epoch);
+            next.is_some()
+        })
+        .await;
+        next.map(|node| (node.name, node.epoch)).unwrap()
+    }
+
+    /// Every node has said so since its start.
+    pub fn all_said(&self, text: &str) {
+        for node in &self.nodes {
+            assert!(node.child.stderr().contains(text), "{} did not say `{text}`", node.name);
+        }
     }
 
     /// The place of the node called `name`.

@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::client::Client;
 
 use crate::bed::{Acting, Home, LEASE_TTL, MODEL, Probe, STORE, eventually, gateway, worker};
+use crate::lab::is_soak;
 
 /// A node that cannot be heard is left by routing within this time.
 const LEFT: Duration = Duration::from_secs(2);
@@ -223,6 +224,22 @@ async fn streams_outlive_a_path_that_swallows_every_acknowledgement() -> Result<
     streams_outlive("ithole", &["blackhole", "n2", "3003"]).await
 }
 
+/// Waits until the engine of a node has begun to answer.
+async fn is_in_the_middle(home: &Home, node: &str) -> Result<()> {
+    eventually(Duration::from_secs(10), || async {
+        let now = engine_stats(home, node).await?;
+        let (running, tokens) = (now["running"].as_u64(), now["tokens_generated"].as_u64());
+        ensure!(running > Some(0) && tokens > Some(50), "{running:?} run, {tokens:?} tokens");
+        Ok(())
+    })
+    .await
+}
+
+async fn engine_stats(home: &Home, node: &str) -> Result<Value> {
+    let stats = || async { Client::new("127.0.0.1:8080").get("/fake/stats").await?.json() };
+    home.bed.within(node, stats).await
+}
+
 /// The link to a worker's node dies in the middle of streams: every client has the whole text.
 async fn streams_outlive(lab: &str, fault: &[&str]) -> Result<()> {
     const STREAMS: usize = 20;
@@ -232,14 +249,7 @@ async fn streams_outlive(lab: &str, fault: &[&str]) -> Result<()> {
         home.engine(name, json!({"tokens": TOKENS, "token_ms": 20})).await?;
     }
     let streams = home.streams("n1", STREAMS, TOKENS);
-    eventually(Duration::from_secs(10), || async {
-        let stats = || async { Client::new("127.0.0.1:8080").get("/fake/stats").await?.json() };
-        let now = home.bed.within("n2", stats).await?;
-        let (running, tokens) = (now["running"].as_u64(), now["tokens_generated"].as_u64());
-        ensure!(running > Some(0) && tokens > Some(50), "{running:?} run, {tokens:?} tokens");
-        Ok(())
-    })
-    .await?;
+    is_in_the_middle(&home, "n2").await?;
     home.bed.call(fault[0], &fault[1..])?;
     for (told, wanted) in streams.await? {
         ensure!(told.is_good(), "{told:?}");
@@ -247,6 +257,55 @@ async fn streams_outlive(lab: &str, fault: &[&str]) -> Result<()> {
     }
     home.bed.heal()?;
     home.settled().await?;
+    home.nothing_panicked()
+}
+
+#[tokio::test]
+async fn a_machine_that_stood_still_comes_back_as_another_life_and_drops_what_it_did() -> Result<()> {
+    const STREAMS: usize = 20;
+    const TOKENS: usize = 150;
+    let frozen_for = Duration::from_secs(if is_soak() { 20 } else { 7 });
+    let Some(home) = Home::start("itfreeze", &[gateway("n1"), worker("n2"), worker("n3")]).await? else {
+        return Ok(());
+    };
+    for name in ["n2", "n3"] {
+        home.engine(name, json!({"tokens": TOKENS, "token_ms": 20})).await?;
+    }
+    let incarnation = || {
+        let nodes = home.nodes("n1")?;
+        let seen = nodes.iter().find(|node| node["name"] == "n2").context("n2 is gone")?;
+        seen["incarnation"].as_u64().context("it has no incarnation")
+    };
+    let before = incarnation()?;
+    let streams = home.streams("n1", STREAMS, TOKENS);
+    is_in_the_middle(&home, "n2").await?;
+    if !home.bed.call_if_able("freeze", &["n2"])? {
+        return Ok(());
+    }
+    let frozen = Instant::now();
+    for (told, wanted) in streams.await? {
+        ensure!(told.is_good() && told.text == wanted, "{told:?}\nnot {wanted}");
+    }
+    eventually(RECOVERED, || async {
+        let state = home.state("n1", "n2")?;
+        ensure!(state == "lost", "it is {state}");
+        Ok(())
+    })
+    .await?;
+    ensure!(frozen.elapsed() < RECOVERED, "lost only after {:?}", frozen.elapsed());
+    let (_, metrics) = home.get("n1", "/metrics").await?;
+    ensure!(metrics.contains("tm_node_state{node=\"n2\",state=\"lost\"} 1"), "no metric tells of it");
+    let probes = home.probe("n1", frozen_for.saturating_sub(frozen.elapsed()).max(Duration::from_secs(1))).await?;
+    ensure!(bad(&probes).is_empty(), "{:?}", bad(&probes));
+    home.bed.call("thaw", &["n2"])?;
+    home.settled().await?;
+    ensure!(incarnation()? > before, "its lease had ended, and its life with it");
+    eventually(RECOVERED, || async {
+        let running = engine_stats(&home, "n2").await?["running"].clone();
+        ensure!(running == 0, "its engine still works on {running} asks that others have answered");
+        Ok(())
+    })
+    .await?;
     home.nothing_panicked()
 }
 

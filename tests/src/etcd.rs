@@ -1,8 +1,11 @@
-//! A real etcd of one member for tests, in a directory and on ports of its own.
+//! A real etcd of one member for tests, in a directory and on ports of its own; it can go back to an older state.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 
 use crate::process::{Child, free_port};
 
@@ -14,8 +17,12 @@ pub struct Etcd {
     pub url: String,
     /// The process, to freeze and kill.
     pub child: Child,
-    _dir: tempfile::TempDir,
+    args: Vec<String>,
+    dir: TempDir,
 }
+
+/// The data of an etcd as they were at some instant.
+pub struct Backup(TempDir);
 
 impl Etcd {
     /// Starts one and waits until it serves.
@@ -33,10 +40,46 @@ impl Etcd {
             ["--initial-advertise-peer-urls", &peers],
             ["--initial-cluster", &cluster],
         ];
-        let mut child = Child::start("etcd", "etcd", args.as_flattened())?;
-        child.wait_line("ready to serve client requests", READY).await?;
-        Ok(Self { url, child, _dir: dir })
+        let args: Vec<String> = args.as_flattened().iter().map(|arg| (*arg).to_owned()).collect();
+        Ok(Self { url, child: run(&args).await?, args, dir })
     }
+
+    /// What it holds now, as its files say. Nobody can write meanwhile.
+    pub fn backup(&self) -> Result<Backup> {
+        let backup = tempfile::tempdir().context("no directory for a backup")?;
+        self.child.freeze()?;
+        let copied = copy(self.dir.path(), backup.path());
+        self.child.thaw()?;
+        copied.map(|()| Backup(backup))
+    }
+
+    /// Dies, and comes back at the same address with what it held then.
+    pub async fn restore(&mut self, backup: &Backup) -> Result<()> {
+        self.child.kill().await?;
+        fs::remove_dir_all(self.dir.path()).context("could not remove the data of etcd")?;
+        copy(backup.0.path(), self.dir.path())?;
+        self.child = run(&self.args).await?;
+        Ok(())
+    }
+}
+
+async fn run(args: &[String]) -> Result<Child> {
+    let mut child = Child::start("etcd", "etcd", args)?;
+    child.wait_line("ready to serve client requests", READY).await?;
+    Ok(child)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("could not make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("could not read {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => copy(&entry.path(), &target)?,
+            false => drop(fs::copy(entry.path(), &target).with_context(|| format!("could not copy {target:?}"))?),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use proto::admin::admin_client::AdminClient;
 use proto::admin::{
-    ActorItem, ExplainRequest, ExplainResponse, FailureItem, InjectRequest, ListActorsRequest, ListFailuresRequest,
-    ListNodesRequest, ListNodesResponse, ListWorkersRequest, NodeItem, WorkerItem,
+    ActorItem, CreateKeyRequest, ExplainRequest, ExplainResponse, FailureItem, GetModeRequest, InjectRequest,
+    ListActorsRequest, ListFailuresRequest, ListKeysRequest, ListNodesRequest, ListNodesResponse, ListWorkersRequest,
+    NodeItem, RevokeKeyRequest, SetModeRequest, WorkerItem,
 };
 use tests::client::Client;
 use tests::process::{Child, binary};
@@ -18,6 +19,8 @@ use tonic::transport::{Channel, Endpoint};
 const READY: Duration = Duration::from_secs(20);
 /// No admin call takes longer.
 const CALL: Duration = Duration::from_secs(5);
+/// Below this everything of a lab is in etcd.
+pub const PREFIX: &str = "/it";
 /// Lines of a node's log that a failed test shows.
 const LINES_SHOWN: usize = 60;
 
@@ -27,12 +30,15 @@ pub struct Setup {
     name: String,
     workers: String,
     more: String,
+    etcd: Option<String>,
+    store: String,
 }
 
 impl Setup {
     /// A node without workers.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), workers: String::new(), more: String::new() }
+        let store = "lease_ttl = \"2s\"".to_owned();
+        Self { name: name.to_owned(), workers: String::new(), more: String::new(), etcd: None, store }
     }
 
     /// One more worker; its engine runs already.
@@ -57,9 +63,21 @@ impl Setup {
         self
     }
 
+    /// It reaches etcd at this URL instead of the lab's.
+    pub fn etcd_at(mut self, url: &str) -> Self {
+        self.etcd = Some(url.to_owned());
+        self
+    }
+
+    /// Lines of the table `store`, in place of a lease that is shorter than the default.
+    pub fn store(mut self, toml: &str) -> Self {
+        toml.clone_into(&mut self.store);
+        self
+    }
+
     fn toml(&self, dir: &Path, etcd: Option<&str>) -> String {
-        let store = match etcd {
-            Some(url) => format!("kind = \"etcd\"\nendpoints = [\"{url}\"]\nprefix = \"/it\"\nlease_ttl = \"2s\""),
+        let store = match self.etcd.as_deref().or(etcd) {
+            Some(url) => format!("kind = \"etcd\"\nendpoints = [\"{url}\"]\nprefix = \"{PREFIX}\"\n{}", self.store),
             None => "kind = \"sled\"".to_owned(),
         };
         let (name, data) = (&self.name, dir.join(&self.name));
@@ -156,6 +174,34 @@ impl Node {
     /// Why an ask went where it went.
     pub async fn explain(&self, ask: &str) -> Result<ExplainResponse> {
         Ok(self.admin.clone().explain(ExplainRequest { ask: ask.to_owned() }).await?.into_inner())
+    }
+
+    /// The mode that it goes by.
+    pub async fn mode(&self) -> Result<String> {
+        Ok(self.admin.clone().get_mode(GetModeRequest {}).await?.into_inner().mode)
+    }
+
+    /// Changes the mode of the cluster.
+    pub async fn set_mode(&self, mode: &str) -> Result<()> {
+        self.admin.clone().set_mode(SetModeRequest { mode: mode.to_owned() }).await?;
+        Ok(())
+    }
+
+    /// Makes an API key; what is shown of it once.
+    pub async fn create_key(&self, name: &str) -> Result<String> {
+        Ok(self.admin.clone().create_key(CreateKeyRequest { name: name.to_owned() }).await?.into_inner().key)
+    }
+
+    /// The names of the API keys.
+    pub async fn keys(&self) -> Result<Vec<String>> {
+        let listed = self.admin.clone().list_keys(ListKeysRequest {}).await?.into_inner();
+        Ok(listed.keys.into_iter().map(|key| key.name).collect())
+    }
+
+    /// Makes an API key worthless.
+    pub async fn revoke_key(&self, name: &str) -> Result<()> {
+        self.admin.clone().revoke_key(RevokeKeyRequest { name: name.to_owned() }).await?;
+        Ok(())
     }
 
     /// Panics or kills an actor.
