@@ -63,6 +63,8 @@ fn tree() -> Vec<Source> {
                     folders.push(path);
                 }
             } else if kind.is_file()
+                // In a second work tree it is a file, and names the first one.
+                && name != ".git"
                 && let Ok(text) = fs::read_to_string(root().join(&path))
             {
                 sources.push(Source { path: path.to_string_lossy().into_owned(), text });
