@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use store::Txn;
+use tests::etcd::Etcd;
 
 use crate::lab::{Lab, Link, PREFIX, SOON, Setup, Trouble, is_soak, until};
 use crate::load::Load;
@@ -205,6 +206,42 @@ async fn damaged_keys_are_mended_or_left_out_and_their_owner_can_repair_them() {
     }
     load.goes_on(20).await;
     load.stop().await;
+    standing.holds(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_the_leader_of_etcd_changes_no_leader_of_ours() {
+    let mut members = Etcd::members(3).await.unwrap();
+    let urls: Vec<String> = members.iter().map(|member| member.url.clone()).collect();
+    let mut lab = Lab::single();
+    for name in ["a", "b", "c"] {
+        let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+        // The lease that a node has when it is told none.
+        let setup = Setup::new(name).worker("engine", "llamacpp", &url).store("");
+        lab.node(urls.iter().fold(setup, |setup, url| setup.etcd_at(url))).await;
+    }
+    let (standing, leader) = (Standing::before(&lab).await, lab.leader(0, SOON).await);
+    let lives = lab.nodes[0].nodes().await.unwrap().into_iter().map(|node| node.incarnation).collect::<Vec<_>>();
+    let load = Load::start(&gateways(&lab));
+    load.goes_on(20).await;
+    let mut killed = None;
+    for (at, url) in urls.iter().enumerate() {
+        let mut client = etcd_client::Client::connect([url], None).await.unwrap();
+        let status = client.status().await.unwrap();
+        killed = (status.leader() == status.header().unwrap().member_id()).then_some(at).or(killed);
+    }
+    members[killed.unwrap()].child.kill().await.unwrap();
+    let died = Instant::now();
+    until("a key is made again", Duration::from_secs(3), async || {
+        lab.nodes[0].create_key(&format!("made-{}", fastrand::u32(..))).await.is_ok()
+    })
+    .await;
+    eprintln!("a key was made {:?} after the death", died.elapsed());
+    nobody_else_leads(&lab, &leader, Duration::from_secs(6), async || {}).await;
+    load.goes_on(20).await;
+    load.stop().await;
+    let now = lab.nodes[0].nodes().await.unwrap().into_iter().map(|node| node.incarnation).collect::<Vec<_>>();
+    assert_eq!(now, lives, "a lease was lost");
     standing.holds(&lab).await;
 }
 

@@ -27,21 +27,37 @@ pub struct Backup(TempDir);
 impl Etcd {
     /// Starts one and waits until it serves.
     pub async fn start() -> Result<Self> {
-        let dir = tempfile::tempdir().context("no directory for etcd")?;
-        let url = format!("http://127.0.0.1:{}", free_port()?);
-        let peers = format!("http://127.0.0.1:{}", free_port()?);
-        let data = dir.path().display().to_string();
-        let cluster = format!("default={peers}");
-        let args = [
-            ["--data-dir", &data],
-            ["--listen-client-urls", &url],
-            ["--advertise-client-urls", &url],
-            ["--listen-peer-urls", &peers],
-            ["--initial-advertise-peer-urls", &peers],
-            ["--initial-cluster", &cluster],
-        ];
-        let args: Vec<String> = args.as_flattened().iter().map(|arg| (*arg).to_owned()).collect();
-        Ok(Self { url, child: run(&args).await?, args, dir })
+        Self::members(1).await?.pop().context("an etcd has a member")
+    }
+
+    /// Starts a cluster of so many members, and waits until each serves.
+    pub async fn members(count: usize) -> Result<Vec<Self>> {
+        let mut members = Vec::new();
+        for at in 0..count {
+            let port = || free_port().map(|port| format!("http://127.0.0.1:{port}"));
+            members.push((format!("m{at}"), port()?, port()?));
+        }
+        let cluster: Vec<String> = members.iter().map(|(name, _, peers)| format!("{name}={peers}")).collect();
+        let mut started = Vec::new();
+        for (name, url, peers) in &members {
+            let dir = tempfile::tempdir().context("no directory for etcd")?;
+            let args = [
+                ["--name", name],
+                ["--data-dir", &dir.path().display().to_string()],
+                ["--listen-client-urls", url],
+                ["--advertise-client-urls", url],
+                ["--listen-peer-urls", peers],
+                ["--initial-advertise-peer-urls", peers],
+                ["--initial-cluster", &cluster.join(",")],
+            ];
+            let args: Vec<String> = args.as_flattened().iter().map(|arg| (*arg).to_owned()).collect();
+            let child = Child::start("etcd", "etcd", &args)?;
+            started.push(Self { url: url.clone(), child, args, dir });
+        }
+        for member in &mut started {
+            member.child.wait_line("ready to serve client requests", READY).await?;
+        }
+        Ok(started)
     }
 
     /// What it holds now, as its files say. Nobody can write meanwhile.

@@ -30,7 +30,7 @@ pub struct Setup {
     name: String,
     workers: String,
     more: String,
-    etcd: Option<String>,
+    etcd: Vec<String>,
     store: String,
 }
 
@@ -38,7 +38,7 @@ impl Setup {
     /// A node without workers.
     pub fn new(name: &str) -> Self {
         let store = "lease_ttl = \"2s\"".to_owned();
-        Self { name: name.to_owned(), workers: String::new(), more: String::new(), etcd: None, store }
+        Self { name: name.to_owned(), workers: String::new(), more: String::new(), etcd: Vec::new(), store }
     }
 
     /// One more worker; its engine runs already.
@@ -63,9 +63,9 @@ impl Setup {
         self
     }
 
-    /// It reaches etcd at this URL instead of the lab's.
+    /// It reaches etcd at this URL, too, instead of the lab's.
     pub fn etcd_at(mut self, url: &str) -> Self {
-        self.etcd = Some(url.to_owned());
+        self.etcd.push(url.to_owned());
         self
     }
 
@@ -76,9 +76,13 @@ impl Setup {
     }
 
     fn toml(&self, dir: &Path, etcd: Option<&str>) -> String {
-        let store = match self.etcd.as_deref().or(etcd) {
-            Some(url) => format!("kind = \"etcd\"\nendpoints = [\"{url}\"]\nprefix = \"{PREFIX}\"\n{}", self.store),
-            None => "kind = \"sled\"".to_owned(),
+        let endpoints: Vec<&str> = match etcd.filter(|_| self.etcd.is_empty()) {
+            Some(url) => vec![url],
+            None => self.etcd.iter().map(String::as_str).collect(),
+        };
+        let store = match endpoints.is_empty() {
+            false => format!("kind = \"etcd\"\nendpoints = {endpoints:?}\nprefix = \"{PREFIX}\"\n{}", self.store),
+            true => "kind = \"sled\"".to_owned(),
         };
         let (name, data) = (&self.name, dir.join(&self.name));
         let loopback = "listen = \"127.0.0.1:0\"";
