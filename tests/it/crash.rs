@@ -1,7 +1,7 @@
 //! A process of the cluster dies, hangs or talks junk in the middle of answers: the answers go on, to the byte.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::client::{Client, Told};
@@ -86,7 +86,11 @@ async fn survives(speak: &str, face: Face, victim: Victim, how_many: usize) {
         let answers = bounded("every answer", SOON, asked).await.unwrap();
         assert_whole(face, position, &answers);
         match victim {
-            Victim::Engine => lab.revive(at, speak, &PACE).await,
+            Victim::Engine => {
+                // Only the engine's models are gone.
+                lab.nodes_are(0, "alive", &["gateway", "w0", "w1"], SOON).await;
+                lab.revive(at, speak, &PACE).await;
+            }
             Victim::Node => lab.nodes[at + 1].again().await,
         }
         lab.workers_are(0, "ready", 2).await;
@@ -160,6 +164,10 @@ async fn streams_go_on_elsewhere_after_anything_an_engine_does_in_their_middle()
             assert_eq!(told.text, face.answer("go on"), "{fault} {face:?}");
         }
     }
+    until("no slot is held", SOON, async || {
+        lab.nodes[0].workers().await.is_ok_and(|workers| workers.iter().all(|one| one.busy == 0 && one.queued == 0))
+    })
+    .await;
 }
 
 /// Streams until one engine has used its fault up, with the other one told to work.
@@ -201,11 +209,24 @@ async fn streams_of_a_frozen_node_go_on_elsewhere_and_it_comes_back() {
     bounded("the position", SOON, reached.notified()).await;
     let at = busiest(&lab).await + 1;
     lab.nodes[at].child.freeze().unwrap();
+    let frozen = Instant::now();
     let answers = bounded("every answer", SOON, asked).await.unwrap();
     assert_whole(Face::Chat, 20, &answers);
     let name = lab.nodes[at].name.clone();
     lab.nodes_are(0, "lost", &[&name], Duration::from_secs(10)).await;
+    let life = async || {
+        let nodes = lab.nodes[0].nodes().await.unwrap();
+        nodes.iter().find(|node| node.name == name).unwrap().incarnation
+    };
+    let before = life().await;
+    let asleep = Duration::from_secs(if is_soak() { 30 } else { 0 });
+    until("it slept long enough", asleep + SOON, async || frozen.elapsed() >= asleep).await;
     lab.nodes[at].child.thaw().unwrap();
     lab.nodes_are(0, "alive", &[&name], SOON).await;
     lab.workers_are(0, "ready", 2).await;
+    assert!(life().await > before, "its lease had ended, and its life with it");
+    until("it has dropped the work of before", SOON, async || {
+        lab.engines[at - 1].stats().await.unwrap()["running"] == 0
+    })
+    .await;
 }

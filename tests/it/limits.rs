@@ -8,12 +8,18 @@ use tokio::task::JoinSet;
 
 use crate::lab::{Face, Lab, Setup, chat, pieces, until};
 
+/// Clients that leave at once.
+const CLIENTS: u64 = 100;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_leave_cancel_their_work_down_to_the_engine() {
     let mut lab = Lab::cluster().await;
-    lab.gateway_and_workers("llamacpp", 1, &["--token", "50ms"], "").await;
+    lab.node(Setup::new("gateway")).await;
+    let url = lab.engine("llamacpp", &["--token", "100ms"]).await;
+    lab.node(Setup::new("w0").worker_with("engine", "llamacpp", &url, "slots = 128")).await;
+    lab.workers_are(0, "ready", 1).await;
     let mut open = Vec::new();
-    for at in 0..50 {
+    for at in 0..CLIENTS {
         let face = if at % 2 == 0 { Face::Chat } else { Face::OllamaChat };
         let mut stream = lab.http(0).stream(face.path(), &face.body(&format!("leaving {at}"))).await.unwrap();
         let mut told = Told::new(stream.status);
@@ -22,14 +28,18 @@ async fn clients_that_leave_cancel_their_work_down_to_the_engine() {
     }
     let running = async || lab.engines[0].stats().await.unwrap();
     let before = running().await;
-    assert!(before["running"].as_u64().unwrap() > 40, "{before}");
+    assert!(before["running"].as_u64().unwrap() > CLIENTS * 4 / 5, "{before}");
     drop(open);
     until("no ask runs in the engine", Duration::from_secs(1), async || running().await["running"] == 0).await;
     let after = running().await;
-    assert_eq!(after["cancelled"].as_u64().unwrap() + after["finished"].as_u64().unwrap(), 50, "{after}");
-    assert!(after["cancelled"].as_u64().unwrap() > 40, "{after}");
+    assert_eq!(after["cancelled"].as_u64().unwrap() + after["finished"].as_u64().unwrap(), CLIENTS, "{after}");
+    assert!(after["cancelled"].as_u64().unwrap() > CLIENTS * 4 / 5, "{after}");
     until("no slot is busy", Duration::from_secs(2), async || {
         lab.nodes[1].worker("w0/engine").await.is_some_and(|worker| worker.busy == 0 && worker.queued == 0)
+    })
+    .await;
+    until("every ask is counted", Duration::from_secs(2), async || {
+        lab.nodes[0].metric("tm_asks_total").await == CLIENTS as f64
     })
     .await;
 }

@@ -81,14 +81,67 @@ async fn a_killed_supervisor_is_rebuilt_with_each_name_once() {
         names
     };
     let before = names().await;
-    node.inject("workers", "kill").await.unwrap();
-    until("workers was started again", SOON, async || {
-        node.metric("tm_actor_restarts_total{actor=\"workers\"}").await > 0.0
-    })
-    .await;
-    until("the same names, once each", SOON, async || names().await == before).await;
+    for supervisor in ["workers", "recovery"] {
+        node.inject(supervisor, "kill").await.unwrap();
+        until("it was started again", SOON, async || {
+            node.metric(&format!("tm_actor_restarts_total{{actor=\"{supervisor}\"}}")).await == 1.0
+        })
+        .await;
+        until("the same names, once each", SOON, async || names().await == before).await;
+    }
     let told = node.client.ask("/v1/chat/completions", &Face::Chat.body("still here?")).await.unwrap();
     assert_eq!(told.text, Face::Chat.answer("still here?"), "{told:?}");
+}
+
+/// What the process has used of processors so far.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    // User and system time, in hundredths of a second.
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn siblings_of_a_crashed_actor_answer_as_fast_as_before() {
+    const ASKS: usize = 20;
+    // Less says nothing on a machine that is busy with other tests.
+    const NOISE: Duration = Duration::from_millis(100);
+    let mut lab = Lab::cluster().await;
+    for name in ["a", "b"] {
+        let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+        let links = "[actors]\nenabled = true\nlisten = \"127.0.0.1:0\"";
+        lab.node(Setup::new(name).worker("engine", "llamacpp", &url).more(links)).await;
+    }
+    lab.workers_are(0, "ready", 2).await;
+    let node = &lab.nodes[0];
+    let median = async |kind: &str, crash: bool| {
+        let mut took = Vec::new();
+        for at in 0..ASKS {
+            if crash && at == ASKS / 4 {
+                node.inject(kind, "panic").await.unwrap();
+            }
+            let begun = Instant::now();
+            let told = node.client.ask(Face::Chat.path(), &Face::Chat.body(&format!("{kind} {at}"))).await.unwrap();
+            assert_eq!(told.text, Face::Chat.answer(&format!("{kind} {at}")), "{kind}: {told:?}");
+            took.push(begun.elapsed());
+        }
+        took.sort();
+        took[ASKS / 2]
+    };
+    for kind in ["membership", "scheduler", "recovery", "links", "worker/engine"] {
+        let (before, during) = (median(kind, false).await, median(kind, true).await);
+        assert!(during <= before * 2 + NOISE, "{kind}: {during:?} after {before:?}");
+        until(&format!("{kind} is back"), SOON, async || {
+            let actors = node.actors().await.unwrap_or_default();
+            actors.iter().any(|actor| actor.name == kind && actor.restarts == 1 && !actor.snapshot_json.is_empty())
+        })
+        .await;
+    }
+    for actor in node.actors().await.unwrap() {
+        let (name, wanted) = (&actor.name, if actor.name == "workers" { 0.0 } else { 1.0 });
+        let counted = node.metric(&format!("tm_actor_restarts_total{{actor=\"{name}\"}}")).await;
+        assert_eq!(counted, wanted, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +159,11 @@ async fn an_actor_that_crashes_again_and_again_is_given_up_and_the_node_stays_re
     .await;
     let restarts = node.metric("tm_actor_restarts_total").await;
     assert!((2.0..=30.0).contains(&restarts), "{restarts} restarts");
+    let (busy, since) = (cpu_seconds(node.child.pid()), Instant::now());
+    until("a look at the time that it takes", SOON, async || since.elapsed() >= Duration::from_secs(2)).await;
+    let share = (cpu_seconds(node.child.pid()) - busy) / since.elapsed().as_secs_f64();
+    assert!(share < 0.2, "a node without work takes {share:.2} of a processor");
+    assert_eq!(node.metric("tm_actor_restarts_total").await, restarts, "it is started again for ever");
     let reply = node.client.post_json("/v1/chat/completions", &chat("and now?", false)).await.unwrap();
     assert_eq!(reply.status, 503, "{}", reply.text());
     assert!(reply.text().contains("given up"), "{}", reply.text());
