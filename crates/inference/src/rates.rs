@@ -11,12 +11,16 @@ const LEAST_DECODED: u32 = 8;
 const LEAST_PREFILLED: u32 = 64;
 /// After this many tokens an old speed and a new one weigh the same.
 const DECODE_HALF: f64 = 512.0;
+/// So do they after this many seconds of answering: an engine that became slow brings few tokens to learn it from.
+const DECODE_HALF_S: f64 = 30.0;
 /// The same for prompts, which are longer.
 const PREFILL_HALF: f64 = 4096.0;
 /// Weight of the newest value where every value counts alike.
 const NEWEST: f64 = 0.2;
 /// Most that one run may raise a speed: a prompt out of a cache that the engine does not mention looks like a miracle.
 const MOST_RISE: f64 = 2.0;
+/// Most that one run may lower it: a single stall is no slow engine.
+const MOST_FALL: f64 = 4.0;
 
 /// What is known of a model's speed; all `None` before the first run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -59,7 +63,7 @@ impl Rates {
         // The first token ends the prefill, so `output` tokens take one step less.
         let decoding = run.summary.total.saturating_sub(first_token);
         if output >= LEAST_DECODED {
-            note_speed(&mut self.decode_tok_s, output - 1, decoding.as_secs_f64(), DECODE_HALF);
+            note_decoding(&mut self.decode_tok_s, output - 1, decoding.as_secs_f64());
         }
         let computed = usage.prompt_tokens.saturating_sub(usage.cached_tokens.max(run.believed_cached));
         if computed >= LEAST_PREFILLED {
@@ -67,7 +71,7 @@ impl Rates {
             let prefilling = first_token.saturating_sub(run.waited).as_secs_f64();
             // Where a step of decoding takes as long as all of it, the estimate of the step is the worse of the two.
             let prefilling = if step < prefilling / 2.0 { prefilling - step } else { prefilling };
-            note_speed(&mut self.prefill_tok_s, computed, prefilling, PREFILL_HALF);
+            note_speed(&mut self.prefill_tok_s, computed, prefilling, f64::from(computed) / PREFILL_HALF);
         }
     }
 
@@ -86,7 +90,7 @@ impl Rates {
         let reading = self.prefill_tok_s.map_or(0.0, |speed| f64::from(computed) / speed);
         let answering = took - reading;
         if answering > 0.0 {
-            note_speed(&mut self.decode_tok_s, usage.completion_tokens, answering, DECODE_HALF);
+            note_decoding(&mut self.decode_tok_s, usage.completion_tokens, answering);
         }
     }
 
@@ -108,14 +112,19 @@ impl Rates {
     }
 }
 
-fn note_speed(mean: &mut Option<f64>, tokens: u32, seconds: f64, half: f64) {
+fn note_decoding(mean: &mut Option<f64>, tokens: u32, seconds: f64) {
+    note_speed(mean, tokens, seconds, (f64::from(tokens) / DECODE_HALF).max(seconds / DECODE_HALF_S));
+}
+
+/// After `halves` of 1, the old speed and this one weigh the same.
+fn note_speed(mean: &mut Option<f64>, tokens: u32, seconds: f64, halves: f64) {
     // Frames that were waiting in a socket come all at once; a microsecond per token is no engine.
     if seconds < f64::from(tokens) * 1e-6 {
         return;
     }
-    let tokens = f64::from(tokens);
-    let speed = mean.map_or(f64::INFINITY, |mean| mean * MOST_RISE).min(tokens / seconds);
-    blend(mean, speed, 1.0 - 0.5_f64.powf(tokens / half));
+    let speed = f64::from(tokens) / seconds;
+    let speed = mean.map_or(speed, |mean| speed.clamp(mean / MOST_FALL, mean * MOST_RISE));
+    blend(mean, speed, 1.0 - 0.5_f64.powf(halves));
 }
 
 fn blend(mean: &mut Option<f64>, value: f64, weight: f64) {
@@ -195,6 +204,16 @@ mod tests {
     fn one_miracle_does_not_spoil_what_was_learned() {
         let rates = learned(&[run(4096, 1, 4096, 4096), run(4096, 1, 5, 5)]);
         assert!(rates.prefill_tok_s.unwrap() <= 1500.0, "{rates:?}");
+    }
+
+    #[test]
+    fn an_engine_that_became_slow_is_known_as_slow_after_a_few_answers() {
+        let mut rates = learned(&[run(10, 1001, 0, 10_000)]);
+        let slow = run(10, 31, 0, 30_000);
+        rates.note_run(&slow);
+        assert!(rates.decode_tok_s.unwrap() > 50.0, "one stall is no slow engine: {rates:?}");
+        (0..4).for_each(|_| rates.note_run(&slow));
+        assert!(rates.decode_tok_s.unwrap() < 15.0, "{rates:?}");
     }
 
     #[test]
