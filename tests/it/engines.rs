@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tests::client::{Client, Told};
 use tests::process::{binary, free_port};
 use tokio::task::JoinSet;
 
-use crate::lab::{Face, Lab, SOON, Setup, bounded, chat, until};
+use crate::lab::{Face, Lab, SOON, Setup, bounded, chat, is_soak, until};
 
 /// A worker that starts its engine by itself.
 fn owned(args: &[&str]) -> (String, String) {
@@ -269,4 +270,57 @@ async fn asks_for_the_other_model_wait_no_longer_than_they_must_although_the_swa
     // One is in the setting, and one came into an empty engine.
     let most = 2 + took.as_secs() / MAX_WAIT.as_secs();
     assert!((3..=most).contains(&loads), "{loads} loads in {took:?}");
+}
+
+/// Streams to a gateway for a while, a new one each time: how long each took, and which worker answered.
+async fn steady(lab: &Lab, every: Duration, lasting: Duration) -> Vec<(Duration, String)> {
+    let (begun, mut asks, mut ticks) = (Instant::now(), JoinSet::new(), tokio::time::interval(every));
+    while begun.elapsed() < lasting {
+        ticks.tick().await;
+        asks.spawn(timed(lab.http(0)));
+    }
+    let mut all = asks.join_all().await;
+    all.sort();
+    all
+}
+
+async fn timed(client: Client) -> (Duration, String) {
+    let (asked, prompt) = (Instant::now(), format!("quick {}", fastrand::u64(..)));
+    let mut stream = client.stream(Face::Chat.path(), &Face::Chat.body(&prompt)).await.unwrap();
+    let worker = stream.headers["x-tm-worker"].to_str().unwrap().to_owned();
+    let mut told = Told::new(stream.status);
+    stream.tell(&mut told).await;
+    assert!(told.is_good(), "{told:?}");
+    (asked.elapsed(), worker)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_work_leaves_an_engine_whose_answers_became_slow() {
+    const OFTEN: Duration = Duration::from_millis(100);
+    const NOISE: Duration = Duration::from_millis(100);
+    let mut lab = Lab::cluster().await;
+    lab.node(Setup::new("gateway")).await;
+    for name in ["w0", "w1"] {
+        let url = lab.engine("llamacpp", &["--token", "10ms", "--tokens", "40"]).await;
+        lab.node(Setup::new(name).worker_with("engine", "llamacpp", &url, "slots = 16")).await;
+    }
+    lab.workers_are(0, "ready", 2).await;
+    // More at once than one has slots for, so that the speed of both is known.
+    let crowd: JoinSet<_> = (0..40).map(|_| timed(lab.http(0))).collect();
+    let crowd = crowd.join_all().await;
+    assert!(["w0/engine", "w1/engine"].iter().all(|name| crowd.iter().any(|(_, worker)| worker == name)), "{crowd:?}");
+    let before = steady(&lab, OFTEN, Duration::from_secs(2)).await;
+    // The one that routing likes best.
+    let at_second = before.iter().filter(|(_, worker)| worker == "w1/engine").count();
+    let slow = usize::from(at_second > before.len() / 2);
+    let token_ms = if is_soak() { 1000 } else { 250 };
+    lab.engines[slow].control(&json!({"token_ms": token_ms})).await.unwrap();
+    // A speed is learned from answers that ended: the first slow ones must.
+    steady(&lab, Duration::from_secs(1), Duration::from_secs(5)).await;
+    let after = steady(&lab, OFTEN, Duration::from_secs(4)).await;
+    let (at_slow, others): (Vec<_>, Vec<_>) =
+        after.iter().cloned().partition(|(_, worker)| *worker == format!("w{slow}/engine"));
+    assert!(at_slow.len() * 10 <= after.len(), "{} of {} went to the slow one", at_slow.len(), after.len());
+    let p95 = |asks: &[(Duration, String)]| asks[asks.len() * 95 / 100].0;
+    assert!(p95(&others) <= p95(&before) * 3 / 2 + NOISE, "{:?} after {:?}", p95(&others), p95(&before));
 }
