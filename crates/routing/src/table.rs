@@ -127,6 +127,11 @@ impl Table {
         &self.settings
     }
 
+    /// Whether any worker takes asks at all.
+    pub fn has_ready_worker(&self) -> bool {
+        self.workers.iter().any(|worker| worker.node_state.is_routable() && worker.state == WorkerState::Ready)
+    }
+
     /// Whether a worker could take the ask right now, full queues aside.
     pub fn can_serve(&self, request: &Request<'_>, now: Instant) -> bool {
         self.rows(request.model).iter().any(|row| !is_refused(self, row, request, now))

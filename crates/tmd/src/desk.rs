@@ -99,7 +99,8 @@ impl Desk for NodeDesk {
                 since.elapsed().as_secs()
             ));
         }
-        let can_answer = admin::has_ready_worker(core);
+        // Asks go by the table, which a node that has just started makes a moment after it has heard of its workers.
+        let can_answer = admin::has_ready_worker(core) && core.table.load().has_ready_worker();
         if !can_answer {
             let own = core.ports.values().filter(|port| port.facts().state != WorkerState::Ready);
             reasons.extend(own.map(|port| format!("worker {}: {}", port.id, port.facts().reason)));
