@@ -24,10 +24,6 @@ mod worker;
 
 use std::process::ExitCode;
 
-/// An ask makes some forty small allocations; this halves what they cost beside the C library's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // Several crates link a TLS library; the first use must find one installed.
     net::install_default_provider();
