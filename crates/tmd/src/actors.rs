@@ -9,6 +9,7 @@ pub mod policy;
 pub mod recovery;
 pub mod root;
 pub mod scheduler;
+pub mod supervisor;
 pub mod worker;
 pub mod workers;
 

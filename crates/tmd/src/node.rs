@@ -30,7 +30,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::actors::links::LinksArguments;
 use crate::actors::recovery::RecoveryArguments;
-use crate::actors::root::{Root, RootArguments};
+use crate::actors::root;
+use crate::actors::supervisor::{Supervisor, SupervisorMessage};
 use crate::core::{Core, Parts, SIGHTINGS_WAITING};
 use crate::desk::NodeDesk;
 use crate::desk::join::LINGER;
@@ -54,7 +55,7 @@ pub struct Node {
     core: Arc<Core>,
     /// Where clients reach it; the kernel's choice where the configuration said port 0.
     pub addresses: Addresses,
-    root: ractor::ActorRef<crate::actors::root::RootMessage>,
+    root: ractor::ActorRef<SupervisorMessage>,
     servers: TaskTracker,
     /// Ends the client-facing servers first.
     doors: CancellationToken,
@@ -125,8 +126,8 @@ impl Node {
         let sightings = Arc::new(tokio::sync::Mutex::new(heard));
         let recovery = RecoveryArguments { core: core.clone(), sightings };
         let links = links(&core, &local, identity.clone()).await;
-        let arguments = RootArguments { core: core.clone(), recovery, links };
-        let (root, _) = ractor::Actor::spawn(Some("root".to_owned()), Root, arguments)
+        let arguments = root::arguments(&core, recovery, links);
+        let (root, _) = ractor::Actor::spawn(Some("root".to_owned()), Supervisor, arguments)
             .await
             .context("could not start the actors")?;
         let mut node = Self {

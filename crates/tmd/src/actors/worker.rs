@@ -80,6 +80,7 @@ pub enum Look {
 pub struct Worker;
 
 /// From these alone a worker starts again.
+#[derive(Clone)]
 pub struct WorkerArguments {
     /// The node.
     pub core: Arc<Core>,

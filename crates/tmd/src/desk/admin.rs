@@ -22,8 +22,7 @@ use proto::node::{ControlRequest, FailuresRequest};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::NodeDesk;
-use crate::actors::children::AsksSnapshot;
-use crate::actors::root::RootMessage;
+use crate::actors::supervisor::SupervisorMessage;
 use crate::core::Core;
 use crate::failures::{Sighting, Subject, parse_word, word};
 use crate::mode::SetMode;
@@ -398,10 +397,7 @@ where
 
 /// The children of a supervisor, as it pictures them; none when it does not answer.
 async fn children_of(supervisor: &str) -> Vec<ActorItem> {
-    let pictured = match supervisor {
-        "root" => snapshot::<RootMessage>(supervisor).await,
-        _ => snapshot::<crate::actors::workers::WorkersMessage>(supervisor).await,
-    };
+    let pictured = snapshot(supervisor).await;
     let children: Vec<serde_json::Value> =
         pictured.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let text =
@@ -416,9 +412,9 @@ async fn children_of(supervisor: &str) -> Vec<ActorItem> {
     children.iter().map(item).collect()
 }
 
-async fn snapshot<M: AsksSnapshot>(name: &str) -> Option<String> {
-    let actor = ractor::ActorRef::<M>::where_is(name)?;
-    match actor.call(M::snapshot, Some(CALL_WITHIN)).await {
+async fn snapshot(supervisor: &str) -> Option<String> {
+    let actor = ractor::ActorRef::<SupervisorMessage>::where_is(supervisor)?;
+    match actor.call(SupervisorMessage::Snapshot, Some(CALL_WITHIN)).await {
         Ok(ractor::rpc::CallResult::Success(snapshot)) => Some(snapshot),
         _ => None,
     }
