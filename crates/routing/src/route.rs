@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use base::config::Mode;
 use base::report::{Capability, NodeState, WorkerState};
 use base::{Kind, ModelId, Needs, Priority, WorkerId};
-use serde::Serialize;
 
 use crate::breaker::Pass;
 use crate::live::{Demand, LiveGuard, Load, ModelLive, Work, WorkerLive};
@@ -99,7 +98,7 @@ impl Request<'_> {
 }
 
 /// The parts of an estimate, in seconds; never negative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Terms {
     /// Until one of the worker's slots is free.
     pub wait: f64,
@@ -119,6 +118,12 @@ impl Terms {
     /// The estimate.
     pub fn total(&self) -> f64 {
         self.wait + self.load + self.wake + self.prefill + self.decode + self.regret
+    }
+
+    /// Each term with the name that it is shown by.
+    pub fn named(&self) -> [(&'static str, f64); 6] {
+        let Self { wait, load, wake, prefill, decode, regret } = *self;
+        [("wait", wait), ("load", load), ("wake", wake), ("prefill", prefill), ("decode", decode), ("regret", regret)]
     }
 }
 
@@ -187,27 +192,27 @@ pub struct Route {
     pub candidates: Vec<Candidate>,
 }
 
-/// A candidate as `tmctl explain` shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A candidate as it is kept with the ask, for `tmctl explain`: it outlives the table.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Explained {
     /// Its worker.
     pub worker: WorkerId,
-    /// Its estimate by terms, in seconds.
+    /// Its estimate, by terms.
     pub terms: Terms,
     /// The sum of the terms.
     pub total_s: f64,
     /// Why it cannot take the ask; `None` for the winner and for those that would only have been slower.
-    pub refused_because: Option<String>,
+    pub refused_because: Option<Refusal>,
 }
 
 impl Route {
-    /// Every candidate with its reasons, in words; to be kept with the ask.
+    /// Every candidate with its reasons. Nothing is put into words yet: this is done for each ask, and few are looked at.
     pub fn explain(&self, table: &Table) -> Vec<Explained> {
         let explained = |candidate: &Candidate| Explained {
             worker: table.worker_id(candidate.worker).clone(),
             terms: candidate.terms,
             total_s: candidate.total_s,
-            refused_because: candidate.refused_because.as_ref().map(Refusal::to_string),
+            refused_because: candidate.refused_because.clone(),
         };
         self.candidates.iter().map(explained).collect()
     }

@@ -157,11 +157,12 @@ fn an_explanation_shows_every_candidate_with_its_terms_or_its_refusal() {
     let sick = changed("sick", |node| first_model(node).quarantined_s = Some(40));
     let case = Case::new(&[node("well", vec![model("m")]), sick]);
     let explained = route(&case.table, &case.request(), case.now).explain(&case.table);
-    let json = serde_json::to_value(&explained).unwrap();
-    assert_eq!(json[0]["worker"], "well/engine");
-    assert_eq!((json[0]["terms"]["prefill"].as_f64(), json[0]["terms"]["decode"].as_f64()), (Some(0.5), Some(2.0)));
-    assert_eq!(json[0]["refused_because"], serde_json::Value::Null);
-    assert_eq!(json[1]["refused_because"], "model failed here, 40 s of quarantine left");
+    let [well, sick] = &explained[..] else { panic!("{explained:?}") };
+    assert_eq!((well.worker.as_str(), well.terms.prefill, well.terms.decode), ("well/engine", 0.5, 2.0));
+    assert_eq!(well.total_s, well.terms.named().iter().map(|(_, seconds)| seconds).sum::<f64>());
+    assert_eq!(well.refused_because, None);
+    let why = sick.refused_because.as_ref().map(ToString::to_string);
+    assert_eq!(why.as_deref(), Some("model failed here, 40 s of quarantine left"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use base::{AskId, NodeId, WorkerId};
 use proto::admin::{Candidate, ExplainResponse, RunItem, Term};
-use routing::route::{Refusal, Route, Terms};
+use routing::route::{Explained, Route};
 use routing::table::Table;
 
 /// Decisions kept; the oldest go first.
@@ -28,17 +28,10 @@ pub struct Record {
 struct Inner {
     model: Arc<str>,
     fallback: Option<String>,
-    candidates: Vec<Considered>,
+    candidates: Vec<Explained>,
     chosen: Option<WorkerId>,
     runs: Vec<RunNote>,
     outcome: String,
-}
-
-struct Considered {
-    worker: WorkerId,
-    terms: Terms,
-    total_s: f64,
-    refused_because: Option<Refusal>,
 }
 
 /// Which of an ask's runs.
@@ -83,13 +76,7 @@ impl Record {
         let mut inner = lock(&self.inner);
         inner.chosen = route.chosen.as_ref().map(|chosen| chosen.worker.clone());
         if inner.candidates.is_empty() {
-            let considered = route.candidates.iter().map(|candidate| Considered {
-                worker: table.worker_id(candidate.worker).clone(),
-                terms: candidate.terms,
-                total_s: candidate.total_s,
-                refused_because: candidate.refused_because.clone(),
-            });
-            inner.candidates = considered.collect();
+            inner.candidates = route.explain(table);
         }
     }
 
@@ -130,21 +117,13 @@ impl Record {
     }
 }
 
-fn candidate(considered: &Considered) -> Candidate {
-    let terms = &considered.terms;
-    let named = [
-        ("wait", terms.wait),
-        ("load", terms.load),
-        ("wake", terms.wake),
-        ("prefill", terms.prefill),
-        ("decode", terms.decode),
-        ("regret", terms.regret),
-    ];
+fn candidate(explained: &Explained) -> Candidate {
+    let term = |(name, seconds): (&str, f64)| Term { name: name.to_owned(), seconds };
     Candidate {
-        worker: considered.worker.to_string(),
-        terms: named.into_iter().map(|(name, seconds)| Term { name: name.to_owned(), seconds }).collect(),
-        total_s: considered.total_s,
-        refused_because: considered.refused_because.as_ref().map(ToString::to_string).unwrap_or_default(),
+        worker: explained.worker.to_string(),
+        terms: explained.terms.named().into_iter().map(term).collect(),
+        total_s: explained.total_s,
+        refused_because: explained.refused_because.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
