@@ -279,19 +279,5 @@ fn apply(place: &mut Place<'_>, fit: &Fit, name: &str, is_declared: bool) -> Vec
     moves
 }
 
-/// Whether a worker has the disk for a model that it does not have yet; an error tells the numbers.
-pub fn check_disk(node: &NodeReport, size: ByteSize) -> Result<(), base::Fault> {
-    let free = node.machine.disk_free_bytes;
-    let needs = (size.0 as f64 * (1.0 + DISK_MARGIN)) as u64;
-    if free >= needs {
-        return Ok(());
-    }
-    let text = format!("node `{}` has {} of disk free, the model needs {}", node.node, ByteSize(free), ByteSize(needs));
-    Err(base::Fault::new(base::Code::StorageFull, text).hint("free disk space, or choose a smaller quantisation"))
-}
-
-/// Disk that stays free beside a new model, as a share of its size.
-const DISK_MARGIN: f64 = 0.05;
-
 #[cfg(test)]
 mod tests;

@@ -87,15 +87,6 @@ fn quarantine_and_the_bound_on_swaps_hold() {
     assert!(plan.moves.is_empty() && plan.unplaced[0].reason.contains("too often"), "{plan:?}");
 }
 
-#[test]
-fn a_model_is_not_pulled_to_a_disk_without_room() {
-    let mut node = node("a", Vec::new());
-    node.machine.disk_free_bytes = 10 * GIB;
-    assert!(check_disk(&node, ByteSize::gib(9)).is_ok());
-    let fault = check_disk(&node, ByteSize::gib(40)).unwrap_err();
-    assert_eq!(fault.message, "node `a` has 10 GiB of disk free, the model needs 42 GiB");
-}
-
 prop_compose! {
     fn any_node(index: usize)(
         sizes in proptest::collection::vec((1u64..12, any::<bool>()), 4), memory in 0u64..32, busy in 0u32..2,
