@@ -4,7 +4,7 @@
 FEATURES := --features tmd/faults
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test lint bench soak tools
+.PHONY: demo test lint deny bench soak tools
 
 demo: ## Three nodes on this machine, shown at work; one is killed in the middle of an answer
 	deploy/demo.sh
@@ -21,6 +21,10 @@ test: tools lint ## Everything that CI runs
 lint: ## Formatting and clippy, without a warning
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
+
+deny: ## Licences, crates and sources of everything that is built in, as deny.toml allows them; wants cargo-deny
+	@cargo deny --version >/dev/null 2>&1 || { echo "no cargo-deny here: cargo install cargo-deny --locked" >&2; exit 1; }
+	cargo deny check bans licenses sources
 
 bench: ## Cost of the gateway beside nginx, of a routing decision, of a forwarded event; writes tests/bench/RESULTS.md
 	deploy/install-tools.sh nginx cc
