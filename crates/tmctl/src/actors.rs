@@ -66,7 +66,7 @@ mod tests {
     fn actors_as_table_and_json() {
         let response = samples::actors();
         insta::assert_snapshot!("actors", table(&response, Style::default()));
-        let items: Vec<_> = response.actors.iter().map(item).collect();
-        insta::assert_snapshot!("actors_json", samples::json(&items));
+        let items = response.actors.iter().map(item).collect();
+        insta::assert_snapshot!("actors_json", samples::json(&samples::list(&response.node, items)));
     }
 }

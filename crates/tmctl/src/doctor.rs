@@ -105,9 +105,13 @@ fn server(answer: Result<(String, ListNodesResponse)>, now_unix_ms: u64) -> Vec<
         Some(version) => Check::warn(
             "version",
             format!("tmctl is {own}, the server is {version}"),
-            "install the same release on both; neighbouring ones understand each other",
+            "install the same release on both; only neighbouring releases understand each other",
         ),
-        None => Check::warn("version", "the server did not tell its version", "compare with `tmctl nodes`"),
+        None => Check::warn(
+            "version",
+            "the server did not tell its version",
+            "`tmctl nodes` shows the versions that are known",
+        ),
     });
     let apart = Duration::from_millis(now_unix_ms.abs_diff(view.as_of_unix_ms));
     let apart = apart.saturating_sub(Duration::try_from_secs_f64(view.stale_s).unwrap_or_default());
@@ -148,18 +152,21 @@ fn nvidia(has_driver: bool, library: Option<PathBuf>) -> Check {
         (true, None) => Check::warn(
             "nvidia",
             "the driver is loaded, but libnvidia-ml.so.1 was not found",
-            "install the driver's user-space part, or name the file as `nvml` in the configuration",
+            "install the driver's user-space part, or name the file as `gpu.nvml` in the configuration",
         ),
     }
 }
 
 fn disk(folder: &str, free: std::io::Result<ByteSize>) -> Check {
-    let hint = "make room: `tmctl models` shows what takes it";
+    let hint = "make room there; `tmctl models` shows how large each model is";
     match free {
         Ok(free) if free >= DISK_LOW => Check::ok("disk", format!("{free} free at {folder}")),
         Ok(free) if free >= DISK_FULL => Check::warn("disk", format!("only {free} free at {folder}"), hint),
         Ok(free) => Check::fail("disk", &Fault::invalid(format!("only {free} free at {folder}")).hint(hint)),
-        Err(error) => Check::warn("disk", format!("could not look at {folder}: {error}"), "name a folder that exists"),
+        Err(error) => {
+            let hint = "look whether it exists and may be read; with --config FILE it is the node's `data_dir`";
+            Check::warn("disk", format!("could not look at {folder}: {error}"), hint)
+        }
     }
 }
 
@@ -176,7 +183,19 @@ fn page(checks: &[Check], style: Style) -> String {
             table.row(["".into(), "".into(), format!("hint: {hint}").into()]);
         }
     }
-    table.render(style, "nothing was looked at")
+    table.render(style, "nothing was looked at") + &verdict(checks)
+}
+
+/// The line under the table: whose view it is, and what is left to do.
+fn verdict(checks: &[Check]) -> String {
+    let count = |state| checks.iter().filter(|check| check.state == state).count();
+    let found = match (count(State::Fail), count(State::Warn)) {
+        (0, 0) => "all is well".to_owned(),
+        (0, warned) => format!("it works; {warned} to look at"),
+        (failed, 0) => format!("{failed} to mend"),
+        (failed, warned) => format!("{failed} to mend, {warned} to look at"),
+    };
+    format!("as seen from this machine, just now: {found}\n")
 }
 
 #[cfg(test)]
@@ -204,7 +223,7 @@ mod tests {
     #[test]
     fn each_finding_stands_with_its_hint() {
         insta::assert_snapshot!("doctor", page(&mixed(), Style::default()));
-        insta::assert_snapshot!("doctor_json", samples::json(&mixed()));
+        insta::assert_snapshot!("doctor_json", samples::json(&samples::list("this machine", mixed())));
     }
 
     #[test]
@@ -216,16 +235,31 @@ mod tests {
         checks.push(nvidia(false, None));
         checks.push(disk("/", Ok(ByteSize::gib(500))));
         assert!(checks.iter().all(|check| check.state == State::Ok && check.hint.is_none()), "{checks:?}");
+        insta::assert_snapshot!("doctor_well", page(&checks, Style::default()));
     }
 
-    #[test]
-    fn a_server_that_is_away_fails_and_no_engine_warns() {
-        let fault = Fault::new(Code::Unreachable, "could not reach `h:1`: connection refused").hint("start it");
-        assert_eq!(server(Err(fault), 0)[0].state, State::Fail);
-        assert_eq!(engines(&[(Backend::Ollama, 11434, look::Answer::Nobody)])[1].state, State::Warn);
-        assert_eq!(nvidia(true, Some("/lib/x".into())).state, State::Ok);
-        assert_eq!(disk("/", Ok(ByteSize::gib(5))).state, State::Warn);
-        assert_eq!(disk("/x", Err(std::io::ErrorKind::NotFound.into())).state, State::Warn);
+    /// Every other thing that can be wrong, so that each text is read once by somebody.
+    #[tokio::test]
+    async fn everything_that_is_wrong_has_a_hint() {
+        let away = Fault::new(Code::Unreachable, "could not reach `h:1`: connection refused").hint("start it");
+        let mut checks = server(Err(away), 0);
+        let unnamed = ListNodesResponse { view: samples::view(), nodes: vec![] };
+        checks.extend(server(Ok(("h:1".into(), unnamed)), samples::NOW));
+        checks.extend(engines(&[(Backend::Ollama, 11434, look::Answer::Nobody)]));
+        checks.push(disk("/", Ok(ByteSize::gib(5))));
+        checks.push(disk("/x", Err(std::io::ErrorKind::NotFound.into())));
+        let (folder, connector) = (tempfile::tempdir().unwrap(), client::connector().unwrap());
+        let file = folder.path().join("node.toml");
+        let etcd = "[node]\nname = \"a\"\n[store]\nkind = \"etcd\"\n\
+            endpoints = [\"http://127.0.0.1:1\", \"https://127.0.0.1:1\"]\n";
+        for text in [None, Some("[nodes]\n"), Some("[nodes]\n[http]\nlisten = 7\n"), Some(etcd)] {
+            text.map_or(Ok(()), |text| std::fs::write(&file, text)).unwrap();
+            checks.extend(look::store(&connector, look::config(Some(&file)).0.unwrap()).await);
+        }
+        let is_told = |check: &Check| check.state == State::Ok || check.hint.is_some();
+        assert!(checks.iter().all(is_told), "{checks:?}");
+        let text = page(&checks, Style::default());
+        insta::assert_snapshot!("doctor_wrong", text.replace(&folder.path().display().to_string(), "FOLDER"));
     }
 
     #[test]

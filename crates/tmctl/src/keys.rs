@@ -106,7 +106,7 @@ mod tests {
         let keys = [KeyItem { name: "laptop".into(), created_unix_ms: samples::NOW }];
         let text = table(&keys, "grey-area:3002", Style::default())
             + &table(&[], "grey-area:3002", Style::default())
-            + &samples::json(&keys.iter().map(item).collect::<Vec<_>>())
+            + &samples::json(&samples::list("grey-area:3002", keys.iter().map(item).collect()))
             + &fault_text(&unconfirmed("laptop"));
         insta::assert_snapshot!("keys", text);
     }

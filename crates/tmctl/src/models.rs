@@ -112,7 +112,8 @@ fn table(response: &ListModelsResponse, now_unix_ms: u64, style: Style) -> Strin
             text::or_dash(&model.aliases.join(", ")).into(),
         ]);
     }
-    table.render(style, "no models: no engine lists one") + &text::seen_by(response.view.as_ref(), now_unix_ms)
+    table.render(style, "no models: no engine lists one; `tmctl workers` shows the engines")
+        + &text::seen_by(response.view.as_ref(), now_unix_ms)
 }
 
 fn page(model: &ModelItem, style: Style) -> String {
@@ -232,6 +233,8 @@ mod tests {
         let response = samples::models();
         insta::assert_snapshot!("models", table(&response, samples::NOW, Style::default()));
         insta::assert_snapshot!("models_json", samples::json(&json(&response)));
+        let none = ListModelsResponse { models: vec![], ..response };
+        insta::assert_snapshot!("models_none", table(&none, samples::NOW, Style::default()));
     }
 
     #[test]

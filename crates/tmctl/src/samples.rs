@@ -7,6 +7,8 @@ use proto::admin::{
 };
 use serde::Serialize;
 
+use crate::text::{self, List};
+
 /// When the snapshots are taken: 2026-11-20 23:05:00.250 UTC.
 pub const NOW: u64 = 1_795_215_900_250;
 const GIB: u64 = 1 << 30;
@@ -14,6 +16,11 @@ const GIB: u64 = 1 << 30;
 /// JSON, one field a line.
 pub fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap() + "\n"
+}
+
+/// A list that `server` gave at [`NOW`].
+pub fn list<T>(server: &str, items: Vec<T>) -> List<T> {
+    List { as_of: text::rfc3339(NOW), ..List::of_now(server, items) }
 }
 
 /// A view that is 250 ms old.

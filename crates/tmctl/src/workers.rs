@@ -34,7 +34,8 @@ fn table(response: &ListWorkersResponse, now_unix_ms: u64, style: Style) -> Stri
             worker.reason.as_str().into(),
         ]);
     }
-    table.render(style, "no workers") + &text::seen_by(response.view.as_ref(), now_unix_ms)
+    table.render(style, "no workers; `tmctl doctor` looks for engines on this machine")
+        + &text::seen_by(response.view.as_ref(), now_unix_ms)
 }
 
 fn some_of(names: &[String]) -> String {
@@ -87,5 +88,7 @@ mod tests {
         let response = samples::workers();
         insta::assert_snapshot!("workers", table(&response, samples::NOW, Style::default()));
         insta::assert_snapshot!("workers_json", samples::json(&json(&response)));
+        let none = ListWorkersResponse { workers: vec![], ..response };
+        insta::assert_snapshot!("workers_none", table(&none, samples::NOW, Style::default()));
     }
 }

@@ -1,6 +1,4 @@
-//! What came out of a simulation: quantiles per policy, as JSON and as a table.
-
-use std::fmt::Write;
+//! What came out of a simulation: quantiles per policy.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -69,26 +67,6 @@ impl Outcome {
         let policies: Map<String, Value> =
             self.policies.iter().map(|(policy, figures)| (policy.to_string(), json!(figures))).collect();
         json!({ "policies": policies })
-    }
-
-    /// The same for people.
-    pub fn to_table(&self) -> String {
-        let mut table = String::new();
-        let heads = ["latency p50", "p95", "p99", "wait mean", "p95", "ttft p50", "p95"];
-        let _ = write!(table, "{:<18}{:>8}{:>9}{:>7}", "policy", "asks", "refused", "loads");
-        for head in heads {
-            let _ = write!(table, "{head:>12}");
-        }
-        for (policy, figures) in &self.policies {
-            let Figures { n, refused, loads, latency_s: latency, wait_s: wait, ttft_s: ttft } = figures;
-            let _ = write!(table, "\n{:<18}{n:>8}{refused:>9}{loads:>7}", policy.as_str());
-            let seconds = [latency.p50, latency.p95, latency.p99, wait.mean, wait.p95, ttft.p50, ttft.p95];
-            for value in seconds {
-                let _ = write!(table, "{value:>10.2} s");
-            }
-        }
-        table.push('\n');
-        table
     }
 }
 

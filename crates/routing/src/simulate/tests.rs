@@ -89,7 +89,7 @@ fn unequal_nodes_are_used_nearly_as_well_as_by_one_who_knows_every_length() {
         assert!(
             tm <= 1.1 * oracle,
             "span {span_s} seed {seed}: {tm:.2} s against {oracle:.2} s\n{}",
-            outcome.to_table()
+            outcome.to_json()
         );
         assert!(tm < p95(Policy::LeastConnections));
         assert_eq!(outcome.of(Policy::Tm).unwrap().refused, 0);
@@ -105,7 +105,7 @@ fn many_models_wait_no_longer_than_under_the_better_of_warm_first_and_cost() {
         let outcome = compare(&trace, &switching(models, resident), &policies, seed).unwrap();
         let wait = |policy| outcome.of(policy).unwrap().wait_s;
         let (tm, warm, cost) = (wait(Policy::Tm), wait(Policy::WarmFirst), wait(Policy::Cost));
-        let case = format!("span {span_s} resident {resident}\n{}", outcome.to_table());
+        let case = format!("span {span_s} resident {resident}\n{}", outcome.to_json());
         assert!(tm.mean <= 1.03 * warm.mean.min(cost.mean), "mean, {case}");
         assert!(tm.p95 <= 1.03 * warm.p95.min(cost.p95), "p95, {case}");
     }
@@ -125,7 +125,7 @@ fn shared_prefixes_save_prompts() {
     let outcome =
         compare(&Trace::parse(&text).unwrap(), &nodes.unwrap(), &[Policy::Tm, Policy::RoundRobin], 1).unwrap();
     let ttft = |policy| outcome.of(policy).unwrap().ttft_s.mean;
-    assert!(ttft(Policy::Tm) < 0.9 * ttft(Policy::RoundRobin), "{}", outcome.to_table());
+    assert!(ttft(Policy::Tm) < 0.9 * ttft(Policy::RoundRobin), "{}", outcome.to_json());
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn parse_csv(text: &str) -> Result<Trace, Fault> {
 
 fn bad_cell(number: usize, column: &str) -> Fault {
     Fault::invalid(format!("line {}: `{column}` is no number of that kind", number + 1))
-        .hint("times in ms, whole tokens")
+        .hint("give times in ms and whole numbers of tokens")
 }
 
 #[derive(Default)]

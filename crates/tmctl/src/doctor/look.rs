@@ -84,22 +84,33 @@ pub fn nvidia_library() -> Option<PathBuf> {
 /// What `file` configures, when one is given, and the folder whose disk counts.
 pub fn config(file: Option<&Path>) -> (Option<Result<Config>>, PathBuf) {
     let Some(file) = file else {
-        return (None, PathBuf::from("."));
+        return (None, here());
     };
     let config = read_config(file);
-    let folder = config.as_ref().map_or_else(|_| PathBuf::from("."), |config| existing(&config.node.data_dir));
+    let folder = config.as_ref().map_or_else(|_| here(), |config| existing(&config.node.data_dir));
     (Some(config), folder)
+}
+
+/// Written out, so that a person sees which disk is meant.
+fn here() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
 }
 
 fn read_config(file: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(file).map_err(|error| {
-        Fault::invalid(format!("could not read `{}`", file.display())).because(error).hint("name tmd's configuration")
+        Fault::invalid(format!("could not read `{}`", file.display()))
+            .because(error)
+            .hint("give the path of tmd's configuration file")
     })?;
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     Config::resolve(&Sources { file: Some((file, text)), ..Sources::default() }).map_err(|faults| {
-        let first = faults.0.first().map(|fault| format!("{}: {}", fault.field, fault.problem)).unwrap_or_default();
-        Fault::invalid(format!("the configuration has {} faults, the first: {first}", faults.0.len()))
-            .hint("`tmd check --config FILE` names them all")
+        let first = faults.0.first().map(|fault| format!("`{}` {}", fault.field, fault.problem)).unwrap_or_default();
+        let more = match faults.0.len() {
+            0 | 1 => String::new(),
+            count => format!("; {} more", count - 1),
+        };
+        Fault::invalid(format!("the configuration has faults: {first}{more}"))
+            .hint("`tmd check --config FILE` names them all, each with what to do")
     })
 }
 
