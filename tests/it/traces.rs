@@ -47,7 +47,13 @@ impl Seen {
     }
 
     fn has_first_token(&self) -> bool {
-        self.span.events.iter().any(|event| event.name == "first token")
+        self.first_token_at() > 0
+    }
+
+    /// 0 when there was none.
+    fn first_token_at(&self) -> u64 {
+        let event = self.span.events.iter().find(|event| event.name == "first token");
+        event.map_or(0, |event| event.time_unix_nano)
     }
 }
 
@@ -123,14 +129,18 @@ async fn an_ask_is_one_trace_from_the_client_over_two_nodes_to_the_engine() {
     let told = client.ask("/v1/chat/completions", &Face::Chat.body(SECRET)).await.unwrap();
     assert!(told.is_good(), "{told:?}");
 
-    let spans = collector.spans(3).await;
+    let spans = collector.spans(5).await;
     assert!(spans.iter().all(|seen| hex(&seen.span.trace_id) == TRACE), "{spans:#?}");
-    assert!(spans.iter().all(Seen::has_first_token), "{spans:#?}");
     assert!(!format!("{spans:?}").contains(SECRET), "{spans:#?}");
     let ask = the(&spans, "gateway", &format!("chat {MODEL}"));
     let run = the(&spans, "gateway", "run w0/engine");
     let there = the(&spans, "w0", "run w0/engine");
     assert_eq!((ask.parent(), run.parent(), there.parent()), (PARENT.to_owned(), ask.id(), run.id()));
+    assert!([ask, run, there].into_iter().all(Seen::has_first_token), "{spans:#?}");
+    let (peer, engine) = (the(&spans, "gateway", "peer"), the(&spans, "w0", "engine"));
+    assert_eq!((peer.parent(), engine.parent()), (run.id(), there.id()));
+    // What waits for the first token ends with it.
+    assert!(engine.span.end_time_unix_nano <= there.first_token_at(), "{spans:#?}");
     for (name, value) in [
         ("gen_ai.operation.name", "chat"),
         ("gen_ai.request.model", MODEL),
@@ -159,7 +169,7 @@ async fn an_ask_without_a_trace_begins_one_and_a_client_that_leaves_ends_it() {
     let mut told = Told::new(stream.status);
     pieces(&mut stream, &mut told, 1).await;
     drop(stream);
-    let spans = collector.spans(2).await;
+    let spans = collector.spans(3).await;
     let (ask, run) = (the(&spans, "a", &format!("chat {MODEL}")), the(&spans, "a", "run a/engine"));
     assert_eq!((ask.parent(), run.parent()), (String::new(), ask.id()));
     assert_eq!((ask.attribute("error.type"), run.attribute("error.type")), ("cancelled".into(), "cancelled".into()));
@@ -184,7 +194,56 @@ async fn what_a_node_has_not_sent_yet_is_sent_when_it_stops() {
     }
     lab.nodes[0].child.terminate().unwrap();
     lab.nodes[0].child.wait(SOON).await.unwrap();
-    assert_eq!(collector.all().len(), 2 * asked);
+    // Of the ask, of its run, of the wait for the engine.
+    assert_eq!(collector.all().len(), 3 * asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_share_is_traced_but_a_client_decides_for_its_own_asks() {
+    let mut servers = JoinSet::new();
+    let (collector, telemetry) = Collector::serve(&mut servers).await;
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &[]).await;
+    let none = format!("{telemetry}sample = 0.0\n");
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url).more(&none)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let traced = format!("00-{TRACE}-{PARENT}-01");
+    // The traced one comes last: when its spans are there, the others' would be, too.
+    for traceparent in ["", &traced.replace("-01", "-00"), &traced] {
+        let client = match traceparent {
+            "" => lab.http(0),
+            _ => lab.http(0).with_header("traceparent", traceparent),
+        };
+        assert!(client.ask("/v1/chat/completions", &Face::Chat.body(traceparent)).await.unwrap().is_good());
+        // The engine hears whether anybody looks, too.
+        let told = lab.engines[0].stats().await.unwrap()["traceparent"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(told.ends_with("-01"), traceparent == traced, "{told}");
+    }
+    let spans = collector.spans(3).await;
+    assert!(spans.iter().all(|seen| hex(&seen.span.trace_id) == TRACE), "{spans:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ask_that_waits_for_a_slot_says_how_long() {
+    let mut servers = JoinSet::new();
+    let (collector, telemetry) = Collector::serve(&mut servers).await;
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &["--token", "5ms"]).await;
+    lab.node(Setup::new("a").worker_with("engine", "llamacpp", &url, "slots = 1").more(&telemetry)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let (first, second) = (lab.http(0), lab.http(0));
+    let (one, other) = (Face::Chat.body("one"), Face::Chat.body("other"));
+    let (one, other) =
+        tokio::join!(first.ask("/v1/chat/completions", &one), second.ask("/v1/chat/completions", &other));
+    assert!(one.unwrap().is_good() && other.unwrap().is_good());
+    // Two asks, two runs, two waits for the engine, one for the slot.
+    let spans = collector.spans(7).await;
+    let queue = the(&spans, "a", "queue");
+    let runs = || spans.iter().filter(|seen| seen.span.name == "run a/engine");
+    let (waited, other): (Vec<_>, Vec<_>) = runs().partition(|run| run.id() == queue.parent());
+    assert_eq!((waited.len(), other.len()), (1, 1), "{spans:#?}");
+    assert!(queue.span.end_time_unix_nano > other[0].first_token_at(), "{spans:#?}");
+    assert_eq!(queue.attribute("error.type"), "");
 }
 
 /// Asks are answered in the same time whether nobody is at the collector's address or somebody who never answers.

@@ -273,6 +273,8 @@ pub struct Recovery {
 pub struct Telemetry {
     /// OTLP over gRPC; nothing is sent when `None`.
     pub otlp: Option<String>,
+    /// Share of asks that are traced, 0 to 1. An ask whose client tells a trace is traced as that trace is.
+    pub sample: f64,
     /// Filter for logs, as `RUST_LOG` writes it.
     pub log: String,
     /// Logs as JSON lines.

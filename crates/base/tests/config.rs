@@ -49,6 +49,7 @@ kind = "redis"
 url = "redis://me:secret@127.0.0.1:6379"
 [telemetry]
 otlp = "http://127.0.0.1:4317"
+sample = 0.25
 "#;
 
 fn sources(text: &str) -> Sources {
@@ -153,6 +154,8 @@ body = -1
 first_token = "2h"
 [cache]
 kind = "redis"
+[telemetry]
+sample = 50
 [colour]
 "#;
     let faults = Config::resolve(&sources(wrong)).unwrap_err();

@@ -20,6 +20,8 @@ mod remedies;
 mod settings;
 mod spans;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 use std::process::ExitCode;

@@ -96,7 +96,7 @@ impl Node {
         let store = open_store(&config, &connector, &mut losses)?;
         let channels = net::Channels::new(connector.clone());
         let (live, shipped) = (LiveMap::default(), Shipped::load()?);
-        let ports = ports(&config, &connector, &live)?;
+        let ports = ports(&config, &connector, &live, &spans)?;
         let (sightings, heard) = mpsc::channel(SIGHTINGS_WAITING);
         let stop = CancellationToken::new();
         let core = Core::new(Parts {
@@ -306,7 +306,7 @@ fn opened_with<T>(opened: Opened<T>, what: &str, losses: &mut Vec<String>) -> T 
     opened.store
 }
 
-fn ports(config: &Config, connector: &Connector, live: &LiveMap) -> Result<HashMap<String, Arc<Port>>> {
+fn ports(config: &Config, connector: &Connector, live: &LiveMap, spans: &Spans) -> Result<HashMap<String, Arc<Port>>> {
     let mut ports = HashMap::new();
     for worker in &config.workers {
         let id = WorkerId::of(&config.node.name, &worker.name);
@@ -316,7 +316,8 @@ fn ports(config: &Config, connector: &Connector, live: &LiveMap) -> Result<HashM
         let dial = dial_engine(connector, purpose, &endpoint)?;
         let backend = inference::backend::open(worker.backend, &worker.name, endpoint, key.as_deref(), dial)?;
         let live = live.worker(&id);
-        let port = Port::new(id, worker.clone(), backend, live, config.limits.clone(), &config.routing);
+        let (limits, routing) = (config.limits.clone(), &config.routing);
+        let port = Port::new(id, worker.clone(), backend, live, limits, routing, spans.clone());
         ports.insert(worker.name.clone(), port);
     }
     Ok(ports)

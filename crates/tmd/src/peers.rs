@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::core::Core;
+use crate::spans::Wait;
 use frames::PeerFrames;
 
 pub use service::NodeService;
@@ -94,10 +95,13 @@ impl Peers {
             let first = parts.message().await.map_err(|status| failed(&status))?;
             Ok::<_, Fault>((parts, first.and_then(|message| message.part)))
         };
-        let (parts, first) = tokio::select! {
-            asked = tokio::time::timeout(within, asked) => asked.map_err(|_| silent(&node, within))??,
-            () = life.cancelled() => return Err(was_lost(&node)),
+        let asked = async {
+            tokio::select! {
+                asked = tokio::time::timeout(within, asked) => asked.map_err(|_| silent(&node, within))?,
+                () = life.cancelled() => Err(was_lost(&node)),
+            }
         };
+        let (parts, first) = core.spans.during(Wait::Peer, &ask.head, worker, asked).await?;
         let Some(Part::Started(started)) = first else {
             return Err(Fault::new(Code::EngineFailed, format!("node `{node}` answered out of order")));
         };

@@ -1,13 +1,18 @@
-//! The spans of an ask: one where it came in, one for each run, one more where a run is on another node.
+//! The spans of an ask: one where it came in, one for each run, one more where a run is on another node, and in a run one
+//! for each wait.
 //!
 //! A span tells its child who its parent is by the `traceparent` of the ask that it hands on; so nothing but the ask
 //! travels. Names and attributes are those of OpenTelemetry's conventions for generative AI, and no text of a client or
 //! of a model is among them. Without an OTLP endpoint no span is made, and every call here is one look at `None`.
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use base::{Ask, AskHead, Dialect, RunSummary, WorkerId};
+use base::{Ask, AskHead, Dialect, Result, RunSummary, WorkerId};
+use futures_util::poll;
 use opentelemetry::trace::{
     Span as _, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
     Tracer as _,
@@ -21,6 +26,17 @@ const OK: &str = "ok";
 /// Makes spans, where somebody collects them.
 #[derive(Clone)]
 pub struct Spans(Option<SdkTracer>);
+
+/// What a run waits for.
+#[derive(Clone, Copy, Debug)]
+pub enum Wait {
+    /// A slot of its worker.
+    Queue,
+    /// The first bytes out of the engine.
+    Engine,
+    /// Another node to take the run, a wait for a slot over there included.
+    Peer,
+}
 
 /// A span that has not ended, or none at all; dropping it says that nobody wanted the rest.
 pub struct Span(Option<Box<SdkSpan>>);
@@ -53,6 +69,41 @@ impl Spans {
     /// Another node put the ask to `worker`, which is of this one.
     pub fn run_for_peer(&self, head: &AskHead, worker: &WorkerId) -> Span {
         self.run_as(SpanKind::Server, head, worker)
+    }
+
+    /// The run that `head` was handed to waits, until the span is ended.
+    pub fn wait(&self, what: Wait, head: &AskHead, worker: &WorkerId) -> Span {
+        let Some(tracer) = &self.0 else { return Span(None) };
+        // Nobody carries on from a wait, so of a trace that is not kept nothing is needed.
+        if !parse(&head.traceparent).is_some_and(|run| run.is_sampled()) {
+            return Span(None);
+        }
+        let name = match what {
+            Wait::Queue => "queue",
+            Wait::Engine => "engine",
+            Wait::Peer => "peer",
+        };
+        let attributes =
+            [KeyValue::new("tm.ask", head.id.to_string()), KeyValue::new("tm.worker", worker.as_str().to_owned())];
+        begin(tracer, name.to_owned(), SpanKind::Internal, attributes, &head.traceparent)
+    }
+
+    /// Awaits `waited`, within a span unless it is there at once.
+    pub async fn during<T>(
+        &self,
+        what: Wait,
+        head: &AskHead,
+        worker: &WorkerId,
+        waited: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let mut waited = pin!(waited);
+        if let Poll::Ready(there) = poll!(&mut waited) {
+            return there;
+        }
+        let mut span = self.wait(what, head, worker);
+        let there = waited.await;
+        span.ended_as(&there);
+        there
     }
 
     fn run_as(&self, kind: SpanKind, head: &AskHead, worker: &WorkerId) -> Span {
@@ -131,6 +182,14 @@ impl Span {
         self.end(OK);
     }
 
+    /// It ended as this did.
+    pub fn ended_as<T>(&mut self, result: &Result<T>) {
+        match result {
+            Ok(_) => self.end(OK),
+            Err(fault) => self.end(fault.code.as_str()),
+        }
+    }
+
     /// It ended as `outcome` says: a code, or `cancelled`. Only the first end counts.
     pub fn end(&mut self, outcome: &str) {
         let Some(mut span) = self.0.take() else { return };
@@ -174,7 +233,68 @@ fn traceparent(context: &SpanContext) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
+    use base::Fault;
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
     use super::*;
+    use crate::{telemetry, testing};
+
+    const TRACED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const UNTRACED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+    /// Makes spans of `share` of the asks; nobody collects them.
+    fn spans(share: f64) -> Spans {
+        let provider = SdkTracerProvider::builder().with_sampler(telemetry::sampler(share)).build();
+        Spans::new(Some(provider.tracer("test")))
+    }
+
+    fn head(traceparent: &str) -> AskHead {
+        AskHead { traceparent: traceparent.into(), ..testing::head() }
+    }
+
+    fn is_traced(spans: &Spans, traceparent: &str) -> bool {
+        let mut head = head(traceparent);
+        spans.ask(&head).mark(&mut head);
+        parse(&head.traceparent).unwrap().is_sampled()
+    }
+
+    #[test]
+    fn the_share_decides_for_asks_that_begin_a_trace() {
+        assert!(is_traced(&spans(1.0), "") && !is_traced(&spans(0.0), ""));
+        let half = spans(0.5);
+        let traced = (0..1000).filter(|_| is_traced(&half, "")).count();
+        assert!((350..650).contains(&traced), "{traced} of 1000");
+    }
+
+    #[test]
+    fn a_client_that_tells_a_trace_decides_for_its_asks() {
+        for share in [0.0, 1.0] {
+            assert!(is_traced(&spans(share), TRACED) && !is_traced(&spans(share), UNTRACED), "{share}");
+        }
+    }
+
+    #[test]
+    fn only_a_wait_of_a_traced_run_is_a_span() {
+        let has_span = |spans: &Spans, parent: &str| spans.wait(Wait::Engine, &head(parent), &"a/w".into()).0.is_some();
+        assert!(has_span(&spans(0.0), TRACED));
+        assert!(!has_span(&spans(1.0), UNTRACED) && !has_span(&spans(1.0), ""));
+        assert!(!has_span(&Spans::new(None), TRACED));
+    }
+
+    #[tokio::test]
+    async fn what_is_waited_for_comes_through_with_and_without_a_span() {
+        for spans in [spans(1.0), Spans::new(None)] {
+            let (head, worker) = (head(TRACED), "a/w".into());
+            assert_eq!(spans.during(Wait::Queue, &head, &worker, async { Ok(7) }).await.unwrap(), 7);
+            let late = async {
+                tokio::task::yield_now().await;
+                Err::<(), _>(Fault::unavailable("late"))
+            };
+            let late = spans.during(Wait::Queue, &head, &worker, late).await;
+            assert_eq!(late.unwrap_err().message, "late");
+        }
+    }
 
     #[test]
     fn a_parent_reads_as_it_was_written() {

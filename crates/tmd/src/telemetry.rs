@@ -8,7 +8,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider};
 use tonic::transport::Channel;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -51,10 +51,15 @@ pub fn install(config: &Telemetry, node: &str, traces_to: Option<Channel>) -> an
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = if config.json { logs.json().boxed() } else { logs.with_ansi(false).boxed() };
     tracing_subscriber::registry().with(logs.with_filter(filter)).init();
-    Ok(Traces(traces_to.map(|channel| provider(node, channel)).transpose()?))
+    Ok(Traces(traces_to.map(|channel| provider(node, channel, config.sample)).transpose()?))
 }
 
-fn provider(node: &str, channel: Channel) -> anyhow::Result<SdkTracerProvider> {
+/// Takes this share of the asks that begin a trace; the others belong to a trace that was decided on where it began.
+pub fn sampler(share: f64) -> Sampler {
+    Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share)))
+}
+
+fn provider(node: &str, channel: Channel, share: f64) -> anyhow::Result<SdkTracerProvider> {
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_channel(channel)
@@ -68,5 +73,6 @@ fn provider(node: &str, channel: Channel) -> anyhow::Result<SdkTracerProvider> {
         .with_attribute(KeyValue::new("service.instance.id", node.to_owned()))
         .build();
     let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
-    Ok(SdkTracerProvider::builder().with_span_processor(processor).with_resource(resource).build())
+    let provider = SdkTracerProvider::builder().with_sampler(sampler(share)).with_resource(resource);
+    Ok(provider.with_span_processor(processor).build())
 }

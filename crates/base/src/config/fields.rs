@@ -319,11 +319,9 @@ fn limits(mut s: Section, faults: &mut Vec<ConfigFault>) -> Limits {
 }
 
 fn routing(mut s: Section, faults: &mut Vec<ConfigFault>) -> Routing {
-    let share = "a share from 0 to 1";
-    let between_0_and_1 = |v: &Value| number(v).filter(|share| (0.0..=1.0).contains(share));
     let routing = Routing {
-        headroom: s.get("headroom", share, between_0_and_1).unwrap_or(0.2),
-        busy_above: s.get("busy_above", share, between_0_and_1).unwrap_or(0.8),
+        headroom: s.get("headroom", SHARE, share).unwrap_or(0.2),
+        busy_above: s.get("busy_above", SHARE, share).unwrap_or(0.8),
         swaps_per_minute: s.get("swaps_per_minute", "a number from 1 to 600", |v| whole(v, 1, 600)).unwrap_or(6),
         max_wait: s.get("max_wait", "a duration above 0", positive).unwrap_or(Duration::from_secs(60)),
         hedge: s.get("hedge", "true or false", Value::as_bool).unwrap_or(false),
@@ -366,10 +364,11 @@ fn recovery(mut s: Section, faults: &mut Vec<ConfigFault>) -> Recovery {
 
 fn telemetry(mut s: Section, faults: &mut Vec<ConfigFault>) -> Telemetry {
     let otlp = s.get("otlp", "a URL such as \"http://127.0.0.1:4317\"", |v| normal_url(v.as_str()?, 4317));
+    let sample = s.get("sample", SHARE, share).unwrap_or(1.0);
     let log = s.get("log", "a filter such as \"info\" or \"tmd=debug\"", text);
     let json = s.get("json", "true or false", Value::as_bool);
     s.finish(faults);
-    Telemetry { otlp, log: log.unwrap_or_else(|| "info".to_owned()), json: json.unwrap_or(false) }
+    Telemetry { otlp, sample, log: log.unwrap_or_else(|| "info".to_owned()), json: json.unwrap_or(false) }
 }
 
 fn gpu(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<PathBuf> {
@@ -441,6 +440,13 @@ fn whole(value: &Value, least: u32, most: u32) -> Option<u32> {
 
 fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|n| n as f64))
+}
+
+/// What [`share`] reads, for people.
+const SHARE: &str = "a share from 0 to 1";
+
+fn share(value: &Value) -> Option<f64> {
+    number(value).filter(|share| (0.0..=1.0).contains(share))
 }
 
 fn duration(value: &Value) -> Option<Duration> {

@@ -87,6 +87,7 @@ impl Config {
         if let Some(otlp) = &self.telemetry.otlp {
             writeln!(out, "otlp = {}", quote(otlp))?;
         }
+        writeln!(out, "sample = {:?}", self.telemetry.sample)?;
         writeln!(out, "log = {}\njson = {}", quote(&self.telemetry.log), self.telemetry.json)?;
         match &self.nvml {
             Some(path) => writeln!(out, "[gpu]\nnvml = {}", quote_path(path)),

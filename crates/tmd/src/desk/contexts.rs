@@ -86,35 +86,22 @@ fn hash(tokens: &[i64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
-    use base::time::Deadline;
-    use base::{AskHead, AskId, Code, Face, Kind, NodeId, Priority};
+    use base::{AskHead, Code, Face, NodeId};
     use bytes::Bytes;
 
     use super::*;
+    use crate::testing::head;
 
     fn ask(dialect: Dialect, body: &str) -> Ask {
         let seen = base::peek::peek(dialect, body.as_bytes()).unwrap();
         let head = AskHead {
-            id: AskId::random(),
             face: Face::Ollama,
             dialect,
-            kind: Kind::General,
-            priority: Priority::Normal,
             model: seen.model.into(),
             stream: seen.stream,
-            wants_usage_chunk: false,
             sampling: seen.sampling,
             needs: seen.needs,
-            prompt_tokens: 1,
-            max_output_tokens: None,
-            choices: 1,
-            prefix: [].into(),
-            deadline: Deadline::after(Instant::now(), Duration::from_secs(60)),
-            client: "".into(),
-            traceparent: "".into(),
-            only_worker: None,
+            ..head()
         };
         Ask { head, body: Bytes::copy_from_slice(body.as_bytes()) }
     }

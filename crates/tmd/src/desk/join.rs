@@ -194,11 +194,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use base::time::Deadline;
-    use base::{AnswerHead, AskHead, AskId, Face, Fault, Kind, Needs, Priority, RunSummary, Sampling};
+    use base::{AnswerHead, Fault, RunSummary};
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::testing::head;
 
     struct Own(Joins);
 
@@ -209,27 +209,7 @@ mod tests {
     }
 
     fn ask() -> Ask {
-        let head = AskHead {
-            id: AskId::random(),
-            face: Face::OpenAi,
-            dialect: Dialect::OpenAiChat,
-            kind: Kind::General,
-            priority: Priority::Normal,
-            model: "m".into(),
-            stream: false,
-            wants_usage_chunk: false,
-            sampling: Sampling::Varying,
-            needs: Needs::default(),
-            prompt_tokens: 1,
-            max_output_tokens: None,
-            choices: 1,
-            prefix: [].into(),
-            deadline: Deadline::after(Instant::now(), Duration::from_secs(60)),
-            client: "".into(),
-            traceparent: "".into(),
-            only_worker: None,
-        };
-        Ask { head, body: Bytes::from_static(b"{}") }
+        Ask { head: head(), body: Bytes::from_static(b"{}") }
     }
 
     fn answer() -> Answer {

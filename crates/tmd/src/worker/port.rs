@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::gate::{Gate, Permit, Presence};
 use super::process::EngineProcess;
 use super::residency::InMemory;
+use crate::spans::{Span, Spans, Wait};
 
 /// Prefix hashes that a worker remembers to have computed.
 const PREFIXES_KEPT: usize = 2048;
@@ -76,6 +77,7 @@ pub struct Port {
     pub progress: AtomicU64,
     facts: Arc<ArcSwap<Facts>>,
     limits: Limits,
+    spans: Spans,
     learned: Mutex<Learned>,
     /// Cancelled to end all runs at once, then replaced.
     cut: ArcSwap<CancellationToken>,
@@ -98,6 +100,7 @@ impl Port {
         live: Arc<WorkerLive>,
         limits: Limits,
         routing: &Routing,
+        spans: Spans,
     ) -> Arc<Self> {
         let facts = Facts {
             state: WorkerState::Starting,
@@ -120,6 +123,7 @@ impl Port {
             progress: AtomicU64::new(0),
             facts,
             limits,
+            spans,
             learned: Mutex::default(),
             cut: ArcSwap::from_pointee(CancellationToken::new()),
         })
@@ -136,7 +140,8 @@ impl Port {
         let head = &ask.head;
         let context_tokens = self.still_offers(engine_model, model_id)?;
         let entered = Instant::now();
-        let permit = self.gate.admit(head.priority, &head.client, model_id, head.deadline).await?;
+        let admitted = self.gate.admit(head.priority, &head.client, model_id, head.deadline);
+        let permit = self.spans.during(Wait::Queue, head, &self.id, admitted).await?;
         let presence = permit.presence();
         let cached_blocks = self.note_prefix(&head.prefix);
         let continuation = continuation.as_ref();
@@ -150,14 +155,17 @@ impl Port {
         };
         let cut = CancellationToken::clone(&self.cut.load());
         let mut patience = Patience::new(self.patience(head, engine_model, context_tokens, presence));
+        let mut wait = self.spans.wait(Wait::Engine, head, &self.id);
         let started = tokio::select! {
-            started = self.backend.start(run) => started.inspect_err(|_| self.look.notify_one())?,
-            () = cut.cancelled() => return Err(self.was_cut()),
-            most = patience.over() => return Err(self.is_stuck(most)),
+            started = self.backend.start(run) => started.inspect_err(|_| self.look.notify_one()),
+            () = cut.cancelled() => Err(self.was_cut()),
+            most = patience.over() => Err(self.is_stuck(most)),
         };
+        let started = started.inspect_err(|fault| wait.end(fault.code.as_str()))?;
         let frames = Seated {
             inner: started.frames,
             port: self.clone(),
+            wait,
             _permit: permit,
             engine_model: engine_model.to_owned(),
             is_streamed: head.stream,
@@ -400,6 +408,8 @@ impl Patience {
 struct Seated {
     inner: BoxFrames,
     port: Arc<Port>,
+    /// For the first frame.
+    wait: Span,
     _permit: Permit,
     engine_model: String,
     is_streamed: bool,
@@ -452,18 +462,22 @@ impl Drop for Seated {
 
 impl Frames for Seated {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        let polled = self.inner.poll_frame(cx);
+        let mut polled = self.inner.poll_frame(cx);
+        if polled.is_pending()
+            && let Poll::Ready(most) = self.patience.poll_over(cx)
+        {
+            polled = Poll::Ready(Some(Err(self.port.is_stuck(most))));
+        }
+        if let Poll::Ready(Some(first)) = &polled {
+            self.wait.ended_as(first);
+        }
         match &polled {
             Poll::Ready(Some(Ok(_))) => {
                 self.port.progress.fetch_add(1, Ordering::Relaxed);
             }
             Poll::Ready(Some(Err(_))) => self.port.look.notify_one(),
             Poll::Ready(None) => self.finished(),
-            Poll::Pending => {
-                if let Poll::Ready(most) = self.patience.poll_over(cx) {
-                    return Poll::Ready(Some(Err(self.port.is_stuck(most))));
-                }
-            }
+            Poll::Pending => {}
         }
         polled
     }
