@@ -171,10 +171,12 @@ impl Drop for Node {
     }
 }
 
+/// Two nodes with one session between them: `b` is dialled, and would refuse `a` until it knows of it.
 fn linked_pair(house: &House) -> (Node, Node) {
     let (mut a, mut b) = (house.node("a"), house.node("b"));
-    a.sees(&[&a.role.clone(), &b.role]);
     b.sees(&[&a.role, &b.role.clone()]);
+    b.shows("the other node", |snapshot| snapshot["peers"][0]["node"] == "a");
+    a.sees(&[&a.role.clone(), &b.role]);
     a.hear("notice b");
     b.hear("notice a");
     (a, b)
@@ -294,6 +296,23 @@ fn two_nodes_link_over_mutual_tls_and_tell_each_other_their_load() {
     }
     assert_eq!(a.snapshot()["peers"][0]["link"]["dialled"], true);
     assert_eq!(b.snapshot()["peers"][0]["link"]["dialled"], false);
+}
+
+#[test]
+fn a_node_that_dials_before_it_is_known_is_let_in_later() {
+    let house = House::new();
+    let (mut a, mut b) = (house.node("a"), house.node("b"));
+    a.sees(&[&b.role]);
+    b.shows("a refusal", |snapshot| snapshot["sessions"]["refused"].as_u64() > Some(0));
+    b.sees(&[&a.role]);
+    a.hear("notice b");
+    b.hear("notice a");
+    for node in [&mut a, &mut b] {
+        let snapshot = node.snapshot();
+        assert_eq!(snapshot["sessions"]["linked"], 1, "{snapshot}");
+        assert_eq!(snapshot["sessions"]["now"], 1, "{snapshot}");
+    }
+    assert_eq!(b.snapshot()["sessions"]["opened"], 1, "what was refused was no session here");
 }
 
 #[test]
