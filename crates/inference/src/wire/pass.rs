@@ -136,9 +136,9 @@ impl Pass {
     /// Whether `bytes` hold anything but pieces of text. Counts the events on the way.
     fn is_marked(&mut self, bytes: &[u8]) -> bool {
         let mut is_marked = self.error.find(bytes).is_some() || bytes.trim_ascii_end().ends_with(b"[DONE]");
-        let lines = memchr::memchr_iter(b'\n', bytes).count();
         if self.dialect == Dialect::AnthropicMessages {
             // A piece of text: a line with its name, one with an object, an empty one.
+            let lines = memchr::memchr_iter(b'\n', bytes).count();
             let blocks = CONTENT_BLOCK.find_iter(bytes).count();
             let is_plain = lines == blocks * 3 && OBJECT_END.find_iter(bytes).count() == blocks;
             return is_marked || !is_plain || self.key.find(bytes).is_some();
@@ -149,9 +149,9 @@ impl Pass {
             is_marked |= has_value(bytes.get(at + self.key.needle().len()..).unwrap_or_default());
         }
         self.events = self.events.saturating_add(keys);
-        // What lacks the key that every event has may be junk, which nobody could read back when the stream is resumed.
-        let lines_per_event = if is_lines(self.dialect) { 1 } else { 2 };
-        is_marked || lines != keys as usize * lines_per_event
+        // What lacks the key that every event has may be junk, which nobody could read back when the stream is resumed; so
+        // may be what does not end like an object: an event cut within can have the key at its front.
+        is_marked || count_events(self.dialect, bytes) != Some(keys)
     }
 
     fn look_into(&mut self, bytes: &[u8]) {
@@ -342,6 +342,22 @@ pub(super) fn usage_json(usage: Usage) -> serde_json::Value {
 fn has_value(after_key: &[u8]) -> bool {
     let value = after_key.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
     value.and_then(<[u8]>::first).is_some_and(|first| matches!(first, b'"' | b't'))
+}
+
+/// How many events `bytes` are, if each is one line that ends like an object; `None` if not.
+fn count_events(dialect: Dialect, mut bytes: &[u8]) -> Option<u32> {
+    let mut count = 0;
+    while let Some(at) = memchr::memchr(b'\n', bytes) {
+        let (line, rest) = (bytes.get(..at)?, bytes.get(at + 1..)?);
+        if !line.strip_suffix(b"\r").unwrap_or(line).ends_with(b"}") {
+            return None;
+        }
+        let has_blank_line = !is_lines(dialect);
+        let after_blank = || rest.strip_prefix(b"\n").or_else(|| rest.strip_prefix(b"\r\n"));
+        bytes = if has_blank_line { after_blank()? } else { rest };
+        count += 1;
+    }
+    Some(count)
 }
 
 /// The index behind the last whole event; 0 when none is whole. Searches from the end, where it nearly always is.

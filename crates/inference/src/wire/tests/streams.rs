@@ -155,7 +155,10 @@ async fn text_is_forwarded_as_it_was_read() {
 #[tokio::test]
 async fn junk_between_events_does_not_reach_the_client() {
     let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
-    for junk in ["data: <<<this is not JSON>>>\n\n", "data: {\"choices\":[{\"delta\":{\"con\n\n"] {
+    let half_events = ["{\"delta\":{\"con", "{\"finish_reason\":null,\"index\":0,\"delta\":{\"content\":\"a"];
+    let half_events = half_events.map(|half| format!("data: {{\"choices\":[{half}\n\n"));
+    let crlf = half_events[1].replace('\n', "\r\n");
+    for junk in ["data: <<<this is not JSON>>>\n\n", &half_events[0], &half_events[1], &crlf] {
         for frames in [vec![format!("{text}{junk}")], vec![text.to_owned(), junk.to_owned()]] {
             let script = Script::new(frames.into_iter().map(|frame| Ok(Bytes::from(frame))));
             let (bytes, fault, _) = passed(Dialect::OpenAiChat, script).await;
@@ -174,9 +177,12 @@ async fn junk_between_events_does_not_reach_the_client() {
             assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineFailed), "{junk}");
         }
     }
-    let lines = "{\"message\":{\"content\":\"a\"},\"done\":false}\n<<<this is not JSON>>>\n";
-    let (bytes, fault, _) = passed(Dialect::OllamaChat, Script::one(lines)).await;
-    assert!(fault.is_some() && lines.as_bytes().starts_with(&bytes) && bytes.ends_with(b"false}\n"));
+    let line = "{\"message\":{\"content\":\"a\"},\"done\":false}\n";
+    for junk in ["<<<this is not JSON>>>\n", "{\"done\":false,\"message\":{\"content\":\"a\n"] {
+        let (bytes, fault, _) = passed(Dialect::OllamaChat, Script::one(format!("{line}{junk}"))).await;
+        assert_eq!(String::from_utf8(bytes).unwrap(), line);
+        assert_eq!(fault.map(|fault| fault.code), Some(Code::EngineFailed), "{junk}");
+    }
 }
 
 #[tokio::test]
