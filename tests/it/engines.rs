@@ -330,3 +330,27 @@ async fn new_work_leaves_an_engine_whose_answers_became_slow() {
     let p95 = |asks: &[(Duration, String)]| asks[asks.len() * 95 / 100].0;
     assert!(p95(&others) <= p95(&before) * 3 / 2 + NOISE, "{:?} after {:?}", p95(&others), p95(&before));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ask_that_ran_twice_at_once_and_failed_is_tried_on_no_worker_again() {
+    let mut lab = Lab::single();
+    let mut setup = Setup::new("a").more("[routing]\nhedge = true");
+    for name in ["one", "two", "three"] {
+        let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+        setup = setup.worker(name, "llamacpp", &url);
+    }
+    lab.node(setup).await;
+    lab.workers_are(0, "ready", 3).await;
+    let client = lab.http(0);
+    // What an answer takes is known from now on, so that a slow one gets company.
+    assert_eq!(client.post_json(Face::Chat.path(), &chat("quick", false)).await.unwrap().status, 200);
+    for engine in &lab.engines {
+        engine.control(&json!({"token_ms": 100, "fail": {"cut_at": 25}})).await.unwrap();
+    }
+    let reply = client.post_json(Face::Chat.path(), &chat("slow", false)).await.unwrap();
+    assert!(reply.text().contains("engine_cut"), "{} {}", reply.status, reply.text());
+    let why = lab.nodes[0].explain(reply.header("x-tm-ask")).await.unwrap();
+    let mut ran: Vec<&str> = why.runs.iter().map(|run| run.worker.as_str()).collect();
+    ran.sort_unstable();
+    assert_eq!(ran, ["a/one", "a/three", "a/two"], "{why:?}");
+}

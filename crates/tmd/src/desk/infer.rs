@@ -125,7 +125,7 @@ impl Path {
         loop {
             let worker = decision.chosen.worker.clone();
             let ran = match self.core.config.routing.hedge {
-                true => self.hedged_run(&ask, &decision, &continues).await,
+                true => self.hedged_run(&ask, &decision, &continues, &mut failed).await,
                 false => self.whole_run(&ask, &decision, &continues).await,
             };
             match ran {
@@ -145,15 +145,22 @@ impl Path {
         Ok(Whole { head, body, summary })
     }
 
-    /// One run, and a second one elsewhere when it takes far longer than was estimated; the first answer wins.
-    async fn hedged_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
+    /// One run, and a second one elsewhere when it takes far longer than was estimated; the first answer wins. Where both
+    /// fail, the worker of the second one joins those that `failed`; that of the first one is the caller's to note.
+    async fn hedged_run(
+        &self,
+        ask: &Ask,
+        decision: &Decision,
+        continues: &Option<Continuation>,
+        failed: &mut Vec<WorkerId>,
+    ) -> Result<Whole> {
         let first = std::pin::pin!(self.whole_run(ask, decision, continues));
         let patience = decision.expected.mul_f64(HEDGE_AFTER).max(HEDGE_AT_LEAST);
         let first = match future::select(first, std::pin::pin!(tokio::time::sleep(patience))).await {
             Either::Left((whole, _)) => return whole,
             Either::Right(((), first)) => first,
         };
-        let taken = [decision.chosen.worker.clone()];
+        let taken = [failed.as_slice(), std::slice::from_ref(&decision.chosen.worker)].concat();
         let Ok(other) = decide(&self.core, &ask.head, &self.record, &taken, None) else { return first.await };
         // Under load every run is slow; without a bound on company all asks would run twice.
         if !self.core.take_retry() {
@@ -161,11 +168,12 @@ impl Path {
         }
         let second = std::pin::pin!(self.whole_run(ask, &other, continues));
         // A failure is no answer: then the other one still may be.
-        match future::select(first, second).await {
-            Either::Left((Ok(whole), _)) | Either::Right((Ok(whole), _)) => Ok(whole),
+        let last = match future::select(first, second).await {
+            Either::Left((Ok(whole), _)) | Either::Right((Ok(whole), _)) => return Ok(whole),
             Either::Left((Err(_), second)) => second.await,
             Either::Right((Err(_), first)) => first.await,
-        }
+        };
+        last.inspect_err(|_| failed.push(other.chosen.worker.clone()))
     }
 
     /// Runs until one begins to answer. Gives it with the model's identity and the workers that failed before.
