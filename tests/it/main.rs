@@ -24,6 +24,7 @@ mod load;
 mod network;
 mod reuse;
 mod standing;
+mod start;
 mod stop;
 mod store_faults;
 mod tidy;

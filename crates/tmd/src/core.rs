@@ -1,8 +1,9 @@
 //! What every part of the node shares: handles, the last routing table, counters. No decisions.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use base::config::Config;
@@ -33,6 +34,8 @@ use crate::worker::port::Port;
 pub const SIGHTINGS_WAITING: usize = 256;
 /// Events that a slow watcher may lag behind.
 pub const EVENTS_KEPT: usize = 256;
+/// From then on a node goes by what it has seen, whoever it has not heard of: an engine may never come up.
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// Retries before the first byte: the share of asks that may be started again, in hundredths, and the most saved up.
 const RETRY_EARNED: i64 = 20;
 const RETRY_COST: i64 = 100;
@@ -92,6 +95,8 @@ pub struct Core {
     pub tasks: TaskTracker,
     /// Cancelled when the node stops.
     pub stop: CancellationToken,
+    started: Instant,
+    has_looked_around: AtomicBool,
     cluster: OnceLock<Arc<Cluster>>,
     retries: AtomicI64,
     /// Why the node is not whole, by part; shown by readiness and health.
@@ -170,6 +175,8 @@ impl Core {
             asks_running: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             stop: parts.stop,
+            started: Instant::now(),
+            has_looked_around: AtomicBool::new(false),
             cluster: OnceLock::new(),
             retries: AtomicI64::new(RETRY_MOST),
             degraded: Mutex::default(),
@@ -186,6 +193,18 @@ impl Core {
     /// This node's place in the cluster.
     pub fn cluster(&self) -> Result<&Arc<Cluster>> {
         self.cluster.get().ok_or_else(|| Fault::unavailable("the node has not begun to join the cluster"))
+    }
+
+    /// Whether the node has only just started, so that a model which the table lacks may be there in a moment.
+    ///
+    /// Ask this before the table is taken: what has been seen by then is in it.
+    pub fn looks_around(&self, now: Instant) -> bool {
+        !self.has_looked_around.load(Ordering::Acquire) && now.saturating_duration_since(self.started) < LOOK_AROUND
+    }
+
+    /// The table holds everybody that the node can know of; from now on what is not in it is not there.
+    pub fn looked_around(&self) {
+        self.has_looked_around.store(true, Ordering::Release);
     }
 
     /// The port of a worker of this node.

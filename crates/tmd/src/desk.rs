@@ -11,6 +11,7 @@ mod models;
 mod run;
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use api::{AdminDesk, Desk, Readiness};
 use base::config::Auth;
@@ -99,14 +100,20 @@ impl Desk for NodeDesk {
                 since.elapsed().as_secs()
             ));
         }
-        // Asks go by the table, which a node that has just started makes a moment after it has heard of its workers.
-        let can_answer = admin::has_ready_worker(core) && core.table.load().has_ready_worker();
-        if !can_answer {
+        let looks_around = core.looks_around(Instant::now());
+        // What asks go by; of what happens it hears within milliseconds.
+        let ready = core.table.load().has_ready_worker();
+        if !ready {
             let own = core.ports.values().filter(|port| port.facts().state != WorkerState::Ready);
             reasons.extend(own.map(|port| format!("worker {}: {}", port.id, port.facts().reason)));
-            reasons.push("no worker of the cluster is ready".to_owned());
+            let why = match (looks_around, core.ports.is_empty()) {
+                (true, _) => "; the node has just started and is still looking at its engines",
+                (false, true) => "; this node has none of its own: see [[workers]]",
+                (false, false) => "",
+            };
+            reasons.push(format!("no worker of the cluster is ready{why}"));
         }
-        Readiness { ready: can_answer, reasons }
+        Readiness { ready, reasons }
     }
 
     fn metrics(&self) -> String {

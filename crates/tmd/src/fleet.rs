@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::report::{Machine, NodeReport, NodeState};
+use base::config::Store;
+use base::report::{Machine, NodeReport, NodeState, WorkerState};
 use base::{Incarnation, NodeId};
 use cluster::ClusterView;
 use inference::gpu::Probe;
@@ -61,6 +62,18 @@ pub fn make_table(core: &Core, view: &ClusterView, now: Instant) {
     let table = Table::build(&nodes, &Arc::new(catalogue), &core.live, &settings, now);
     core.live.retain(|worker| nodes.iter().any(|(_, report)| report.node == worker.node()));
     core.table.store(Arc::new(table));
+    if has_seen_everybody(view, &own, matches!(core.config.store, Store::Etcd(_))) {
+        core.looked_around();
+    }
+}
+
+/// Whether all that may offer a model were seen: own engines were looked at, and every other node was heard. A cluster of
+/// which the store has told nothing yet looks like this node alone.
+fn has_seen_everybody(view: &ClusterView, own: &NodeReport, is_clustered: bool) -> bool {
+    let mut others = view.nodes.iter().filter(|node| node.member.node != view.me).peekable();
+    own.workers.iter().all(|worker| worker.state != WorkerState::Starting)
+        && (others.peek().is_some() || !is_clustered)
+        && others.all(|node| node.report.is_some())
 }
 
 /// How routing weighs now.
@@ -99,4 +112,66 @@ pub async fn keep_machine(core: Arc<Core>) {
 /// What measures the machine.
 pub fn probes(config: &base::config::Config) -> (Probe, Sampler) {
     (Probe::open(config.nvml.as_deref()), Sampler::new(PathBuf::from(&config.node.data_dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use base::report::{Backend, WorkerReport};
+    use cluster::{Member, NodeView};
+
+    use super::*;
+
+    fn own(state: WorkerState) -> NodeReport {
+        let worker = WorkerReport {
+            id: base::WorkerId::of(&NodeId::from("me"), "engine"),
+            backend: Backend::Ollama,
+            state,
+            reason: String::new(),
+            slots: 1,
+            busy: 0,
+            queued: 0,
+            queued_prompt_tokens: 0,
+            queued_output_tokens: 0,
+            memory_bytes: 0,
+            models: Vec::new(),
+            prefixes: Vec::new(),
+        };
+        NodeReport { workers: vec![worker], ..report_of(&NodeId::from("me")) }
+    }
+
+    /// The view of `me` and of other nodes, each heard or not.
+    fn view(others: &[bool]) -> ClusterView {
+        let node = |(name, report): (&str, Option<NodeReport>)| NodeView {
+            state: NodeState::Suspect,
+            member: Member {
+                node: NodeId::from(name),
+                incarnation: Incarnation(1),
+                peer_address: String::new(),
+                actors_address: String::new(),
+                grpc_address: String::new(),
+            },
+            report: report.map(Arc::new),
+            heard: None,
+        };
+        let other = |&is_heard: &bool| ("other", is_heard.then(|| report_of(&NodeId::from("other"))));
+        let nodes = others.iter().map(other).chain([("me", None)]).map(node).collect();
+        ClusterView { nodes, ..ClusterView::alone(NodeId::from("me")) }
+    }
+
+    #[test]
+    fn everybody_is_seen_once_own_engines_were_looked_at_and_every_other_node_heard() {
+        let (ready, starting) = (own(WorkerState::Ready), own(WorkerState::Starting));
+        for (others, own, is_clustered, wanted) in [
+            (&[] as &[bool], &ready, false, true),
+            (&[], &own(WorkerState::Down), false, true),
+            (&[], &starting, false, false),
+            (&[], &ready, true, false),
+            (&[true], &ready, true, true),
+            (&[true], &starting, true, false),
+            (&[false], &ready, true, false),
+            (&[true, false], &ready, true, false),
+        ] {
+            assert_eq!(has_seen_everybody(&view(others), own, is_clustered), wanted, "{others:?} {own:?}");
+        }
+    }
 }

@@ -39,12 +39,6 @@ pub fn view_of(core: &Core) -> View {
     View { node: core.node.to_string(), as_of_unix_ms: unix_ms(), stale_s }
 }
 
-/// Whether some worker of a node that can be reached takes asks.
-pub fn has_ready_worker(core: &Core) -> bool {
-    let is_ready = |report: &NodeReport| report.workers.iter().any(|worker| worker.state == WorkerState::Ready);
-    reports(core).iter().any(|(node, report)| node.state.is_routable() && report.as_ref().is_some_and(is_ready))
-}
-
 /// Every node with its report, this one's drawn now.
 pub fn reports(core: &Core) -> Vec<(cluster::NodeView, Option<NodeReport>)> {
     let Ok(cluster) = core.cluster() else { return Vec::new() };

@@ -267,6 +267,23 @@ pub(super) fn decide(
     requires_id: Option<&ModelId>,
 ) -> Result<Decision> {
     let now = Instant::now();
+    let looks_around = core.looks_around(now);
+    let decided = decide_by_table(core, head, record, failed, requires_id, now);
+    // Nobody is told that a model is not there by a node that has not seen who is there.
+    decided.map_err(|fault| match fault.code {
+        Code::ModelNotFound if looks_around => not_seen_yet(&head.model),
+        _ => fault,
+    })
+}
+
+fn decide_by_table(
+    core: &Core,
+    head: &AskHead,
+    record: &Record,
+    failed: &[WorkerId],
+    requires_id: Option<&ModelId>,
+    now: Instant,
+) -> Result<Decision> {
     let table: Arc<Table> = core.table.load_full();
     // The model is not read by `choose`; it is filled in with what that chose.
     let request = request(head, failed, requires_id, now);
@@ -282,6 +299,13 @@ pub(super) fn decide(
         }
         None => Err(decision.fault(&table, &request)),
     }
+}
+
+fn not_seen_yet(model: &str) -> Fault {
+    let shown: String = model.chars().take(100).collect();
+    Fault::unavailable(format!("no worker is known yet that offers model `{shown}`"))
+        .hint("the node has just started and is still looking at its engines: ask again in a moment")
+        .retry_after(Duration::from_secs(1))
 }
 
 fn request<'a>(
