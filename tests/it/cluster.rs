@@ -23,7 +23,7 @@ pub async fn three() -> Lab {
 async fn no_ask_fails_while_etcd_is_away() {
     let lab = three().await;
     let (_, epoch) = lab.leader(0, SOON).await;
-    let load = Load::start(&[lab.http(0), lab.http(1), lab.http(2)]);
+    let load = Load::start(&lab.gateways());
     load.goes_on(20).await;
     let etcd = &lab.etcd.as_ref().unwrap().child;
     etcd.freeze().unwrap();

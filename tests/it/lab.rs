@@ -101,6 +101,11 @@ impl Lab {
         Arc::new(EtcdStore::open(&config, &dial).unwrap())
     }
 
+    /// Asks each node over HTTP.
+    pub fn gateways(&self) -> Vec<Client> {
+        self.nodes.iter().map(|node| node.client.clone()).collect()
+    }
+
     /// Asks node `at` over HTTP.
     pub fn http(&self, at: usize) -> Client {
         self.nodes[at].client.clone()

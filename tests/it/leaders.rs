@@ -153,7 +153,7 @@ async fn epochs_only_grow_and_asks_go_on_while_every_leader_is_killed() {
     let kills = if is_soak() { 40 } else { 6 };
     let mut lab = three().await;
     let (standing, history) = (Standing::before(&lab).await, History::of(&lab));
-    let load = Load::start(&[lab.http(0), lab.http(1), lab.http(2)]);
+    let load = Load::start(&lab.gateways());
     let mut slowest = Duration::ZERO;
     for _ in 0..kills {
         let leader = lab.leader(0, SOON).await;
@@ -259,7 +259,7 @@ async fn a_node_whose_lease_is_revoked_by_hand_comes_back_as_another_life() {
     let (standing, history, store) = (Standing::before(&lab).await, History::of(&lab), lab.store());
     let leader = lab.leader(0, SOON).await;
     let follower = lab.nodes.iter().map(|node| node.name.clone()).find(|name| *name != leader.0).unwrap();
-    let load = Load::start(&[lab.http(0), lab.http(1), lab.http(2)]);
+    let load = Load::start(&lab.gateways());
     load.goes_on(20).await;
     for name in [&follower, &leader.0] {
         let incarnation = async |at: usize| {

@@ -2,7 +2,6 @@
 //! panicked, and nobody holds more than before.
 
 use anyhow::{Context, Result};
-use tests::client::Client;
 use tokio::task::JoinSet;
 
 use crate::lab::{Lab, SOON, bounded, chat, until};
@@ -88,7 +87,7 @@ pub async fn are_settled(lab: &Lab) {
 async fn answer_new_asks(lab: &Lab) {
     let mut clients = JoinSet::new();
     for client in 0..PROBING {
-        let gateways: Vec<Client> = (0..lab.nodes.len()).map(|at| lab.http(at)).collect();
+        let gateways = lab.gateways();
         clients.spawn(async move {
             let mut good = 0;
             for at in 0..PROBES / PROBING {

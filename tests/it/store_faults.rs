@@ -31,10 +31,6 @@ async fn linked(store: &str) -> (Lab, Vec<Link>) {
     (lab, links)
 }
 
-fn gateways(lab: &Lab) -> Vec<tests::client::Client> {
-    (0..lab.nodes.len()).map(|at| lab.http(at)).collect()
-}
-
 /// Looks for a time at who leads; every node that knows a leader must know this one.
 async fn nobody_else_leads(lab: &Lab, leader: &(String, u64), lasting: Duration, mut meanwhile: impl AsyncFnMut()) {
     let begun = Instant::now();
@@ -54,7 +50,7 @@ async fn an_etcd_that_takes_two_seconds_for_a_write_changes_no_leader_and_fails_
     // The lease and the deadlines that a node has when it is told none.
     let (lab, links) = linked("").await;
     let (standing, leader) = (Standing::before(&lab).await, lab.leader(0, SOON).await);
-    let load = Load::start(&gateways(&lab));
+    let load = Load::start(&lab.gateways());
     links.iter().for_each(|link| link.suffers(Trouble::SlowWrites(Duration::from_secs(2))));
     load.goes_on(20).await;
     nobody_else_leads(&lab, &leader, lasting, async || {
@@ -85,7 +81,7 @@ async fn an_etcd_that_takes_two_seconds_for_a_write_changes_no_leader_and_fails_
 async fn what_silent_watches_hide_is_found_within_half_a_minute() {
     let (mut lab, links) = linked(SHORT_LEASE).await;
     let (standing, store) = (Standing::before(&lab).await, lab.store());
-    let load = Load::start(&gateways(&lab));
+    let load = Load::start(&lab.gateways());
     links.iter().for_each(Link::silence_watches);
     let silent = Instant::now();
     // Both are told by watches only: who writes them here tells no node.
@@ -127,7 +123,7 @@ async fn a_node_whose_history_was_compacted_away_has_the_members_and_keys_of_the
     let (standing, store) = (Standing::before(&lab).await, lab.store());
     let url = lab.etcd.as_ref().unwrap().url.clone();
     let mut admin = etcd_client::Client::connect([url], None).await.unwrap();
-    let load = Load::start(&gateways(&lab));
+    let load = Load::start(&lab.gateways());
     for round in 0..rounds {
         let cut = round % 3;
         let other = (cut + 1) % 3;
@@ -163,7 +159,7 @@ async fn damaged_keys_are_mended_or_left_out_and_their_owner_can_repair_them() {
     let (standing, store) = (Standing::before(&lab).await, lab.store());
     let url = lab.etcd.as_ref().unwrap().url.clone();
     let mut admin = etcd_client::Client::connect([url], None).await.unwrap();
-    let load = Load::start(&gateways(&lab));
+    let load = Load::start(&lab.gateways());
     lab.nodes[0].create_key("good").await.unwrap();
     lab.nodes[0].create_key("bad").await.unwrap();
     lab.nodes[0].set_mode("local-preferred").await.unwrap();
@@ -222,7 +218,7 @@ async fn the_death_of_the_leader_of_etcd_changes_no_leader_of_ours() {
     }
     let (standing, leader) = (Standing::before(&lab).await, lab.leader(0, SOON).await);
     let lives = lab.nodes[0].nodes().await.unwrap().into_iter().map(|node| node.incarnation).collect::<Vec<_>>();
-    let load = Load::start(&gateways(&lab));
+    let load = Load::start(&lab.gateways());
     load.goes_on(20).await;
     let mut killed = None;
     for (at, url) in urls.iter().enumerate() {
@@ -272,7 +268,7 @@ async fn an_etcd_that_goes_back_in_time_brings_no_old_epoch_back() {
     for at in 0..200 {
         store.commit(Txn::new().put("much", at.to_string())).await.unwrap();
     }
-    let load = Load::start(&gateways(&lab));
+    let load = Load::start(&lab.gateways());
     load.goes_on(20).await;
     lab.etcd.as_mut().unwrap().restore(&backup).await.unwrap();
     let mut third = None;

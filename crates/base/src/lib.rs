@@ -13,6 +13,7 @@ pub mod report;
 pub mod retry;
 pub mod time;
 pub mod units;
+pub mod wakes;
 
 pub use answer::{Answer, AnswerHead, BoxFrames, Event, EventAnswer, Events, Finish, Frames, RunSummary, Usage};
 pub use ask::{Ask, AskHead, Continuation, Dialect, Face, Kind, Needs, Priority, Sampling};

@@ -13,7 +13,7 @@ const LEAST_PREFILLED: u32 = 64;
 const DECODE_HALF: f64 = 512.0;
 /// So do they after this many seconds of answering: an engine that became slow brings few tokens to learn it from.
 const DECODE_HALF_S: f64 = 30.0;
-/// The same for prompts, which are longer.
+/// As [`DECODE_HALF`] for prompts, which are longer.
 const PREFILL_HALF: f64 = 4096.0;
 /// Weight of the newest value where every value counts alike.
 const NEWEST: f64 = 0.2;

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use base::time::Wakes;
+use base::wakes::Wakes;
 use base::{
     Answer, AnswerHead, AskHead, BoxFrames, BoxFuture, Code, Continuation, Dialect, Event, Fault, Finish, Frames,
     Result, RunSummary, Usage,

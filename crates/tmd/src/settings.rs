@@ -189,14 +189,15 @@ pub fn check_key_name(name: &str) -> Result<()> {
 /// The keys as the store has them now. One that is damaged there is listed by its name, so that its owner can revoke it.
 pub async fn load_keys(core: &Core) -> Result<Vec<KeyRecord>> {
     let listing = core.store.list(KEYS).await?;
-    let nameless = |key: &str| KeyRecord {
+    // Only its name is known; it was made at no time, and no key has this hash.
+    let damaged = |key: &str| KeyRecord {
         name: key.strip_prefix(KEYS).unwrap_or(key).to_owned(),
         sha256: String::new(),
         created_ms: 0,
     };
     let read = listing.entries.iter();
-    let read = read.map(|entry| serde_json::from_slice(&entry.value).unwrap_or_else(|_| nameless(&entry.key)));
-    Ok(read.chain(listing.damaged.iter().map(|damaged| nameless(&damaged.key))).collect())
+    let read = read.map(|entry| serde_json::from_slice(&entry.value).unwrap_or_else(|_| damaged(&entry.key)));
+    Ok(read.chain(listing.damaged.iter().map(|entry| damaged(&entry.key))).collect())
 }
 
 /// Makes a key worthless everywhere.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base::answer::Frames;
-use base::time::Wakes;
+use base::wakes::Wakes;
 use base::{Answer, AnswerHead, BoxFrames, BoxFuture, Dialect, Fault, Result};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

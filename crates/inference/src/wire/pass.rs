@@ -1,8 +1,8 @@
 //! The hot path: a stream whose client and engine speak the same dialect.
 //!
 //! Bytes leave as they were read; nothing is parsed, re-framed or allocated per token. A few searches per frame look
-//! for what matters: a reason of the end, an error, the end mark, an event that is none. Only a frame that has one is looked into, and only
-//! the finishing event waits (for the token counts that follow it).
+//! for what matters: a reason of the end, an error, the end mark, an event that is none or only half of one. Only a frame
+//! that has one is looked into, and only the finishing event waits (for the token counts that follow it).
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
