@@ -44,6 +44,10 @@ async fn no_model_is_denied_before_the_first_look_at_the_engines_ended() {
         let reply = ask(&client, model).await;
         assert!(is_early(&reply), "{model}: {} {}", reply.status, reply.text());
     }
+    let shown = [client.get("/v1/models/fake").await, client.post_json("/api/show", &json!({"model": "fake"})).await];
+    for reply in shown.map(Result::unwrap) {
+        assert!(is_early(&reply), "{} {}", reply.status, reply.text());
+    }
     let (is_ready, told) = ready(&client).await;
     assert!(!is_ready && told.to_string().contains("has just started"), "{told}");
     // The engine counts as hanging; who asks for its models is told that nobody offers them.

@@ -29,6 +29,13 @@ pub trait Desk: Send + Sync + 'static {
     /// What clients may name.
     fn models(&self) -> ListModelsResponse;
 
+    /// What to say of a model that is not among [`models`](Self::models) while the node has not seen everybody who may offer
+    /// one; `None` once it has. Asked before the list is drawn.
+    fn not_seen_yet(&self, model: &str) -> Option<Fault> {
+        let _ = model;
+        None
+    }
+
     /// Who the bearer of `key` is (`None`: the client sent none); empty when keys are off.
     ///
     /// [`Code::Unauthenticated`] when keys are on and this one is not known.

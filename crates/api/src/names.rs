@@ -3,13 +3,21 @@
 use base::{Code, Fault, Result};
 use proto::admin::ModelItem;
 
+use crate::desk::Desk;
+
 /// At most this many names are proposed.
 const MAX_PROPOSALS: usize = 3;
 /// A longer name is no typing error.
 const MAX_COMPARED_BYTES: usize = 128;
 
+/// The model of the node that goes by `name`.
+pub(crate) fn look_up(desk: &dyn Desk, name: &str) -> Result<ModelItem> {
+    let not_seen_yet = desk.not_seen_yet(name);
+    find(&desk.models().models, name).cloned().map_err(|fault| not_seen_yet.unwrap_or(fault))
+}
+
 /// The model that goes by `name` (or by `name:latest`, Ollama's default); else a fault with the nearest names.
-pub(crate) fn find<'a>(models: &'a [ModelItem], name: &str) -> Result<&'a ModelItem> {
+fn find<'a>(models: &'a [ModelItem], name: &str) -> Result<&'a ModelItem> {
     let bare = name.strip_suffix(":latest").unwrap_or(name);
     let goes_by = |model: &&ModelItem| {
         let names = || std::iter::once(&model.name).chain(&model.aliases).map(String::as_str);

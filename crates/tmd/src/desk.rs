@@ -61,6 +61,10 @@ impl Desk for NodeDesk {
         ListModelsResponse { view: Some(admin::view_of(&self.0)), models: models::list(&self.0) }
     }
 
+    fn not_seen_yet(&self, model: &str) -> Option<Fault> {
+        self.0.looks_around(Instant::now()).then(|| models::not_seen_yet(model))
+    }
+
     fn authenticate(&self, key: Option<&str>) -> Result<Arc<str>> {
         if self.0.config.auth == Auth::Off {
             return Ok(Arc::from(""));

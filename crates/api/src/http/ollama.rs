@@ -71,8 +71,7 @@ async fn show(State(desk): Shared, body: Bytes) -> Result<Json<Value>, Refusal> 
     let request: ShowRequest = serde_json::from_slice(&body).map_err(|error| {
         Refusal(Face::Ollama, Fault::invalid("field `model` is missing").because(error).hint("name a model"))
     })?;
-    let models = desk.models().models;
-    let model = names::find(&models, &request.model).map_err(|fault| Refusal(Face::Ollama, fault))?;
+    let model = names::look_up(&*desk, &request.model).map_err(|fault| Refusal(Face::Ollama, fault))?;
     let context = model.places.iter().map(|place| place.context_tokens).max().unwrap_or_default();
     Ok(Json(json!({
         "modelfile": "",
@@ -80,7 +79,7 @@ async fn show(State(desk): Shared, body: Bytes) -> Result<Json<Value>, Refusal> 
         "template": "",
         "details": details(),
         "model_info": { "general.architecture": "unknown", "unknown.context_length": context },
-        "capabilities": capabilities(model),
+        "capabilities": capabilities(&model),
         "modified_at": NO_TIME,
     })))
 }

@@ -27,8 +27,7 @@ async fn list(State(desk): Shared) -> Json<Value> {
 }
 
 async fn show(State(desk): Shared, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
-    let models = desk.models().models;
-    names::find(&models, &name).map(|model| Json(object(model))).map_err(|fault| Refusal(Face::OpenAi, fault))
+    names::look_up(&*desk, &name).map(|model| Json(object(&model))).map_err(|fault| Refusal(Face::OpenAi, fault))
 }
 
 /// `created` is not known of a model, and clients insist on a number.

@@ -19,6 +19,7 @@ use routing::table::Table;
 use super::account::{Accounted, Accounting, Keep};
 use super::again::Again;
 use super::explain::Record;
+use super::models;
 use super::run::start;
 use crate::core::Core;
 
@@ -267,11 +268,10 @@ pub(super) fn decide(
     requires_id: Option<&ModelId>,
 ) -> Result<Decision> {
     let now = Instant::now();
-    let looks_around = core.looks_around(now);
+    let not_seen_yet = core.looks_around(now).then(|| models::not_seen_yet(&head.model));
     let decided = decide_by_table(core, head, record, failed, requires_id, now);
-    // Nobody is told that a model is not there by a node that has not seen who is there.
     decided.map_err(|fault| match fault.code {
-        Code::ModelNotFound if looks_around => not_seen_yet(&head.model),
+        Code::ModelNotFound => not_seen_yet.unwrap_or(fault),
         _ => fault,
     })
 }
@@ -299,13 +299,6 @@ fn decide_by_table(
         }
         None => Err(decision.fault(&table, &request)),
     }
-}
-
-fn not_seen_yet(model: &str) -> Fault {
-    let shown: String = model.chars().take(100).collect();
-    Fault::unavailable(format!("no worker is known yet that offers model `{shown}`"))
-        .hint("the node has just started and is still looking at its engines: ask again in a moment")
-        .retry_after(Duration::from_secs(1))
 }
 
 fn request<'a>(

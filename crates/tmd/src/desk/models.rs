@@ -1,7 +1,9 @@
 //! The models that clients may name, gathered from everybody's reports.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use base::Fault;
 use base::report::{Capability, ModelReport, WorkerReport};
 use proto::admin::{ModelItem, ModelPlace};
 use routing::model::Capabilities;
@@ -32,6 +34,14 @@ pub fn list(core: &Core) -> Vec<ModelItem> {
         }
     }
     models.into_values().collect()
+}
+
+/// What a node says of a model that it does not know while it looks around: to deny it would be too early.
+pub fn not_seen_yet(model: &str) -> Fault {
+    let shown: String = model.chars().take(100).collect();
+    Fault::unavailable(format!("no worker is known yet that offers model `{shown}`"))
+        .hint("the node has just started and is still looking at its engines: ask again in a moment")
+        .retry_after(Duration::from_secs(1))
 }
 
 fn aliases(core: &Core, name: &str) -> Vec<String> {
