@@ -134,8 +134,7 @@ pub struct WorkerLive {
 #[derive(Debug, Default)]
 pub struct ModelLive {
     asks: AtomicU32,
-    /// Whether one began to be answered, or ended, since the last look at `silent_since`.
-    has_answered: AtomicBool,
+    /// When the first of them was sent, or one was last answered.
     silent_since: Mutex<Option<Instant>>,
 }
 
@@ -147,13 +146,13 @@ struct Baseline {
 
 impl WorkerLive {
     /// Counts an ask that is about to be sent; it counts until the guard is dropped.
-    pub fn begin(self: &Arc<Self>, model: &Arc<ModelLive>, work: Work) -> LiveGuard {
+    pub fn begin(self: &Arc<Self>, model: &Arc<ModelLive>, work: Work, now: Instant) -> LiveGuard {
         let load_ms = i64::try_from(work.load.as_millis()).unwrap_or(i64::MAX);
         self.asks.fetch_add(1, Ordering::Relaxed);
         self.prompt_tokens.fetch_add(work.prompt_tokens.into(), Ordering::Relaxed);
         self.output_tokens.fetch_add(work.output_tokens.into(), Ordering::Relaxed);
         self.load_ms.fetch_add(load_ms, Ordering::Relaxed);
-        model.asks.fetch_add(1, Ordering::Relaxed);
+        model.begin(now);
         LiveGuard {
             worker: Arc::clone(self),
             model: Arc::clone(model),
@@ -239,19 +238,20 @@ impl ModelLive {
         self.asks.load(Ordering::Relaxed)
     }
 
-    /// How long asks have waited there without any of them being answered, as far as looks at this could see.
+    /// How long asks have waited there without any of them being answered.
     pub fn silent_for(&self, now: Instant) -> Duration {
-        let mut since = lock(&self.silent_since);
-        if self.has_answered.swap(false, Ordering::Relaxed) || self.asks() == 0 {
-            *since = None;
+        let since = *lock(&self.silent_since);
+        since.filter(|_| self.asks() > 0).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn begin(&self, now: Instant) {
+        if self.asks.fetch_add(1, Ordering::Relaxed) == 0 {
+            *lock(&self.silent_since) = Some(now);
         }
-        match *since {
-            Some(since) => now.saturating_duration_since(since),
-            None => {
-                *since = (self.asks() > 0).then_some(now);
-                Duration::ZERO
-            }
-        }
+    }
+
+    fn answered(&self) {
+        *lock(&self.silent_since) = Some(Instant::now());
     }
 }
 
@@ -268,7 +268,7 @@ pub struct LiveGuard {
 impl LiveGuard {
     /// The first token came: the model is in memory and the prompt is computed.
     pub fn first_token(&mut self) {
-        self.model.has_answered.store(true, Ordering::Relaxed);
+        self.model.answered();
         self.worker.prompt_tokens.fetch_sub(std::mem::take(&mut self.prompt_tokens).into(), Ordering::Relaxed);
         self.worker.load_ms.fetch_sub(std::mem::take(&mut self.load_ms), Ordering::Relaxed);
     }
@@ -300,7 +300,7 @@ mod tests {
     fn an_ask_counts_until_its_guard_is_dropped() {
         let worker = LiveMap::default().worker(&"a/w".into());
         let model = worker.model(&"m".into());
-        let mut guard = worker.begin(&model, work(100, 20));
+        let mut guard = worker.begin(&model, work(100, 20), Instant::now());
         assert_eq!(worker.load(), Load { asks: 1, prompt_tokens: 100, output_tokens: 20, load_ms: 1000 });
         guard.first_token();
         guard.first_token();
@@ -313,9 +313,9 @@ mod tests {
     fn only_what_changed_since_a_report_is_added_to_it() {
         let worker = LiveMap::default().worker(&"a/w".into());
         let model = worker.model(&"m".into());
-        let first = worker.begin(&model, work(100, 20));
+        let first = worker.begin(&model, work(100, 20), Instant::now());
         let baseline = worker.baseline(Incarnation(1), 7);
-        let _second = worker.begin(&model, work(50, 10));
+        let _second = worker.begin(&model, work(50, 10), Instant::now());
         drop(first);
         // Seen again, the same report keeps its baseline.
         assert_eq!(worker.baseline(Incarnation(1), 7), baseline);
@@ -327,17 +327,19 @@ mod tests {
     }
 
     #[test]
-    fn silence_grows_from_the_first_look_until_an_ask_is_answered() {
+    fn silence_grows_until_an_ask_is_answered() {
         let (worker, begin) = (LiveMap::default().worker(&"a/w".into()), Instant::now());
         let model = worker.model(&"m".into());
-        let at = |ms| begin + Duration::from_millis(ms);
+        let at = |s| begin + Duration::from_secs(s);
         assert_eq!(model.silent_for(at(0)), Duration::ZERO, "nobody waits");
-        let (mut first, _second) = (worker.begin(&model, work(1, 1)), worker.begin(&model, work(1, 1)));
-        assert_eq!(model.silent_for(at(10)), Duration::ZERO);
-        assert_eq!(model.silent_for(at(500)), Duration::from_millis(490));
+        let mut first = worker.begin(&model, work(1, 1), at(0));
+        let second = worker.begin(&model, work(1, 1), at(90));
+        assert_eq!(model.silent_for(at(100)), Duration::from_secs(100));
         first.first_token();
-        assert_eq!(model.silent_for(at(510)), Duration::ZERO);
-        assert_eq!(model.silent_for(at(530)), Duration::from_millis(20), "the second one still waits");
+        assert!(model.silent_for(at(100)) <= Duration::from_secs(100));
+        assert!(model.silent_for(at(100)) > Duration::from_secs(90), "the second one still waits");
+        drop((first, second));
+        assert_eq!(model.silent_for(at(200)), Duration::ZERO);
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Chosen {
     pub fn begin(&self, now: Instant) -> LiveGuard {
         self.live.begin_probe(now);
         self.demand.note();
-        self.live.begin(&self.model_live, self.work)
+        self.live.begin(&self.model_live, self.work, now)
     }
 
     /// Where to tell how the run went.

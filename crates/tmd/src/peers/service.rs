@@ -99,7 +99,7 @@ impl NodeService {
         })?;
         let output_tokens = ask.head.max_output_tokens.unwrap_or(256).min(1024);
         let work = Work { prompt_tokens: ask.head.prompt_tokens, output_tokens, ..Work::default() };
-        let guard = port.live.begin(&port.live.model(&model_id), work);
+        let guard = port.live.begin(&port.live.model(&model_id), work, Instant::now());
         let mut span = self.0.spans.run_for_peer(&ask.head, &port.id);
         span.mark(&mut ask.head);
         let answer = port.run(&ask, &model.engine.name, &model_id, continuation).await;
