@@ -170,6 +170,23 @@ async fn streams_go_on_elsewhere_after_anything_an_engine_does_in_their_middle()
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_waits_for_its_only_engine_to_come_back() {
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &PACE).await;
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let mut stream = lab.http(0).stream(Face::Chat.path(), &Face::Chat.body("only one")).await.unwrap();
+    let mut told = Told::new(stream.status);
+    pieces(&mut stream, &mut told, 20).await;
+    lab.engines[0].child.kill().await.unwrap();
+    lab.workers_are(0, "ready", 0).await;
+    lab.revive(0, "llamacpp", &PACE).await;
+    bounded("the rest of the stream", SOON, stream.tell(&mut told)).await;
+    assert!(told.is_good(), "{told:?}");
+    assert_eq!(told.text, Face::Chat.answer("only one"));
+}
+
 /// Streams until one engine has used its fault up, with the other one told to work.
 async fn fail_once(lab: &Lab, face: Face, fault: &Value) -> Told {
     let mut stream = lab.http(0).stream(face.path(), &face.body("go on")).await.unwrap();

@@ -129,7 +129,13 @@ impl Table {
 
     /// Whether any worker takes asks at all.
     pub fn has_ready_worker(&self) -> bool {
-        self.workers.iter().any(|worker| worker.node_state.is_routable() && worker.state == WorkerState::Ready)
+        self.workers.iter().any(Worker::is_ready)
+    }
+
+    /// The workers that have the model of this identity, and whether they take asks.
+    pub fn owners<'a>(&'a self, id: &'a ModelId) -> impl Iterator<Item = (&'a WorkerId, bool)> {
+        let rows = self.rows.iter().flatten().filter(move |row| row.id == *id);
+        rows.map(|row| self.worker(row)).map(|worker| (&worker.id, worker.is_ready()))
     }
 
     /// Whether a worker could take the ask right now, full queues aside.
@@ -174,6 +180,10 @@ impl Worker {
     /// What it has to do now: as reported, corrected by what this node sent and saw end since.
     pub fn load(&self) -> Load {
         self.reported.plus(self.live.since_report(self.baseline))
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.node_state.is_routable() && self.state == WorkerState::Ready
     }
 
     /// How many leading blocks of `prefix` its engine has computed. A worker that lists a block lists those before it.

@@ -1,6 +1,8 @@
-//! Where a broken stream goes on: another worker with the same model, never the ones that failed it.
+//! Where a broken stream goes on: another worker with the same model, or one that died and is back. While there is none,
+//! it waits: an engine that is started again is there within seconds, and the client sees signs of life meanwhile.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use base::{Answer, Ask, BoxFuture, Continuation, Fault, ModelId, Result, WorkerId};
 use inference::resume::{Outcome, Rerun};
@@ -10,6 +12,14 @@ use super::infer::decide;
 use super::run::start;
 use crate::core::Core;
 
+/// How long an answer waits, in all, for workers that are away: a restart takes three seconds, and a small model loads
+/// in the rest.
+const AWAY: Duration = Duration::from_secs(10);
+/// A worker that died is known to be away by then; who is there still is there in vain.
+const NOTICED: Duration = Duration::from_secs(2);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Runs an ask again for [`inference::resume::Resuming`].
 pub(super) struct Again {
     core: Arc<Core>,
@@ -17,12 +27,14 @@ pub(super) struct Again {
     ask: Ask,
     /// Only the same model may go on with its text.
     model_id: ModelId,
-    workers: Arc<Mutex<Workers>>,
+    tried: Arc<Mutex<Tried>>,
 }
 
-struct Workers {
+struct Tried {
+    /// Left out, each until it was seen to be away: who comes back from there is new.
     failed: Vec<WorkerId>,
     current: Option<WorkerId>,
+    waits_since: Option<Instant>,
 }
 
 impl Again {
@@ -35,26 +47,34 @@ impl Again {
         failed: Vec<WorkerId>,
         current: Option<WorkerId>,
     ) -> Self {
-        Self { core, record, ask, model_id, workers: Arc::new(Mutex::new(Workers { failed, current })) }
+        let tried = Tried { failed, current, waits_since: None };
+        Self { core, record, ask, model_id, tried: Arc::new(Mutex::new(tried)) }
     }
 }
 
 impl Rerun for Again {
     fn rerun(&mut self, continuation: Option<Continuation>, why: &Fault) -> BoxFuture<'static, Result<Answer>> {
         let (core, record, ask) = (self.core.clone(), self.record.clone(), self.ask.clone());
-        let (model_id, workers, why) = (self.model_id.clone(), self.workers.clone(), why.clone());
+        let (model_id, tried, why) = (self.model_id.clone(), self.tried.clone(), why.clone());
         Box::pin(async move {
-            let failed = {
-                let mut workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
-                let current = workers.current.take();
-                workers.failed.extend(current);
-                workers.failed.clone()
-            };
+            {
+                let mut tried = locked(&tried);
+                let current = tried.current.take();
+                tried.failed.extend(current);
+            }
             // Text that was begun belongs to one identity; an answer without a byte may begin on any.
             let requires = continuation.as_ref().map(|_| &model_id);
-            let decision = decide(&core, &ask.head, &record, &failed, requires)
-                .map_err(|nobody| why.hint(format!("nobody else could go on: {}", nobody.message)))?;
-            workers.lock().unwrap_or_else(PoisonError::into_inner).current = Some(decision.chosen.worker.clone());
+            let decision = loop {
+                let failed = locked(&tried).failed.clone();
+                match decide(&core, &ask.head, &record, &failed, requires) {
+                    Ok(decision) => break decision,
+                    Err(nobody) if !may_change(&core, &model_id, &tried, &nobody) => {
+                        return Err(why.hint(format!("nobody else could go on: {}", nobody.message)));
+                    }
+                    Err(_) => tokio::time::sleep(LOOK).await,
+                }
+            };
+            locked(&tried).current = Some(decision.chosen.worker.clone());
             tracing::info!(ask = %ask.head.id, worker = %decision.chosen.worker, "stream goes on elsewhere");
             start(&core, &record, &ask, &decision, continuation).await
         })
@@ -63,4 +83,19 @@ impl Rerun for Again {
     fn note(&mut self, outcome: Outcome) {
         self.core.metrics.resumes.with_label_values(&[outcome.as_str()]).inc();
     }
+}
+
+/// Whether it is worth to look again for a worker with the model; forgets the failures of those that went away.
+fn may_change(core: &Core, model_id: &ModelId, tried: &Mutex<Tried>, nobody: &Fault) -> bool {
+    let table = core.table.load();
+    let away: Vec<&WorkerId> = table.owners(model_id).filter(|(_, is_ready)| !is_ready).map(|(id, _)| id).collect();
+    let mut tried = locked(tried);
+    tried.failed.retain(|failed| !away.contains(&failed));
+    let waited = tried.waits_since.get_or_insert_with(Instant::now).elapsed();
+    nobody.code.is_retriable() && waited < if away.is_empty() { NOTICED } else { AWAY }
+}
+
+/// A list is whole after every step, whatever became of who held it.
+fn locked(tried: &Mutex<Tried>) -> MutexGuard<'_, Tried> {
+    tried.lock().unwrap_or_else(PoisonError::into_inner)
 }
