@@ -134,7 +134,9 @@ pub struct WorkerLive {
 #[derive(Debug, Default)]
 pub struct ModelLive {
     asks: AtomicU32,
-    /// When the first of them was sent, or one was last answered.
+    /// Those of them that wait for their first token.
+    waiting: AtomicU32,
+    /// When the first of those was sent, or one was last answered.
     silent_since: Mutex<Option<Instant>>,
 }
 
@@ -159,6 +161,7 @@ impl WorkerLive {
             prompt_tokens: work.prompt_tokens,
             output_tokens: work.output_tokens,
             load_ms,
+            is_waiting: true,
         }
     }
 
@@ -238,19 +241,22 @@ impl ModelLive {
         self.asks.load(Ordering::Relaxed)
     }
 
-    /// How long asks have waited there without any of them being answered.
+    /// How long asks have waited there for a first token without any of them getting one.
     pub fn silent_for(&self, now: Instant) -> Duration {
+        let is_waited = self.waiting.load(Ordering::Relaxed) > 0;
         let since = *lock(&self.silent_since);
-        since.filter(|_| self.asks() > 0).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        since.filter(|_| is_waited).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     fn begin(&self, now: Instant) {
-        if self.asks.fetch_add(1, Ordering::Relaxed) == 0 {
+        self.asks.fetch_add(1, Ordering::Relaxed);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
             *lock(&self.silent_since) = Some(now);
         }
     }
 
     fn answered(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         *lock(&self.silent_since) = Some(Instant::now());
     }
 }
@@ -263,12 +269,15 @@ pub struct LiveGuard {
     prompt_tokens: u32,
     output_tokens: u32,
     load_ms: i64,
+    is_waiting: bool,
 }
 
 impl LiveGuard {
     /// The first token came: the model is in memory and the prompt is computed.
     pub fn first_token(&mut self) {
-        self.model.answered();
+        if std::mem::take(&mut self.is_waiting) {
+            self.model.answered();
+        }
         self.worker.prompt_tokens.fetch_sub(std::mem::take(&mut self.prompt_tokens).into(), Ordering::Relaxed);
         self.worker.load_ms.fetch_sub(std::mem::take(&mut self.load_ms), Ordering::Relaxed);
     }
@@ -338,8 +347,8 @@ mod tests {
         first.first_token();
         assert!(model.silent_for(at(100)) <= Duration::from_secs(100));
         assert!(model.silent_for(at(100)) > Duration::from_secs(90), "the second one still waits");
-        drop((first, second));
-        assert_eq!(model.silent_for(at(200)), Duration::ZERO);
+        drop(second);
+        assert_eq!(model.silent_for(at(200)), Duration::ZERO, "the first one is being answered");
     }
 
     #[test]

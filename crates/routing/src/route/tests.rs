@@ -67,9 +67,7 @@ fn a_worker_of_which_nothing_is_known_is_left_alone_while_its_first_ask_takes_lo
     assert!(expected_s < 60.0, "{expected_s}");
     assert_eq!(terms(60_000).decode, 60.0);
     guard.first_token();
-    assert!(terms(60_010).decode < 60.01);
-    drop(guard);
-    assert_eq!(terms(90_000).decode, expected_s);
+    assert_eq!(terms(90_000).decode, expected_s, "it is being answered");
 }
 
 #[test]
