@@ -71,7 +71,7 @@ impl Rates {
             let prefilling = first_token.saturating_sub(run.waited).as_secs_f64();
             // Where a step of decoding takes as long as all of it, the estimate of the step is the worse of the two.
             let prefilling = if step < prefilling / 2.0 { prefilling - step } else { prefilling };
-            note_speed(&mut self.prefill_tok_s, computed, prefilling, f64::from(computed) / PREFILL_HALF);
+            note_reading(&mut self.prefill_tok_s, computed, prefilling);
         }
     }
 
@@ -83,7 +83,7 @@ impl Rates {
         if usage.completion_tokens < LEAST_DECODED {
             let answering = self.decode_tok_s.map_or(0.0, |speed| f64::from(usage.completion_tokens) / speed);
             if computed >= LEAST_PREFILLED && answering < took / 2.0 {
-                note_speed(&mut self.prefill_tok_s, computed, took - answering, PREFILL_HALF);
+                note_reading(&mut self.prefill_tok_s, computed, took - answering);
             }
             return;
         }
@@ -110,6 +110,10 @@ impl Rates {
             *field = value.or(*field);
         }
     }
+}
+
+fn note_reading(mean: &mut Option<f64>, tokens: u32, seconds: f64) {
+    note_speed(mean, tokens, seconds, f64::from(tokens) / PREFILL_HALF);
 }
 
 fn note_decoding(mean: &mut Option<f64>, tokens: u32, seconds: f64) {
@@ -166,6 +170,13 @@ mod tests {
         let slow_writer = Finished { is_streamed: false, ..run(100, 20, 0, 2_000) };
         assert_eq!(learned(&[slow_writer, word]).decode_tok_s, Some(10.0));
         assert_eq!(learned(&[slow_writer, Finished { is_streamed: false, ..run(100, 5, 0, 500) }]).prefill_tok_s, None);
+    }
+
+    #[test]
+    fn a_word_weighs_no_more_than_its_prompt_is_long() {
+        let word = Finished { is_streamed: false, ..run(100, 1, 0, 500) };
+        let prefill_tok_s = learned(&[run(4096, 1, 2048, 2048), word]).prefill_tok_s.unwrap();
+        assert!(prefill_tok_s > 1900.0, "{prefill_tok_s}");
     }
 
     #[test]
