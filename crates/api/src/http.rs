@@ -142,7 +142,7 @@ struct Door {
     cold: Router,
     /// Whether only this machine can connect; then names of other hosts are a sign of DNS rebinding.
     is_loopback: bool,
-    /// Connections finish what they have begun; tells them cheaper than their token, with every token of an answer.
+    /// Set before the connections' token is cancelled: with every token of an answer they look at this, which costs less.
     is_closing: AtomicBool,
 }
 

@@ -207,6 +207,32 @@ pub struct AskHead {
     pub only_worker: Option<WorkerId>,
 }
 
+impl AskHead {
+    /// An ask in `dialect` of which nothing more is known: one whole answer to a short prompt, by the model `m`.
+    pub fn plain(dialect: Dialect, deadline: Deadline) -> Self {
+        Self {
+            id: AskId::random(),
+            face: Face::OpenAi,
+            dialect,
+            kind: Kind::General,
+            priority: Priority::Normal,
+            model: "m".into(),
+            stream: false,
+            wants_usage_chunk: false,
+            sampling: Sampling::Varying,
+            needs: Needs::default(),
+            prompt_tokens: 1,
+            max_output_tokens: None,
+            choices: 1,
+            prefix: [].into(),
+            deadline,
+            client: "".into(),
+            traceparent: "".into(),
+            only_worker: None,
+        }
+    }
+}
+
 /// What the client of an interrupted answer already holds; the next run goes on behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Continuation {

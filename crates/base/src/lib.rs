@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod ask;
+pub mod beside;
 pub mod config;
 pub mod error;
 pub mod ids;
@@ -13,7 +14,6 @@ pub mod report;
 pub mod retry;
 pub mod time;
 pub mod units;
-pub mod wakes;
 
 pub use answer::{Answer, AnswerHead, BoxFrames, Event, EventAnswer, Events, Finish, Frames, RunSummary, Usage};
 pub use ask::{Ask, AskHead, Continuation, Dialect, Face, Kind, Needs, Priority, Sampling};

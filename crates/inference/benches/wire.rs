@@ -10,10 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use base::time::Deadline;
-use base::{
-    Answer, AnswerHead, Ask, AskHead, AskId, BoxFuture, Continuation, Dialect, Face, Fault, Frames, Kind, Needs,
-    Priority, Result, Sampling,
-};
+use base::{Answer, AnswerHead, Ask, AskHead, BoxFuture, Continuation, Dialect, Fault, Frames, Result};
 use bytes::Bytes;
 use inference::resume::{Rerun, ResumeLimits, Resuming};
 use inference::wire::{AnswerSpec, answer};
@@ -43,26 +40,8 @@ impl Rerun for Nobody {
 }
 
 fn ask(dialect: Dialect) -> Ask {
-    let head = AskHead {
-        id: AskId(1),
-        face: Face::OpenAi,
-        dialect,
-        kind: Kind::General,
-        priority: Priority::Normal,
-        model: "m".into(),
-        stream: true,
-        wants_usage_chunk: false,
-        sampling: Sampling::Varying,
-        needs: Needs::default(),
-        prompt_tokens: 1,
-        max_output_tokens: None,
-        choices: 1,
-        prefix: [].into(),
-        deadline: Deadline::after(Instant::now(), Duration::from_secs(60)),
-        client: "".into(),
-        traceparent: "".into(),
-        only_worker: None,
-    };
+    let deadline = Deadline::after(Instant::now(), Duration::from_secs(60));
+    let head = AskHead { stream: true, ..AskHead::plain(dialect, deadline) };
     Ask { head, body: Bytes::new() }
 }
 

@@ -4,12 +4,11 @@
 //! when the frames are cut, stall or turn out to be junk is the journal parsed. What cannot be continued ends with an
 //! error event that the client can tell from an end.
 
-use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use base::wakes::Wakes;
+use base::beside::Beside;
 use base::{
     Answer, AnswerHead, AskHead, BoxFrames, BoxFuture, Code, Continuation, Dialect, Event, Fault, Finish, Frames,
     Result, RunSummary, Usage,
@@ -88,8 +87,7 @@ pub struct Resuming<R> {
     journal: Journal,
     /// Anthropic's events that open and close blocks, until the text that they belong to goes out with them.
     held: Vec<u8>,
-    timer: Option<Pin<Box<Sleep>>>,
-    timer_wakes: Wakes,
+    timer: Option<Beside<Sleep>>,
     awaits_first: bool,
     /// Whether a frame came since the timer was set.
     has_moved: bool,
@@ -141,7 +139,6 @@ impl<R: Rerun> Resuming<R> {
             journal: Journal::new(ask.dialect),
             held: Vec::new(),
             timer: None,
-            timer_wakes: Wakes::default(),
             awaits_first: true,
             has_moved: false,
             has_sent: false,
@@ -214,21 +211,19 @@ impl<R: Rerun> Resuming<R> {
 
     fn set_timer(&mut self, after: Duration) {
         if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(tokio::time::Instant::now() + after);
-            self.timer_wakes.forget();
+            timer.set(|timer| timer.reset(tokio::time::Instant::now() + after));
         }
     }
 
     /// Whether nothing came for too long. One timer, set again only when it fires.
     fn is_stalled(&mut self, cx: &mut Context<'_>) -> bool {
         let limit = if self.awaits_first { self.limits.first_token } else { self.limits.idle_token };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        while self.timer_wakes.must_poll(cx, timer.is_elapsed()) && timer.as_mut().poll(cx).is_ready() {
+        let timer = self.timer.get_or_insert_with(|| Beside::new(tokio::time::sleep(limit)));
+        while timer.poll(cx, Sleep::is_elapsed).is_ready() {
             if !std::mem::take(&mut self.has_moved) {
                 return true;
             }
-            timer.as_mut().reset(tokio::time::Instant::now() + limit);
-            self.timer_wakes.forget();
+            timer.set(|timer| timer.reset(tokio::time::Instant::now() + limit));
         }
         false
     }
@@ -301,7 +296,7 @@ impl<R: Rerun> Resuming<R> {
         self.state = State::Rerunning { is_restart, run: self.rerun.rerun(so_far, &fault) };
         let left = self.ask.deadline.left(Instant::now());
         self.has_moved = false;
-        self.timer = Some(Box::pin(tokio::time::sleep(left)));
+        self.timer = Some(Beside::new(tokio::time::sleep(left)));
     }
 
     fn found(&mut self, is_restart: bool, answer: Answer) {
@@ -345,7 +340,7 @@ impl<R: Rerun> Resuming<R> {
             Poll::Ready(Ok(answer)) => self.found(is_restart, answer),
             // The text is as it was, so yet another worker may take it.
             Poll::Ready(Err(fault)) => self.interrupted(fault),
-            Poll::Pending if self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) => {
+            Poll::Pending if self.timer.as_mut().is_some_and(|timer| timer.poll(cx, Sleep::is_elapsed).is_ready()) => {
                 let message = "no other worker took the interrupted answer in time";
                 self.give_up(Fault::new(Code::DeadlineExceeded, message).hint("ask again"));
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::config::Mode;
-use base::report::{Capability, NodeState, WorkerState};
+use base::report::{Capability, NodeState};
 use base::{Kind, ModelId, Needs, Priority, WorkerId};
 
 use crate::breaker::Pass;
@@ -234,12 +234,12 @@ fn last_resort(table: &Table, request: &Request<'_>, candidates: &[Candidate]) -
     if request.excluded.is_empty() {
         return None;
     }
-    let is_there = |row: &Row| {
-        let worker = table.worker(row);
-        worker.node_state.is_routable() && worker.state == WorkerState::Ready
-    };
     let is_caution = |candidate: &Candidate| candidate.refused_because.as_ref().is_some_and(Refusal::is_caution);
-    table.rows(request.model).iter().zip(candidates).position(|(row, candidate)| is_there(row) && is_caution(candidate))
+    table
+        .rows(request.model)
+        .iter()
+        .zip(candidates)
+        .position(|(row, candidate)| table.worker(row).is_ready() && is_caution(candidate))
 }
 
 /// What is needed to send the ask to a candidate.

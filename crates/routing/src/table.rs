@@ -186,11 +186,16 @@ impl Worker {
         self.node_state.is_routable() && self.state == WorkerState::Ready
     }
 
-    /// How many leading blocks of `prefix` its engine has computed. A worker that lists a block lists those before it.
+    /// How many leading blocks of `prefix` its engine has computed.
     pub fn shared_blocks(&self, prefix: &[u64]) -> usize {
-        let has = |hash: &u64| self.prefixes.binary_search(hash).is_ok();
-        if prefix.first().is_some_and(has) { prefix.partition_point(has) } else { 0 }
+        shared_blocks(prefix, |hash| self.prefixes.binary_search(hash).is_ok())
     }
+}
+
+/// How many leading blocks of `prefix` are known, where `knows` tells of each. Blocks are forgotten from the front: who
+/// knows the first one knows those behind it up to some point.
+pub fn shared_blocks(prefix: &[u64], knows: impl Fn(&u64) -> bool) -> usize {
+    if prefix.first().is_some_and(&knows) { prefix.partition_point(knows) } else { 0 }
 }
 
 /// The catalogue's model, unless the configuration keeps it from this worker.

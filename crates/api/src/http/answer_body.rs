@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use base::answer::Frames;
-use base::wakes::Wakes;
+use base::beside::Beside;
 use base::{Answer, AnswerHead, BoxFrames, BoxFuture, Dialect, Fault, Result};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -146,8 +146,7 @@ pub(super) struct Running {
     has_begun: bool,
     heartbeat: Duration,
     last_sent: LastSent,
-    timer: Option<Pin<Box<Sleep>>>,
-    timer_wakes: Wakes,
+    timer: Option<Beside<Sleep>>,
 }
 
 enum State {
@@ -174,21 +173,12 @@ impl Running {
 
     /// An answer that is not there yet. Gives a sign of life at once.
     pub(super) fn waiting(pending: BoxFuture<'static, Result<Answer>>, form: Form, heartbeat: Duration) -> Self {
-        let timer = Some(Box::pin(sleep(Duration::ZERO)));
+        let timer = Some(Beside::new(sleep(Duration::ZERO)));
         Self { timer, ..Self::new(State::Waiting(pending), form, heartbeat) }
     }
 
     fn new(state: State, form: Form, heartbeat: Duration) -> Self {
-        Self {
-            state,
-            form,
-            length: None,
-            has_begun: false,
-            heartbeat,
-            last_sent: LastSent::BeforeTimer,
-            timer: None,
-            timer_wakes: Wakes::default(),
-        }
+        Self { state, form, length: None, has_begun: false, heartbeat, last_sent: LastSent::BeforeTimer, timer: None }
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
@@ -237,14 +227,10 @@ impl Running {
             return Poll::Pending;
         }
         let heartbeat = self.heartbeat;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(heartbeat)));
+        let timer = self.timer.get_or_insert_with(|| Beside::new(sleep(heartbeat)));
         loop {
-            if !self.timer_wakes.must_poll(cx, timer.is_elapsed()) {
-                return Poll::Pending;
-            }
-            ready!(timer.as_mut().poll(cx));
-            timer.as_mut().reset(Instant::now() + heartbeat);
-            self.timer_wakes.forget();
+            ready!(timer.poll(cx, Sleep::is_elapsed));
+            timer.set(|timer| timer.reset(Instant::now() + heartbeat));
             match std::mem::replace(&mut self.last_sent, LastSent::BeforeTimer) {
                 LastSent::BeforeTimer => return Poll::Ready(Some(Ok(self.form.heartbeat()))),
                 LastSent::SinceTimer => {}

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use base::wakes::Wakes;
+use base::beside::Beside;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -46,11 +46,11 @@ pub(super) async fn drive(stream: TcpStream, door: Arc<Door>, stop: Cancellation
         .max_header_size(MAX_HEAD_BYTES)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let (mut stopped, mut stop_wakes) = (pin!(stop.cancelled()), Wakes::default());
+    let mut stopped = Beside::new(stop.cancelled());
     let mut patience = pin!(Patience::new(stage, door.clone()));
     std::future::poll_fn(|cx| {
-        let must_look = !patience.is_draining() && stop_wakes.must_poll(cx, door.is_closing.load(Ordering::Acquire));
-        if must_look && stopped.as_mut().poll(cx).is_ready() {
+        let is_closing = |_: &_| door.is_closing.load(Ordering::Acquire);
+        if !patience.is_draining() && stopped.poll(cx, is_closing).is_ready() {
             connection.as_mut().graceful_shutdown();
             patience.as_mut().drain();
         }
@@ -131,15 +131,13 @@ struct Patience {
     seen: Stage,
     since: Instant,
     drained_by: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
-    timer_wakes: Wakes,
+    timer: Beside<Sleep>,
 }
 
 impl Patience {
     fn new(stage: Arc<SharedStage>, door: Arc<Door>) -> Self {
-        let timer = Box::pin(sleep(door.limits.header));
-        let timer_wakes = Wakes::default();
-        Self { stage, door, seen: Stage::Head, since: Instant::now(), drained_by: None, timer, timer_wakes }
+        let timer = Beside::new(sleep(door.limits.header));
+        Self { stage, door, seen: Stage::Head, since: Instant::now(), drained_by: None, timer }
     }
 
     fn is_draining(&self) -> bool {
@@ -153,8 +151,7 @@ impl Patience {
     }
 
     fn set_timer(&mut self, by: Instant) {
-        self.timer.as_mut().reset(by);
-        self.timer_wakes.forget();
+        self.timer.set(|timer| timer.reset(by));
     }
 
     /// When the current stage has lasted too long; `None` while an answer runs, which has limits of its own.
@@ -177,15 +174,11 @@ impl Patience {
                 self.since = Instant::now();
             }
         }
-        if let Some(due) = self.due().filter(|&due| due < self.timer.deadline()) {
+        if let Some(due) = self.due().filter(|&due| due < self.timer.get().deadline()) {
             self.set_timer(due);
         }
         loop {
-            let is_due = self.timer.is_elapsed();
-            if !self.timer_wakes.must_poll(cx, is_due) {
-                return Poll::Pending;
-            }
-            ready!(self.timer.as_mut().poll(cx));
+            ready!(self.timer.poll(cx, Sleep::is_elapsed));
             match self.due() {
                 Some(due) if due <= Instant::now() => return Poll::Ready(()),
                 Some(due) => self.set_timer(due),

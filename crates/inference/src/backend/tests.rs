@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::answer::{collect, next_frame};
 use base::time::Deadline;
-use base::{AskHead, AskId, Dialect, Face, Needs, Priority, Sampling};
+use base::{AskHead, Dialect};
 use serde_json::{Value, json};
 
 use super::*;
@@ -23,24 +23,10 @@ fn open_at(kind: Kind, engine: &Scripted) -> Box<dyn Backend> {
 
 fn ask(dialect: Dialect, stream: bool, body: Value) -> Ask {
     let head = AskHead {
-        id: AskId::random(),
-        face: Face::OpenAi,
-        dialect,
-        kind: base::Kind::General,
-        priority: Priority::Normal,
         model: body["model"].as_str().unwrap().into(),
         stream,
         wants_usage_chunk: true,
-        sampling: Sampling::Varying,
-        needs: Needs::default(),
-        prompt_tokens: 1,
-        max_output_tokens: None,
-        choices: 1,
-        prefix: Arc::new([]),
-        deadline: Deadline::after(Instant::now(), LONG),
-        client: "".into(),
-        traceparent: "".into(),
-        only_worker: None,
+        ..AskHead::plain(dialect, Deadline::after(Instant::now(), LONG))
     };
     Ask { head, body: body.to_string().into() }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::time::Deadline;
-use base::{AskHead, AskId, ByteSize, Dialect, Face, Kind, Needs, Priority, Result};
+use base::{AskHead, ByteSize, Dialect, Result};
 
 use super::*;
 use crate::http1::Dial;
@@ -15,26 +15,8 @@ use crate::scripted;
 const TTL: Duration = Duration::from_secs(60);
 
 fn ask(sampling: Sampling, stream: bool, body: &'static str) -> Ask {
-    let head = AskHead {
-        id: AskId::random(),
-        face: Face::OpenAi,
-        dialect: Dialect::OpenAiChat,
-        kind: Kind::General,
-        priority: Priority::Normal,
-        model: "m".into(),
-        stream,
-        wants_usage_chunk: false,
-        sampling,
-        needs: Needs::default(),
-        prompt_tokens: 1,
-        max_output_tokens: None,
-        choices: 1,
-        prefix: Arc::new([]),
-        deadline: Deadline::after(Instant::now(), TTL),
-        client: "".into(),
-        traceparent: "".into(),
-        only_worker: None,
-    };
+    let plain = AskHead::plain(Dialect::OpenAiChat, Deadline::after(Instant::now(), TTL));
+    let head = AskHead { stream, sampling, ..plain };
     Ask { head, body: Bytes::from_static(body.as_bytes()) }
 }
 

@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use base::answer::next_frame;
 use base::time::Deadline;
-use base::{
-    Ask, AskHead, AskId, Continuation, Dialect, Event, Face, Fault, Finish, Frames, Kind, Priority, Result, Usage,
-};
+use base::{Ask, AskHead, AskId, Continuation, Dialect, Event, Fault, Finish, Frames, Result, Usage};
 use bytes::Bytes;
 
 use super::{AnswerSpec, Decoder, Renderer, Shown};
@@ -31,10 +29,6 @@ pub(crate) fn ask(dialect: Dialect, body: &str) -> Ask {
     let seen = base::peek::peek(dialect, body.as_bytes()).unwrap();
     let head = AskHead {
         id: AskId(7),
-        face: Face::OpenAi,
-        dialect,
-        kind: Kind::General,
-        priority: Priority::Normal,
         model: seen.model.as_str().into(),
         stream: seen.stream,
         wants_usage_chunk: seen.wants_usage_chunk,
@@ -44,10 +38,7 @@ pub(crate) fn ask(dialect: Dialect, body: &str) -> Ask {
         max_output_tokens: seen.max_output_tokens,
         choices: seen.choices,
         prefix: seen.prefix.into(),
-        deadline: Deadline::after(Instant::now(), Duration::from_secs(600)),
-        client: "".into(),
-        traceparent: "".into(),
-        only_worker: None,
+        ..AskHead::plain(dialect, Deadline::after(Instant::now(), Duration::from_secs(600)))
     };
     Ask { head, body: Bytes::copy_from_slice(body.as_bytes()) }
 }

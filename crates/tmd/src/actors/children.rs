@@ -19,12 +19,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Frozen counts as dead: a child that missed this many answers in a row is killed.
 const MISSES_ALLOWED: u32 = 2;
 
-/// A message type that can ask its actor for a picture of itself.
-pub trait AsksSnapshot: Message {
-    /// The question.
-    fn snapshot(reply: RpcReplyPort<String>) -> Self;
-}
-
 type Start = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
 type Ask = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Option<String>> + Send + Sync>;
 
@@ -39,16 +33,14 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// `make` gives the actor and its arguments, anew for each start.
-    pub fn new<A>(
+    /// `question` is the message that asks the actor for a picture of itself; `make` gives the actor and its arguments,
+    /// anew for each start.
+    pub fn new<A: Actor>(
         name: String,
         policy: RestartPolicy,
+        question: fn(RpcReplyPort<String>) -> A::Msg,
         make: impl Fn() -> (A, A::Arguments) + Send + Sync + 'static,
-    ) -> Self
-    where
-        A: Actor,
-        A::Msg: AsksSnapshot,
-    {
+    ) -> Self {
         let registered = name.clone();
         let start = move |supervisor: ActorCell| -> BoxFuture<'static, Result<ActorCell, SpawnErr>> {
             let (actor, arguments) = make();
@@ -58,14 +50,20 @@ impl Recipe {
                 Ok(child.get_cell())
             })
         };
-        let ask = |cell: ActorCell| -> BoxFuture<'static, Option<String>> { Box::pin(snapshot_of::<A::Msg>(cell)) };
+        let ask = move |cell: ActorCell| -> BoxFuture<'static, Option<String>> {
+            Box::pin(snapshot_of(cell.into(), question, ANSWER_WITHIN))
+        };
         Self { name, policy, start: Arc::new(start), ask: Arc::new(ask) }
     }
 }
 
-async fn snapshot_of<M: AsksSnapshot>(cell: ActorCell) -> Option<String> {
-    let actor: ActorRef<M> = cell.into();
-    match actor.call(M::snapshot, Some(ANSWER_WITHIN)).await {
+/// The picture that `actor` gives of itself; `None` when it does not answer within `within`.
+pub async fn snapshot_of<M: Message>(
+    actor: ActorRef<M>,
+    question: fn(RpcReplyPort<String>) -> M,
+    within: Duration,
+) -> Option<String> {
+    match actor.call(question, Some(within)).await {
         Ok(ractor::rpc::CallResult::Success(snapshot)) => Some(snapshot),
         _ => None,
     }

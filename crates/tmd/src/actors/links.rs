@@ -32,7 +32,6 @@ use self::peer::{GROUP, Peer, PeerMessage};
 use self::roster::Roster;
 use self::sessions::Sessions;
 use self::wire::{Connection, Labelled};
-use super::children::AsksSnapshot;
 use super::{Beat, Loops};
 
 pub use self::notice::Notice;
@@ -82,12 +81,6 @@ pub enum LinksMessage {
     /// Only with the feature `faults`: panic.
     #[cfg(feature = "faults")]
     Panic,
-}
-
-impl AsksSnapshot for LinksMessage {
-    fn snapshot(reply: RpcReplyPort<String>) -> Self {
-        Self::Snapshot(reply)
-    }
 }
 
 /// From these alone it starts again.

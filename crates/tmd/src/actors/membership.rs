@@ -12,7 +12,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Loops;
-use super::children::AsksSnapshot;
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
 use crate::{fleet, settings};
@@ -32,12 +31,6 @@ pub enum MembershipMessage {
     /// Only with the feature `faults`: panic.
     #[cfg(feature = "faults")]
     Panic,
-}
-
-impl AsksSnapshot for MembershipMessage {
-    fn snapshot(reply: RpcReplyPort<String>) -> Self {
-        Self::Snapshot(reply)
-    }
 }
 
 /// The actor.

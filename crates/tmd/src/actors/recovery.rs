@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Loops;
-use super::children::AsksSnapshot;
 use super::scheduler::SchedulerMessage;
 use super::worker::WorkerMessage;
 use crate::core::{Core, Seen};
@@ -38,12 +37,6 @@ pub enum RecoveryMessage {
     /// Only with the feature `faults`: panic.
     #[cfg(feature = "faults")]
     Panic,
-}
-
-impl AsksSnapshot for RecoveryMessage {
-    fn snapshot(reply: RpcReplyPort<String>) -> Self {
-        Self::Snapshot(reply)
-    }
 }
 
 /// The actor.

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::children::Recipe;
-use super::links::{Links, LinksArguments};
-use super::membership::Membership;
+use super::links::{Links, LinksArguments, LinksMessage};
+use super::membership::{Membership, MembershipMessage};
 use super::policy::RestartPolicy;
-use super::recovery::{Recovery, RecoveryArguments};
-use super::scheduler::Scheduler;
-use super::supervisor::{Supervisor, SupervisorArguments};
+use super::recovery::{Recovery, RecoveryArguments, RecoveryMessage};
+use super::scheduler::{Scheduler, SchedulerMessage};
+use super::supervisor::{Supervisor, SupervisorArguments, SupervisorMessage};
 use super::workers;
 use crate::core::Core;
 
@@ -22,12 +22,20 @@ pub fn arguments(core: &Arc<Core>, recovery: RecoveryArguments, links: Option<Li
     let [for_membership, for_workers, for_scheduler] = [core.clone(), core.clone(), core.clone()];
     let workers = move || (Supervisor, workers::arguments(&for_workers));
     let mut children = vec![
-        Recipe::new("recovery".to_owned(), quick, move || (Recovery, recovery.clone())),
-        Recipe::new("membership".to_owned(), quick, move || (Membership, for_membership.clone())),
-        Recipe::new(WORKERS.to_owned(), RestartPolicy::SUPERVISOR, workers),
-        Recipe::new("scheduler".to_owned(), quick, move || (Scheduler, for_scheduler.clone())),
+        Recipe::new("recovery".to_owned(), quick, RecoveryMessage::Snapshot, move || (Recovery, recovery.clone())),
+        Recipe::new("membership".to_owned(), quick, MembershipMessage::Snapshot, move || {
+            (Membership, for_membership.clone())
+        }),
+        Recipe::new(WORKERS.to_owned(), RestartPolicy::SUPERVISOR, SupervisorMessage::Snapshot, workers),
+        Recipe::new("scheduler".to_owned(), quick, SchedulerMessage::Snapshot, move || {
+            (Scheduler, for_scheduler.clone())
+        }),
     ];
-    children.extend(links.map(|links| Recipe::new("links".to_owned(), quick, move || (Links, links.clone()))));
+    children.extend(
+        links.map(|links| {
+            Recipe::new("links".to_owned(), quick, LinksMessage::Snapshot, move || (Links, links.clone()))
+        }),
+    );
     SupervisorArguments { core: core.clone(), children, given_up }
 }
 

@@ -11,7 +11,6 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::Loops;
-use super::children::AsksSnapshot;
 use crate::core::Core;
 use crate::placing;
 
@@ -32,12 +31,6 @@ pub enum SchedulerMessage {
     /// Only with the feature `faults`: panic.
     #[cfg(feature = "faults")]
     Panic,
-}
-
-impl AsksSnapshot for SchedulerMessage {
-    fn snapshot(reply: RpcReplyPort<String>) -> Self {
-        Self::Snapshot(reply)
-    }
 }
 
 /// The actor.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 
-use super::children::{AsksSnapshot, Children, Ended, Recipe};
+use super::children::{Children, Ended, Recipe};
 use super::{Beat, name_of_ended};
 use crate::core::Core;
 
@@ -25,12 +25,6 @@ pub enum SupervisorMessage {
     StartAgain(String),
     /// A picture of the actor.
     Snapshot(RpcReplyPort<String>),
-}
-
-impl AsksSnapshot for SupervisorMessage {
-    fn snapshot(reply: RpcReplyPort<String>) -> Self {
-        Self::Snapshot(reply)
-    }
 }
 
 /// The actor.

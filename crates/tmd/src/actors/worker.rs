@@ -13,7 +13,6 @@ use ractor_cluster::RactorMessage;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::children::AsksSnapshot;
 use super::policy::{Reaction, RestartPolicy, Restarts};
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
@@ -49,12 +48,6 @@ pub enum WorkerMessage {
     /// Only with the feature `faults`: panic.
     #[cfg(feature = "faults")]
     Panic,
-}
-
-impl AsksSnapshot for WorkerMessage {
-    fn snapshot(reply: RpcReplyPort<String>) -> Self {
-        Self::Snapshot(reply)
-    }
 }
 
 /// What a look found.

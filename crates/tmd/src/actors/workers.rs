@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::children::Recipe;
 use super::policy::RestartPolicy;
 use super::supervisor::SupervisorArguments;
-use super::worker::{Worker, WorkerArguments};
+use super::worker::{Worker, WorkerArguments, WorkerMessage};
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
 
@@ -14,7 +14,8 @@ use crate::failures::{FailureKind, Severity, Sighting, Subject};
 pub fn arguments(core: &Arc<Core>) -> SupervisorArguments {
     let recipe = |(name, port): (&_, &Arc<_>)| {
         let arguments = WorkerArguments { core: core.clone(), port: Arc::clone(port) };
-        Recipe::new(format!("worker/{name}"), RestartPolicy::QUICK, move || (Worker, arguments.clone()))
+        let make = move || (Worker, arguments.clone());
+        Recipe::new(format!("worker/{name}"), RestartPolicy::QUICK, WorkerMessage::Snapshot, make)
     };
     SupervisorArguments { core: core.clone(), children: core.ports.iter().map(recipe).collect(), given_up }
 }

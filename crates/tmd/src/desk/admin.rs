@@ -22,6 +22,7 @@ use proto::node::{ControlRequest, FailuresRequest};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::NodeDesk;
+use crate::actors::children::snapshot_of;
 use crate::actors::supervisor::SupervisorMessage;
 use crate::core::Core;
 use crate::failures::{Sighting, Subject, parse_word, word};
@@ -391,7 +392,10 @@ where
 
 /// The children of a supervisor, as it pictures them; none when it does not answer.
 async fn children_of(supervisor: &str) -> Vec<ActorItem> {
-    let pictured = snapshot(supervisor).await;
+    let pictured = match ractor::ActorRef::where_is(supervisor) {
+        Some(actor) => snapshot_of(actor, SupervisorMessage::Snapshot, CALL_WITHIN).await,
+        None => None,
+    };
     let children: Vec<serde_json::Value> =
         pictured.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let text =
@@ -404,14 +408,6 @@ async fn children_of(supervisor: &str) -> Vec<ActorItem> {
         snapshot_json: child.get("snapshot").map(ToString::to_string).unwrap_or_default(),
     };
     children.iter().map(item).collect()
-}
-
-async fn snapshot(supervisor: &str) -> Option<String> {
-    let actor = ractor::ActorRef::<SupervisorMessage>::where_is(supervisor)?;
-    match actor.call(SupervisorMessage::Snapshot, Some(CALL_WITHIN)).await {
-        Ok(ractor::rpc::CallResult::Success(snapshot)) => Some(snapshot),
-        _ => None,
-    }
 }
 
 fn events(

@@ -268,10 +268,10 @@ pub(super) fn decide(
     requires_id: Option<&ModelId>,
 ) -> Result<Decision> {
     let now = Instant::now();
-    let not_seen_yet = core.looks_around(now).then(|| models::not_seen_yet(&head.model));
+    let looks_around = core.looks_around(now);
     let decided = decide_by_table(core, head, record, failed, requires_id, now);
     decided.map_err(|fault| match fault.code {
-        Code::ModelNotFound => not_seen_yet.unwrap_or(fault),
+        Code::ModelNotFound if looks_around => models::not_seen_yet(&head.model),
         _ => fault,
     })
 }

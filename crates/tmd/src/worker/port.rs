@@ -21,6 +21,7 @@ use inference::backend::{Backend, EngineModel, Run};
 use inference::rates::{Finished, Rates};
 use routing::live::WorkerLive;
 use routing::patience::{self, Measured, Whole};
+use routing::table::shared_blocks;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -271,9 +272,7 @@ impl Port {
             return 0;
         }
         let learned = &mut *self.learned();
-        // Blocks are forgotten from the front, so whoever knows the first one knows those that follow up to some point.
-        let knows = |hash: &u64| learned.known_prefixes.contains(hash);
-        let shared = if prefix.first().is_some_and(knows) { prefix.partition_point(knows) } else { 0 };
+        let shared = shared_blocks(prefix, |hash| learned.known_prefixes.contains(hash));
         for hash in prefix.iter().skip(shared) {
             if learned.known_prefixes.insert(*hash) {
                 learned.prefixes.push_back(*hash);

@@ -266,7 +266,7 @@ async fn play(role: Role) {
     std::thread::spawn(move || std::io::stdin().lines().map_while(Result::ok).try_for_each(|l| heard.blocking_send(l)));
     while let Some(line) = lines.recv().await {
         if line == "snapshot" {
-            let answer = links.call(LinksMessage::snapshot, Some(SOON)).await.unwrap();
+            let answer = links.call(LinksMessage::Snapshot, Some(SOON)).await.unwrap();
             say(&answer.unwrap());
         } else if let Some(address) = line.strip_prefix("restart ") {
             links.kill_and_wait(Some(SOON)).await.unwrap();
