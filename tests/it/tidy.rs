@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["base", "net"]),
     ("routing", &["base"]),
     ("inference", &["base", "proto", "net", "store"]),
+    ("engine", &["base", "proto"]),
     ("cluster", &["base", "proto", "net", "store"]),
     ("api", &["base", "proto", "net"]),
     ("tmd", &["base", "proto", "net", "store", "routing", "inference", "cluster", "api"]),

@@ -28,11 +28,17 @@ pub mod taskmaster {
             tonic::include_proto!("taskmaster.node.v1");
         }
     }
+    pub mod engine {
+        pub mod v1 {
+            tonic::include_proto!("taskmaster.engine.v1");
+        }
+    }
 }
 
 pub use ask::{ask_from_wire, ask_to_wire};
 pub use fault::{from_status, to_status};
 pub use taskmaster::admin::v1 as admin;
+pub use taskmaster::engine::v1 as engine;
 pub use taskmaster::inference::v1 as inference;
 pub use taskmaster::node::v1 as node;
 
