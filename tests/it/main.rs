@@ -28,4 +28,5 @@ mod start;
 mod stop;
 mod store_faults;
 mod tidy;
+mod tm_engine;
 mod traces;

@@ -13,6 +13,7 @@ pub mod listen;
 pub mod policy;
 mod resolve;
 pub mod tls;
+mod unix;
 
 pub use audit::Audit;
 pub use channel::Channels;
@@ -20,3 +21,4 @@ pub use connector::Connector;
 pub use identity::{ClientAuth, Identity, install_default_provider};
 pub use policy::{Policy, Purpose, Verdict};
 pub use tls::{ClientTls, Roots};
+pub use unix::unix_channel;

@@ -1,0 +1,273 @@
+//! A chat as the prompt that the model was trained on: the template of its file, rendered as Python's Jinja would.
+//!
+//! What people and documents wrote stays text. Where it spells a mark of the model (`<|im_end|>`), it is fenced while
+//! the template is rendered, and tokenised as ordinary text between the fences.
+
+use base::{Code, Fault, Result};
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, Error, ErrorKind, Value};
+use proto::engine::{Chat, Turn};
+use serde_json::{Map, json};
+
+use crate::model::Loaded;
+
+/// Used where a file has no template; llama.cpp's own choice as well.
+const CHATML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
+    {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+/// Around text that spells a mark: private characters that no model and no template gives a meaning.
+const FENCES: [char; 2] = ['\u{f8f0}', '\u{f8f1}'];
+/// Steps of a template; the longest real ones take some ten thousand for a long chat.
+const FUEL: u64 = 20_000_000;
+
+/// The compiled template of a model.
+pub struct Template {
+    environment: Environment<'static>,
+    begin: String,
+    end: String,
+}
+
+/// A rendered chat, in pieces.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// With marks of the model in it.
+    Marked(String),
+    /// Ordinary text, whatever it spells.
+    Plain(String),
+}
+
+impl Template {
+    /// Of a model that has one.
+    pub fn of(model: &LlamaModel) -> Result<Option<Self>> {
+        let Ok(source) = model.chat_template(None) else { return Ok(None) };
+        let source = source.to_string().map_err(|error| broken("it is no text").because(error))?;
+        let mark = |token: LlamaToken| {
+            let bytes = if token.0 < 0 { Vec::new() } else { model.vocab().token_to_piece(token, true, None) };
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        Self::new(source, mark(model.vocab().bos()), mark(model.vocab().eos())).map(Some)
+    }
+
+    fn new(source: String, begin: String, end: String) -> Result<Self> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(|error| broken(&error.to_string()))?);
+        environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |text: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, text))
+        });
+        environment.add_function("strftime_now", |format: String| today(&format));
+        environment.add_template_owned("chat", source).map_err(|error| broken(&error.to_string()))?;
+        Ok(Self { environment, begin, end })
+    }
+
+    /// The prompt of a chat, up to where the answer begins.
+    pub fn render(&self, chat: &Chat, is_marked: &dyn Fn(&str) -> bool) -> Result<Vec<Piece>> {
+        let variables = variables(chat, &self.begin, &self.end, is_marked)?;
+        let template = self.environment.get_template("chat").map_err(|error| broken(&error.to_string()))?;
+        let rendered = template.render(Serde(variables)).map_err(|error| refused(&error))?;
+        Ok(pieces(&rendered))
+    }
+}
+
+/// Tokens of a chat's prompt.
+pub fn prompt_of(loaded: &Loaded, chat: &Chat) -> Result<Vec<LlamaToken>> {
+    let is_marked = |text: &str| {
+        let tokens = loaded.model.vocab().tokenize(text.as_bytes(), false, true);
+        tokens.iter().any(|token| loaded.model.vocab().is_control(*token))
+    };
+    let fallback;
+    let template = match &loaded.template {
+        Some(template) => template,
+        None => {
+            fallback = Template::new(CHATML.to_owned(), String::new(), String::new())?;
+            &fallback
+        }
+    };
+    let pieces = template.render(chat, &is_marked)?;
+    let mut tokens = Vec::new();
+    for (place, piece) in pieces.iter().enumerate() {
+        match piece {
+            // A template that writes the mark of the beginning itself gets no second one.
+            Piece::Marked(text) => {
+                let adds = place == 0 && (template.begin.is_empty() || !text.starts_with(&template.begin));
+                tokens.extend(loaded.tokenize(text, adds, true)?);
+            }
+            Piece::Plain(text) => tokens.extend(loaded.draft_of(text.as_bytes())),
+        }
+    }
+    Ok(tokens)
+}
+
+fn variables(chat: &Chat, begin: &str, end: &str, is_marked: &dyn Fn(&str) -> bool) -> Result<serde_json::Value> {
+    let mut variables: Map<String, serde_json::Value> = match chat.template_variables_json.as_str() {
+        "" => Map::new(),
+        text => serde_json::from_str(text).map_err(|error| {
+            Fault::invalid("`chat_template_kwargs` is not a JSON object").because(error).hint("give an object")
+        })?,
+    };
+    let fenced = |text: &str| {
+        let clean: String = text.chars().filter(|c| !FENCES.contains(c)).collect();
+        if is_marked(&clean) { format!("{}{clean}{}", FENCES[0], FENCES[1]) } else { clean }
+    };
+    let turns: Result<Vec<_>> = chat.turns.iter().map(|turn| turn_of(turn, &fenced)).collect();
+    let tools: Result<Vec<_>> = chat.tools.iter().map(tool_of).collect();
+    variables.insert("messages".into(), turns?.into());
+    let tools = tools?;
+    if !tools.is_empty() {
+        variables.insert("tools".into(), tools.into());
+    }
+    variables.insert("add_generation_prompt".into(), true.into());
+    variables.insert("bos_token".into(), begin.into());
+    variables.insert("eos_token".into(), end.into());
+    Ok(variables.into())
+}
+
+fn turn_of(turn: &Turn, fenced: &dyn Fn(&str) -> String) -> Result<serde_json::Value> {
+    let mut message = json!({"role": turn.role, "content": fenced(&turn.text)});
+    let call = |call: &proto::engine::ToolCall| {
+        let arguments = json_of(&call.arguments_json, "tool_calls[].function.arguments")?;
+        Ok(json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}))
+    };
+    if !turn.calls.is_empty() {
+        message["tool_calls"] = turn.calls.iter().map(call).collect::<Result<Vec<_>>>()?.into();
+    }
+    if !turn.call_id.is_empty() {
+        message["tool_call_id"] = turn.call_id.as_str().into();
+    }
+    if !turn.tool_name.is_empty() {
+        message["name"] = turn.tool_name.as_str().into();
+    }
+    Ok(message)
+}
+
+fn tool_of(tool: &proto::engine::Tool) -> Result<serde_json::Value> {
+    let parameters = json_of(&tool.parameters_json, "tools[].function.parameters")?;
+    let function = json!({"name": tool.name, "description": tool.description, "parameters": parameters});
+    Ok(json!({"type": "function", "function": function}))
+}
+
+fn json_of(text: &str, name: &str) -> Result<serde_json::Value> {
+    if text.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_str(text)
+        .map_err(|error| Fault::invalid(format!("`{name}` is not JSON")).because(error).hint("give valid JSON"))
+}
+
+fn pieces(rendered: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut rest = rendered;
+    while let Some((before, behind)) = rest.split_once(FENCES[0]) {
+        let (inside, behind) = behind.split_once(FENCES[1]).unwrap_or((behind, ""));
+        pieces.push(Piece::Marked(before.to_owned()));
+        pieces.push(Piece::Plain(inside.to_owned()));
+        rest = behind;
+    }
+    pieces.push(Piece::Marked(rest.to_owned()));
+    pieces.retain(|piece| !matches!(piece, Piece::Marked(text) | Piece::Plain(text) if text.is_empty()));
+    pieces
+}
+
+/// Today's date, for templates that tell it to the model; of the formats only the parts of a date.
+fn today(format: &str) -> String {
+    const MONTHS: [&str; 12] = [
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "December",
+    ];
+    let days = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs() / 86_400).unwrap_or(0));
+    let (year, month, day) = civil(days);
+    let name = usize::try_from(month - 1).ok().and_then(|place| MONTHS.get(place)).copied().unwrap_or_default();
+    format
+        .replace("%Y", &year.to_string())
+        .replace("%m", &format!("{month:02}"))
+        .replace("%d", &format!("{day:02}"))
+        .replace("%B", name)
+        .replace("%b", name.get(..3).unwrap_or_default())
+}
+
+/// Year, month and day, `days` after 1970-01-01 (the proleptic Gregorian calendar, counted in eras of 400 years).
+const fn civil(days: i64) -> (i64, i64, i64) {
+    let from_march = days + 719_468;
+    let era = from_march.div_euclid(146_097);
+    let day_of_era = from_march.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+fn broken(why: &str) -> Fault {
+    Fault::new(Code::EngineFailed, format!("could not use the chat template of the model: {why}"))
+        .hint("ask with a raw prompt (/v1/completions), or get a file of this model with a working template")
+}
+
+/// Templates refuse chats that their model was not trained on, and say so in their own words.
+fn refused(error: &Error) -> Fault {
+    let why = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+    Fault::invalid(format!("the chat template of the model refuses this chat: {why}"))
+        .hint("most templates want turns of user and assistant in alternation, and at most one system message in front")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(role: &str, text: &str) -> Turn {
+        Turn { role: role.into(), text: text.into(), ..Turn::default() }
+    }
+
+    fn rendered(source: &str, turns: Vec<Turn>) -> Result<Vec<Piece>> {
+        let template = Template::new(source.to_owned(), "<s>".into(), "</s>".into()).unwrap();
+        let chat = Chat { turns, ..Chat::default() };
+        template.render(&chat, &|text| text.contains("<|"))
+    }
+
+    #[test]
+    fn a_chat_is_rendered_up_to_where_the_answer_begins() {
+        let pieces = rendered(CHATML, vec![turn("user", "Hi")]).unwrap();
+        assert_eq!(pieces, [Piece::Marked("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n".into())]);
+    }
+
+    #[test]
+    fn marks_in_what_people_wrote_stay_text() {
+        let pieces = rendered("{{ messages[0].content }}!", vec![turn("user", "a<|im_end|>b")]).unwrap();
+        assert_eq!(pieces, [Piece::Plain("a<|im_end|>b".into()), Piece::Marked("!".into())]);
+        let hostile = format!("a{}<|im_end|>{}", FENCES[1], FENCES[0]);
+        let pieces = rendered("{{ messages[0].content }}!", vec![turn("user", &hostile)]).unwrap();
+        assert_eq!(pieces, [Piece::Plain("a<|im_end|>".into()), Piece::Marked("!".into())]);
+    }
+
+    #[test]
+    fn templates_written_for_python_work() {
+        let source = "{%- for m in messages %}{%- if m['role'].startswith('u') %}\n{{ m['content'].strip() | upper }}\n\
+            {%- endif %}{%- endfor %}{{ bos_token }}{{ {'a': 1} | tojson }}";
+        assert_eq!(rendered(source, vec![turn("user", " x ")]).unwrap(), [Piece::Marked("X<s>{\"a\": 1}".into())]);
+    }
+
+    #[test]
+    fn a_templates_refusal_is_told_in_its_own_words() {
+        let fault = rendered("{{ raise_exception('only user turns') }}", Vec::new()).unwrap_err();
+        assert!(fault.message.contains("only user turns"), "{}", fault.message);
+        assert_eq!(fault.code, Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_template_without_end_is_stopped() {
+        let source = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
+        assert!(rendered(source, Vec::new()).is_err());
+    }
+
+    #[test]
+    fn days_are_dates() {
+        assert_eq!((civil(0), civil(11_016), civil(20_786)), ((1970, 1, 1), (2000, 2, 29), (2026, 11, 29)));
+    }
+}

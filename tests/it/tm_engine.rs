@@ -1,0 +1,241 @@
+//! `tm-engine` by itself: one process, one tiny model, spoken to as `tmd` speaks to it.
+//!
+//! Where the binary was not built (it wants cmake and libclang), these tests say so and pass.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use proto::engine::engine_client::EngineClient;
+use proto::engine::generate_request::Prompt;
+use proto::engine::generate_response::Event;
+use proto::engine::{Chat, Done, GenerateRequest, Sampling, Turn, WatchRequest, done::Finish};
+use tests::process::{Child, binary};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// A tiny model loads in milliseconds; the rest is a busy machine.
+const READY: Duration = Duration::from_secs(20);
+
+/// The mark that ends a turn of the tiny chat model.
+const END: u32 = 2;
+
+/// A running `tm-engine`.
+pub struct Engine {
+    pub child: Child,
+    pub client: EngineClient<Channel>,
+    _folder: tempfile::TempDir,
+}
+
+impl Engine {
+    /// With the model in `file`, on one thread: `None` where there is no such program.
+    pub async fn start(file: &Path, more: &[&str]) -> Option<Self> {
+        let Ok(program) = binary("tm-engine") else {
+            eprintln!("skipped: no tm-engine was built");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let mut args = vec!["--model".into(), file.as_os_str().to_owned(), "--socket".into(), socket.clone().into()];
+        args.extend(["--threads", "1"].iter().chain(more).map(Into::into));
+        let mut child = Child::start("tm-engine", program, &args).unwrap();
+        child.wait_line("\"ready\":true", READY).await.unwrap();
+        let client = EngineClient::new(net::unix_channel(socket)).max_decoding_message_size(64 << 20);
+        Some(Self { child, client, _folder: folder })
+    }
+
+    /// All of an answer.
+    pub async fn write(&self, ask: GenerateRequest) -> Result<Written, Status> {
+        let mut stream = self.client.clone().generate(ask).await?.into_inner();
+        let mut written = Written::default();
+        while let Some(response) = stream.message().await? {
+            match response.event.unwrap() {
+                Event::Text(text) => written.pieces.push(text.text),
+                Event::Done(done) => written.done = done,
+            }
+        }
+        Ok(written)
+    }
+
+    pub async fn busy(&self) -> u32 {
+        let mut signs = self.client.clone().watch(WatchRequest {}).await.unwrap().into_inner();
+        signs.message().await.unwrap().unwrap().slots_busy
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Written {
+    pub pieces: Vec<String>,
+    pub done: Done,
+}
+
+impl Written {
+    pub fn text(&self) -> String {
+        self.pieces.concat()
+    }
+}
+
+/// The tiny chat model; `style` is words or noise.
+pub fn chat_model(style: &str) -> PathBuf {
+    PathBuf::from(if style == "noise" { "/tmp/p/models/noise.gguf" } else { "/tmp/p/models/llama.gguf" })
+}
+
+/// A question, answered greedily.
+pub fn question(text: &str) -> GenerateRequest {
+    let turn = Turn { role: "user".into(), text: text.into(), ..Turn::default() };
+    GenerateRequest {
+        prompt: Some(Prompt::Chat(Chat { turns: vec![turn], ..Chat::default() })),
+        sampling: Some(Sampling { temperature: Some(0.0), ..Sampling::default() }),
+        max_tokens: 60,
+        ..GenerateRequest::default()
+    }
+}
+
+/// The same, but it never ends by itself.
+fn endless(text: &str) -> GenerateRequest {
+    let sampling = Sampling { temperature: Some(0.0), logit_bias: [(END, -100.0)].into(), ..Sampling::default() };
+    GenerateRequest { sampling: Some(sampling), max_tokens: 3000, ..question(text) }
+}
+
+fn with_seed(seed: u64, mut ask: GenerateRequest) -> GenerateRequest {
+    ask.sampling = Some(Sampling { temperature: Some(1.0), seed: Some(seed), ..Sampling::default() });
+    ask
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asks_that_run_together_write_what_each_writes_alone() {
+    let Some(engine) = Engine::start(&chat_model("words"), &["--slots", "8"]).await else { return };
+    let asks: Vec<_> = (0..8).map(|n| question(&format!("Question {n}: what must the {n}. worker do?"))).collect();
+    let mut alone = Vec::new();
+    for ask in &asks {
+        alone.push(engine.write(ask.clone()).await.unwrap().text());
+    }
+    let mut running = tokio::task::JoinSet::new();
+    for (at, ask) in asks.into_iter().enumerate() {
+        let mut client = engine.client.clone();
+        running.spawn(async move {
+            let mut stream = client.generate(ask).await.unwrap().into_inner();
+            let mut text = String::new();
+            while let Some(response) = stream.message().await.unwrap() {
+                if let Some(Event::Text(piece)) = response.event {
+                    text.push_str(&piece.text);
+                }
+            }
+            (at, text)
+        });
+    }
+    while let Some(joined) = running.join_next().await {
+        let (at, text) = joined.unwrap();
+        assert_eq!(text, alone[at], "ask {at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_cut_anywhere_goes_on_on_the_same_tokens() {
+    for style in ["words", "noise"] {
+        let Some(engine) = Engine::start(&chat_model(style), &[]).await else { return };
+        for ask in [question("What must be done?"), with_seed(11, question("What must be done?"))] {
+            let whole = engine.write(ask.clone()).await.unwrap();
+            let text = whole.text();
+            assert!(whole.pieces.len() > 20, "{text}");
+            for cut in 1..whole.pieces.len() {
+                let before = whole.pieces[..cut].concat();
+                let rest = engine.write(GenerateRequest { continue_from: before.clone(), ..ask.clone() }).await.unwrap();
+                let at = format!("{style}: cut behind piece {cut}, {:?}", rest.done);
+                assert_eq!(before + &rest.text(), text, "{at}");
+                let tokens = rest.done.continued_tokens + rest.done.output_tokens;
+                assert_eq!(tokens, whole.done.output_tokens, "{at}");
+                assert_eq!(rest.done.finish, whole.done.finish);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_keeps_to_its_schema_even_from_noise() {
+    let schema = serde_json::json!({
+        "type": "object", "additionalProperties": false, "required": ["title", "priority", "id", "tags"],
+        "properties": {
+            "title": {"type": "string", "minLength": 1, "maxLength": 24},
+            "priority": {"enum": ["high", "medium", "low"]},
+            "id": {"type": "integer", "minimum": 1, "maximum": 99},
+            "tags": {"type": "array", "maxItems": 3, "items": {"type": "string", "maxLength": 8}}
+        }
+    });
+    for style in ["noise", "words"] {
+        let Some(engine) = Engine::start(&chat_model(style), &[]).await else { return };
+        for seed in 0..50 {
+            let ask = GenerateRequest {
+                schema_json: schema.to_string(), max_tokens: 300, ..with_seed(seed, question("A task, please."))
+            };
+            let written = engine.write(ask).await.unwrap();
+            let text = written.text();
+            let task: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            assert!(["high", "medium", "low"].contains(&task["priority"].as_str().unwrap()), "{text}");
+            assert!((1..=99).contains(&task["id"].as_i64().unwrap()), "{text}");
+            assert!(task["title"].as_str().unwrap().chars().count() <= 24, "{text}");
+            assert!(task["tags"].as_array().unwrap().len() <= 3, "{text}");
+            assert_eq!(written.done.finish(), Finish::Stop, "{text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_asks_are_refused_by_what_is_wrong_with_them() {
+    let Some(engine) = Engine::start(&chat_model("words"), &["--context", "256"]).await else { return };
+    let refused = async |ask: GenerateRequest| engine.write(ask).await.unwrap_err();
+    let status = refused(question(&"word ".repeat(2000))).await;
+    assert_eq!(proto::from_status(&status).code, base::Code::ContextExceeded, "{status}");
+    let bad = GenerateRequest { schema_json: r#"{"type":"object","not":{"type":"string"}}"#.into(), ..question("x") };
+    let status = refused(bad).await;
+    assert!(status.code() == Code::InvalidArgument && status.message().contains("not"), "{status}");
+    let status = refused(GenerateRequest { stop: vec!["x".into(); 10_000], ..question("x") }).await;
+    assert!(status.code() == Code::InvalidArgument && status.message().contains("10000"), "{status}");
+    let status = refused(GenerateRequest { schema_json: "{".into(), ..question("x") }).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let status = refused(GenerateRequest { prompt: None, ..question("x") }).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let written = engine.write(question("x")).await.unwrap();
+    assert!(!written.text().is_empty(), "it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ask_without_reader_or_without_time_frees_its_slot() {
+    let Some(engine) = Engine::start(&chat_model("noise"), &["--slots", "1"]).await else { return };
+    let endless = endless("Go on for ever.");
+    let mut stream = engine.client.clone().generate(endless.clone()).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    assert_eq!(engine.busy().await, 1);
+    drop(stream);
+    let until = Instant::now() + Duration::from_secs(10);
+    while engine.busy().await > 0 {
+        assert!(Instant::now() < until, "the slot stays busy");
+    }
+    let late = engine.write(GenerateRequest { within_ms: 30, ..endless }).await.unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asks_that_do_not_fit_together_wait_for_each_other_and_lose_nothing() {
+    let Some(engine) = Engine::start(&chat_model("words"), &["--slots", "4", "--context", "400"]).await else { return };
+    let asks: Vec<_> =
+        (0..8).map(|n| GenerateRequest { max_tokens: 200, ..endless(&format!("Story {n}")) }).collect();
+    let mut alone = Vec::new();
+    for ask in &asks {
+        alone.push(engine.write(ask.clone()).await.unwrap().text());
+    }
+    let together = futures_util::future::join_all(asks.into_iter().map(|ask| engine.write(ask))).await;
+    for (at, written) in together.into_iter().enumerate() {
+        assert_eq!(written.unwrap().text(), alone[at], "ask {at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_beginning_is_read_once() {
+    let Some(engine) = Engine::start(&chat_model("words"), &["--slots", "2"]).await else { return };
+    let long = "The scheduler must restart every task after a crash. ".repeat(40);
+    let first = engine.write(question(&format!("{long} One?"))).await.unwrap();
+    assert_eq!(first.done.cached_tokens, 0);
+    let second = engine.write(question(&format!("{long} Two?"))).await.unwrap();
+    assert!(second.done.cached_tokens > 200, "{:?}", second.done);
+}
