@@ -7,4 +7,5 @@ pub mod bench;
 pub mod client;
 pub mod etcd;
 pub mod fake;
+pub mod gguf;
 pub mod process;
