@@ -180,13 +180,16 @@ fn prepare(
     };
     let sampling = asked.sampling.unwrap_or_default();
     let sampler = Sampler::new(&sampling, loaded.model.n_vocab(), grammar)?;
-    let prompt = match asked.prompt {
+    let mut prompt = match asked.prompt {
         Some(Prompt::Chat(chat)) => template::prompt_of(loaded, &chat)?,
         Some(Prompt::Raw(text)) => loaded.tokenize(&text, true, true)?,
         None => return Err(Fault::invalid("the ask has no prompt").hint("give `chat` or `raw`")),
     };
-    // An empty prompt still needs one token to go on from.
-    let prompt = if prompt.is_empty() { vec![loaded.model.vocab().bos()] } else { prompt };
+    prompt.extend(loaded.draft_of(asked.begun.as_bytes()));
+    if prompt.is_empty() {
+        // There must be one token to go on from.
+        prompt.push(loaded.model.vocab().bos());
+    }
     let draft = loaded.draft_of(asked.continue_from.as_bytes());
     let replayed = if is_repeatable(&sampling) { asked.continue_from } else { String::new() };
     let until = (asked.within_ms > 0).then(|| Instant::now() + Duration::from_millis(asked.within_ms));

@@ -5,7 +5,9 @@
 
 mod anthropic;
 mod discover;
+pub mod engine;
 mod fake;
+mod http;
 mod json;
 mod link;
 mod llamacpp;
@@ -24,10 +26,13 @@ mod webui;
 use std::time::{Duration, Instant};
 
 use base::report::{Backend as Kind, Capability};
-use base::{Ask, BoxFrames, BoxFuture, Code, Continuation, Fault, Result};
+use base::{Ask, BoxFrames, BoxFuture, Continuation, Fault, Result};
 
 use crate::http1::{Dial, Endpoint, Pool};
+use crate::process::EngineEnd;
 use crate::wire::KeepWish;
+
+use http::Http;
 
 pub use discover::{Found, discover};
 pub use link::Link;
@@ -35,42 +40,59 @@ pub use traits::{Loading, Traits};
 
 /// One engine.
 pub trait Backend: Send + Sync {
-    /// The way to it, with the traits of its kind.
-    fn link(&self) -> &Link;
+    /// The way to it, where it is spoken to over HTTP.
+    fn link(&self) -> Option<&Link> {
+        None
+    }
 
     /// Every model that it offers, loaded or not.
     fn models(&self, until: Instant) -> BoxFuture<'_, Result<Vec<EngineModel>>>;
 
     /// Whether it can take asks now.
-    fn health(&self) -> BoxFuture<'_, Health> {
-        Box::pin(self.link().health())
-    }
+    fn health(&self) -> BoxFuture<'_, Health>;
 
     /// Brings a model into memory, for `keep` after its last use or until it is unloaded. Nothing to do where the engine
     /// has its models loaded always, or loads them as they are asked for and in no other way.
-    fn load<'a>(&'a self, _model: &'a str, _keep: Option<Duration>, _until: Instant) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
+    fn load<'a>(&'a self, model: &'a str, keep: Option<Duration>, until: Instant) -> BoxFuture<'a, Result<()>>;
 
     /// Takes a model out of memory.
-    fn unload<'a>(&'a self, _model: &'a str, _until: Instant) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async { Err(self.link().not_supported("unload a model")) })
-    }
+    fn unload<'a>(&'a self, model: &'a str, until: Instant) -> BoxFuture<'a, Result<()>>;
 
     /// Puts an ask to it, and returns once it began to answer well.
-    fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>> {
-        Box::pin(async move {
-            let Some(wish) = KeepWish::of(run.ask) else { return self.link().start(&run).await };
-            let until = run.until(Instant::now());
-            match wish {
-                KeepWish::Load => self.load(run.engine_model, None, until).await?,
-                KeepWish::Unload => self.unload(run.engine_model, until).await?,
-            }
-            let head = &run.ask.head;
-            let content_type = head.dialect.content_type(head.stream);
-            Ok(Started { content_type, frames: Box::new(wish.done(run.ask)) })
-        })
+    fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>>;
+
+    /// Looks after what it runs by itself, and tells what ended since the last time.
+    fn tend(&self) -> BoxFuture<'_, Vec<Incident>> {
+        Box::pin(async { Vec::new() })
     }
+
+    /// Ends what it runs by itself; `force` is at once.
+    fn end(&self, _force: bool) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// A process of a backend that ended without having been told to.
+#[derive(Clone, Debug)]
+pub struct Incident {
+    /// What it ran.
+    pub model: String,
+    /// How it ended.
+    pub end: EngineEnd,
+    /// How long it is left alone, when it ended too often.
+    pub quarantine: Option<Duration>,
+}
+
+/// An ask that only says how long a model is to stay: done here, without a word to the engine.
+async fn keep(backend: &impl Backend, wish: KeepWish, run: &Run<'_>) -> Result<Started> {
+    let until = run.until(Instant::now());
+    match wish {
+        KeepWish::Load => backend.load(run.engine_model, None, until).await?,
+        KeepWish::Unload => backend.unload(run.engine_model, until).await?,
+    }
+    let head = &run.ask.head;
+    let content_type = head.dialect.content_type(head.stream);
+    Ok(Started { content_type, frames: Box::new(wish.done(run.ask)) })
 }
 
 /// A model as one engine lists it; what it does not tell is zero, empty or `None`.
@@ -82,7 +104,7 @@ pub struct EngineModel {
     pub digest: Option<String>,
     /// Size of its file.
     pub size_bytes: u64,
-    /// Memory that it takes, as measured by the engine while it is loaded.
+    /// Memory that it takes: as measured by the engine while it is loaded, else as it was estimated.
     pub memory_bytes: u64,
     /// Length of its context: the one it is loaded with, else the longest possible.
     pub context_tokens: u32,
@@ -138,7 +160,7 @@ impl Run<'_> {
     }
 }
 
-/// The engine of kind `kind` behind `dial`, with the key that it wants; `name` is what messages call it.
+/// The engine of kind `kind`, any but the built-in one, behind `dial`, with the key that it wants; `name` is what messages call it.
 pub fn open(kind: Kind, name: &str, endpoint: Endpoint, key: Option<&str>, dial: Dial) -> Result<Box<dyn Backend>> {
     let endpoint = match (kind, key) {
         (Kind::Anthropic, key) => {
@@ -161,9 +183,6 @@ pub fn open(kind: Kind, name: &str, endpoint: Endpoint, key: Option<&str>, dial:
         Kind::Anthropic => Box::new(anthropic::Anthropic(link(&anthropic::TRAITS))),
         Kind::Perplexity => Box::new(perplexity::Perplexity(link(&perplexity::TRAITS))),
         Kind::Fake => Box::new(ollama::Ollama::new(link(&fake::TRAITS))),
-        Kind::Engine => {
-            let message = format!("worker `{name}`: the built-in engine is not part of this build");
-            return Err(Fault::new(Code::NotSupported, message).hint("use one of the other backends"));
-        }
+        Kind::Engine => return Err(Fault::internal(format!("worker `{name}`: the built-in engine has no address"))),
     })
 }

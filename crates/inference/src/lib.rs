@@ -8,6 +8,7 @@ pub mod cache;
 pub mod gpu;
 pub mod http1;
 pub mod machine;
+pub mod process;
 pub mod rates;
 pub mod resume;
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod decode;
 mod embed;
 mod fault;
 mod keep;
+pub mod native;
 mod pass;
 mod prompt;
 mod render;

@@ -51,6 +51,8 @@ enum Command {
     ExecEngine {
         #[arg(long)]
         parent: u32,
+        #[arg(long)]
+        cgroup: Option<PathBuf>,
         #[arg(last = true)]
         command: Vec<String>,
     },
@@ -59,8 +61,8 @@ enum Command {
 /// Runs what the command line says.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::ExecEngine { parent, command }) = &arguments.command {
-        return failed(&crate::worker::process::exec_engine(*parent, command));
+    if let Some(Command::ExecEngine { parent, cgroup, command }) = &arguments.command {
+        return failed(&inference::process::exec_engine(*parent, cgroup.as_deref(), command).into());
     }
     let config = match resolve(&arguments) {
         Ok(config) => config,

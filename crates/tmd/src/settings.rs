@@ -120,8 +120,8 @@ pub fn mode_is(core: &Core, mode: SetMode) {
     if core.mode.set(mode) {
         tracing::info!(mode = text, "mode changed");
         // A connection that is kept open was checked by the mode before.
-        for port in core.ports.values() {
-            port.backend.link().pool.close_idle();
+        for link in core.ports.values().filter_map(|port| port.backend.link()) {
+            link.pool.close_idle();
         }
         core.happened("mode", core.node.as_str(), text);
         core.table_is_old.notify_one();

@@ -2,5 +2,4 @@
 
 pub mod gate;
 pub mod port;
-pub mod process;
 mod residency;

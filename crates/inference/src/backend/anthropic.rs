@@ -5,7 +5,7 @@ use std::time::Instant;
 use base::report::{Backend as Kind, Capability};
 use base::{BoxFuture, Dialect, Result};
 
-use super::{Backend, EngineModel, Link, Loading, Traits, json, openai};
+use super::{EngineModel, Http, Link, Loading, Traits, json, openai};
 use crate::wire::{ContinueBy, Quirks, SchemaBy};
 
 /// The version of the API that every request names.
@@ -28,8 +28,8 @@ pub(super) const TRAITS: Traits = Traits {
 
 pub(super) struct Anthropic(pub(super) Link);
 
-impl Backend for Anthropic {
-    fn link(&self) -> &Link {
+impl Http for Anthropic {
+    fn http(&self) -> &Link {
         &self.0
     }
 

@@ -7,7 +7,7 @@ use base::{BoxFuture, Result};
 use serde_json::{Value, json};
 
 use super::traits::OPENAI_AND_RERANK;
-use super::{Backend, EngineModel, Link, Loading, Traits, json, openai};
+use super::{EngineModel, Http, Link, Loading, Traits, json, openai};
 use crate::wire::{ContinueBy, Quirks, SchemaBy};
 
 pub(super) const TRAITS: Traits = Traits {
@@ -52,8 +52,8 @@ impl LlamaCpp {
     }
 }
 
-impl Backend for LlamaCpp {
-    fn link(&self) -> &Link {
+impl Http for LlamaCpp {
+    fn http(&self) -> &Link {
         &self.0
     }
 

@@ -7,7 +7,7 @@ use base::{BoxFuture, Result};
 use serde_json::json;
 
 use super::traits::OPENAI;
-use super::{Backend, EngineModel, Link, Loading, Traits, openai};
+use super::{EngineModel, Http, Link, Loading, Traits, openai};
 use crate::wire::{ContinueBy, Quirks, SchemaBy};
 
 pub(super) const TRAITS: Traits = Traits {
@@ -29,8 +29,8 @@ pub(super) const TRAITS: Traits = Traits {
 
 pub(super) struct LlamaCppPython(pub(super) Link);
 
-impl Backend for LlamaCppPython {
-    fn link(&self) -> &Link {
+impl Http for LlamaCppPython {
+    fn http(&self) -> &Link {
         &self.0
     }
 

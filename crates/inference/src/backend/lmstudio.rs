@@ -7,7 +7,7 @@ use base::{BoxFuture, Code, Fault, Result};
 use serde_json::{Value, json};
 
 use super::traits::OPENAI;
-use super::{Backend, EngineModel, Link, Loading, Traits, json, openai};
+use super::{EngineModel, Http, Link, Loading, Traits, json, openai};
 use crate::wire::{ContinueBy, Quirks, SchemaBy};
 
 pub(super) const TRAITS: Traits = Traits {
@@ -54,8 +54,8 @@ impl LmStudio {
     }
 }
 
-impl Backend for LmStudio {
-    fn link(&self) -> &Link {
+impl Http for LmStudio {
+    fn http(&self) -> &Link {
         &self.0
     }
 

@@ -13,7 +13,7 @@ use base::report::{Backend as Kind, Capability};
 use base::{BoxFuture, Code, Continuation, Dialect, Fault, Result};
 use serde_json::{Value, json};
 
-use super::{Backend, EngineModel, Link, Loading, Run, Started, Traits, json};
+use super::{EngineModel, Http, Link, Loading, Run, Started, Traits, json};
 use crate::http1::{EngineBody, Request};
 use crate::wire::{self, ContinueBy, EngineRequest, Quirks, SchemaBy};
 
@@ -166,8 +166,8 @@ impl Ollama {
     }
 }
 
-impl Backend for Ollama {
-    fn link(&self) -> &Link {
+impl Http for Ollama {
+    fn http(&self) -> &Link {
         &self.link
     }
 

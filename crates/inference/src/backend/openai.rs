@@ -7,7 +7,7 @@ use base::{BoxFuture, Result};
 use serde_json::Value;
 
 use super::traits::OPENAI;
-use super::{Backend, EngineModel, Link, Loading, Traits, json};
+use super::{EngineModel, Http, Link, Loading, Traits, json};
 use crate::wire::{ContinueBy, Quirks, SchemaBy};
 
 pub(super) const TRAITS: Traits = Traits {
@@ -26,8 +26,8 @@ pub(super) const TRAITS: Traits = Traits {
 
 pub(super) struct OpenAi(pub(super) Link);
 
-impl Backend for OpenAi {
-    fn link(&self) -> &Link {
+impl Http for OpenAi {
+    fn http(&self) -> &Link {
         &self.0
     }
 

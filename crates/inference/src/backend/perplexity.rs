@@ -5,7 +5,7 @@ use std::time::Instant;
 use base::report::{Backend as Kind, Capability};
 use base::{BoxFuture, Dialect, Result};
 
-use super::{Backend, EngineModel, Link, Loading, Traits};
+use super::{EngineModel, Http, Link, Loading, Traits};
 use crate::wire::{ContinueBy, Quirks, SchemaBy};
 
 /// Its models, as its documents name them; there is no call that lists them.
@@ -28,8 +28,8 @@ pub(super) const TRAITS: Traits = Traits {
 
 pub(super) struct Perplexity(pub(super) Link);
 
-impl Backend for Perplexity {
-    fn link(&self) -> &Link {
+impl Http for Perplexity {
+    fn http(&self) -> &Link {
         &self.0
     }
 

@@ -21,6 +21,10 @@ fn open_at(kind: Kind, engine: &Scripted) -> Box<dyn Backend> {
     open(kind, "scripted", endpoint, Some("secret"), scripted::dial(engine.address)).unwrap()
 }
 
+fn link(backend: &dyn Backend) -> &Link {
+    backend.link().unwrap()
+}
+
 fn ask(dialect: Dialect, stream: bool, body: Value) -> Ask {
     let head = AskHead {
         model: body["model"].as_str().unwrap().into(),
@@ -180,14 +184,14 @@ async fn slow_probe_of_an_engine_at_work_is_busy_not_down() {
     let patience = Duration::from_millis(50);
     let engine = Scripted::start(|_, _| Some(Reply::Silence)).await;
     let backend = open_at(Kind::LlamaCppPython, &engine);
-    assert!(matches!(backend.link().probe(patience).await, Health::Down(_)));
+    assert!(matches!(link(&*backend).probe(patience).await, Health::Down(_)));
     let ask = chat(false);
     let mut work = backend.start(run(&ask, None));
     let probe = async {
-        while backend.link().pool.waiting() == 0 {
+        while link(&*backend).pool.waiting() == 0 {
             tokio::task::yield_now().await;
         }
-        backend.link().probe(patience).await
+        link(&*backend).probe(patience).await
     };
     tokio::select! {
         _ = &mut work => panic!("nothing was answered"),
@@ -207,7 +211,7 @@ async fn stream_in_the_same_dialect_passes_byte_for_byte() {
     let text = String::from_utf8(collect(&mut started.frames, 1 << 20).await.unwrap().to_vec()).unwrap();
     assert_eq!(started.content_type, "text/event-stream");
     assert!(text.starts_with(&STREAM[..70]) && text.ends_with("data: [DONE]\n\n"), "{text}");
-    assert_eq!(backend.link().pool.idle(), 1, "the connection is used again");
+    assert_eq!(link(&*backend).pool.idle(), 1, "the connection is used again");
     let asked = &engine.asked()[0];
     assert!(asked.contains("Authorization: Bearer secret\r\n"), "{asked}");
 }
@@ -355,12 +359,4 @@ async fn engines_on_default_ports_are_told_apart() {
             .collect();
         assert_eq!(found, wanted);
     }
-}
-
-#[test]
-fn built_in_engine_is_refused_with_a_hint() {
-    let endpoint = Endpoint::parse("http://127.0.0.1:1").unwrap();
-    let dial = scripted::dial(([127, 0, 0, 1], 1).into());
-    let fault = open(Kind::Engine, "own", endpoint, None, dial).err().unwrap();
-    assert_eq!((fault.code, fault.hint.is_some()), (Code::NotSupported, true));
 }

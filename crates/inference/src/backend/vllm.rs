@@ -6,7 +6,7 @@ use base::report::Backend as Kind;
 use base::{BoxFuture, Result};
 
 use super::traits::OPENAI_AND_RERANK;
-use super::{Backend, EngineModel, Link, Loading, Traits, json, openai};
+use super::{EngineModel, Http, Link, Loading, Traits, json, openai};
 use crate::wire::{ContinueBy, Quirks, SchemaBy};
 
 pub(super) const TRAITS: Traits = Traits {
@@ -25,8 +25,8 @@ pub(super) const TRAITS: Traits = Traits {
 
 pub(super) struct Vllm(pub(super) Link);
 
-impl Backend for Vllm {
-    fn link(&self) -> &Link {
+impl Http for Vllm {
+    fn http(&self) -> &Link {
         &self.0
     }
 

@@ -7,7 +7,7 @@ use base::{BoxFuture, Result};
 use serde_json::{Value, json};
 
 use super::traits::OPENAI;
-use super::{Backend, EngineModel, Link, Loading, Traits, json};
+use super::{EngineModel, Http, Link, Loading, Traits, json};
 use crate::wire::{ContinueBy, Quirks, SchemaBy};
 
 pub(super) const TRAITS: Traits = Traits {
@@ -46,8 +46,8 @@ impl WebUi {
     }
 }
 
-impl Backend for WebUi {
-    fn link(&self) -> &Link {
+impl Http for WebUi {
+    fn http(&self) -> &Link {
         &self.0
     }
 

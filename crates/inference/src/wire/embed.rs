@@ -50,6 +50,40 @@ pub(super) fn request(body: &[u8], from: Dialect, to: Dialect) -> Result<Bytes> 
     Ok(out.to_string().into())
 }
 
+/// A request for vectors, in no dialect.
+pub(super) struct Asked {
+    pub texts: Vec<String>,
+    pub dimensions: Option<u64>,
+    /// Whether the end of a text that is too long may be left out, as Ollama does unless told otherwise.
+    pub may_cut: bool,
+}
+
+/// Reads a request for vectors of texts.
+pub(super) fn read(body: &[u8], dialect: Dialect) -> Result<Asked> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(body)
+        .map_err(|error| Fault::invalid("could not read the request body as JSON").because(error))?;
+    let name = if dialect == Dialect::OllamaEmbeddings { "prompt" } else { "input" };
+    let wrong = || {
+        Fault::invalid(format!("field `{name}` is not a text or a list of texts"))
+            .hint(format!("give `{name}` as text; token numbers mean something to one model only"))
+    };
+    let texts = match fields.remove(name) {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(list)) => {
+            let text = |value: Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
+            list.into_iter().map(text).collect::<Result<_>>()?
+        }
+        _ => return Err(wrong()),
+    };
+    let truncate = fields.remove("truncate").and_then(|value| value.as_bool());
+    let dimensions = fields.remove("dimensions").and_then(|value| value.as_u64());
+    fields.remove("encoding_format");
+    if let Some((name, _)) = fields.iter().find(|(name, value)| !HINTS.contains(&name.as_str()) && !value.is_null()) {
+        return Err(refused(name));
+    }
+    Ok(Asked { texts, dimensions, may_cut: truncate.unwrap_or(dialect != Dialect::OpenAiEmbeddings) })
+}
+
 const fn is_embeddings(dialect: Dialect) -> bool {
     matches!(dialect, Dialect::OpenAiEmbeddings | Dialect::OllamaEmbed | Dialect::OllamaEmbeddings)
 }
@@ -133,7 +167,6 @@ fn packed(vector: &[f64]) -> Value {
 
 /// Translates an answer.
 pub(super) fn answer(body: &[u8], from: Dialect, shown: &Shown<'_>) -> Result<Bytes> {
-    let model = shown.model;
     let read: Vectors = serde_json::from_slice(body)
         .map_err(|error| junk(format!("no embeddings in the form of `{from}`")).because(error))?;
     let tokens = read.usage.map(|usage| usage.prompt_tokens).or(read.prompt_eval_count).unwrap_or(0);
@@ -147,9 +180,17 @@ pub(super) fn answer(body: &[u8], from: Dialect, shown: &Shown<'_>) -> Result<By
     if vectors.is_empty() {
         return Err(junk("no embeddings"));
     }
+    Ok(write(vectors, tokens, shown))
+}
+
+/// Writes vectors as the client wants them.
+pub(super) fn write<T: Into<f64> + Copy>(vectors: Vec<Vec<T>>, tokens: u64, shown: &Shown<'_>) -> Bytes {
+    let model = shown.model;
+    let mut vectors: Vec<Vec<f64>> =
+        vectors.into_iter().map(|vector| vector.into_iter().map(Into::into).collect()).collect();
     let out = match shown.dialect {
         Dialect::OllamaEmbed => json!({"model": model, "embeddings": vectors, "prompt_eval_count": tokens}),
-        Dialect::OllamaEmbeddings => json!({"embedding": vectors.swap_remove(0)}),
+        Dialect::OllamaEmbeddings => json!({"embedding": vectors.pop().unwrap_or_default()}),
         _ => {
             let item = |(index, vector): (usize, Vec<f64>)| {
                 let vector = if shown.packs { packed(&vector) } else { vector.into() };
@@ -160,5 +201,5 @@ pub(super) fn answer(body: &[u8], from: Dialect, shown: &Shown<'_>) -> Result<By
             json!({"object": "list", "model": model, "data": data, "usage": usage})
         }
     };
-    Ok(out.to_string().into())
+    out.to_string().into()
 }

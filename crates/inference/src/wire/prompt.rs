@@ -7,6 +7,7 @@ use base::{Code, Dialect, Fault, Result};
 use serde_json::{Map, Value};
 
 mod anthropic;
+mod native;
 mod ollama;
 mod openai;
 
@@ -21,14 +22,11 @@ const HINTS: &[&str] = &[
     "prompt_cache_key",
     "cache_prompt",
     "verbosity",
-    "typical_p",
     "top_a",
     "tfs_z",
     "mirostat",
     "mirostat_tau",
     "mirostat_eta",
-    "repeat_last_n",
-    "repetition_penalty",
     "id_slot",
     "timings_per_token",
     "cache_control",
@@ -47,6 +45,9 @@ const HINTS: &[&str] = &[
 const SAMPLING: &[&str] =
     &["temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "repeat_penalty"];
 
+/// More of them, which only the built-in engine has a use for.
+const MORE_SAMPLING: &[&str] = &["typical_p", "repeat_last_n", "repetition_penalty"];
+
 /// A request for text, in no dialect.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Prompt {
@@ -57,6 +58,7 @@ pub(super) struct Prompt {
     pub tool_choice: ToolChoice,
     pub format: Option<Format>,
     pub sampling: Map<String, Value>,
+    pub more_sampling: Map<String, Value>,
     pub limit: Option<u64>,
     pub stop: Vec<String>,
     pub keep_alive: Option<Value>,
@@ -125,6 +127,13 @@ pub(super) enum Format {
 impl Prompt {
     /// Reads a body in `dialect`.
     pub(super) fn read(dialect: Dialect, body: &[u8], stream: bool) -> Result<Self> {
+        let (prompt, rest) = Self::read_known(dialect, body, stream)?;
+        rest.refuse_rest()?;
+        Ok(prompt)
+    }
+
+    /// The same; gives along what of the body it does not know.
+    fn read_known(dialect: Dialect, body: &[u8], stream: bool) -> Result<(Self, Taken)> {
         let map = serde_json::from_slice(body).map_err(|error| {
             Fault::invalid("could not read the request body as JSON").because(error).hint("send one JSON object")
         })?;
@@ -137,8 +146,7 @@ impl Prompt {
             Dialect::AnthropicMessages => anthropic::read(&mut prompt, &mut fields)?,
             _ => openai::read(&mut prompt, &mut fields, dialect)?,
         }
-        fields.refuse_rest()?;
-        Ok(prompt)
+        Ok((prompt, fields))
     }
 
     /// Writes it in `dialect`, for the model `model`.
@@ -176,6 +184,11 @@ impl Prompt {
         for name in SAMPLING {
             if let Some(value) = fields.take(name) {
                 self.sampling.insert((*name).into(), value);
+            }
+        }
+        for name in MORE_SAMPLING {
+            if let Some(value) = fields.take(name) {
+                self.more_sampling.insert((*name).into(), value);
             }
         }
     }

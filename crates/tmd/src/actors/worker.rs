@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use base::report::WorkerState;
 use base::retry::Backoff;
 use inference::backend::{EngineModel, Health};
+use inference::process::{EngineEnd, EngineProcess, Launch};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use serde_json::json;
@@ -17,7 +18,6 @@ use super::policy::{Reaction, RestartPolicy, Restarts};
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
 use crate::worker::port::{Facts, Port, offered};
-use crate::worker::process::{EngineEnd, EngineProcess};
 
 /// Between looks at an engine that works.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -328,7 +328,8 @@ async fn look_at(core: &Core, port: &Port, may_start: bool, progress_seen: u64) 
             if !may_start {
                 return Look::Down(port.facts().reason.clone());
             }
-            match EngineProcess::start(port.config.name.as_str(), &port.config.command, &core.tasks).await {
+            let (worker, command) = (port.config.name.clone(), port.config.command.clone());
+            match EngineProcess::start(&Launch { worker, command, ..Launch::default() }, &core.tasks).await {
                 Ok(started) => *process = Some(started),
                 Err(fault) => return Look::NotStarted(fault.full_message()),
             }

@@ -18,6 +18,7 @@ use base::{
 };
 use bytes::Bytes;
 use inference::backend::{Backend, EngineModel, Run};
+use inference::process::EngineProcess;
 use inference::rates::{Finished, Rates};
 use routing::live::WorkerLive;
 use routing::patience::{self, Measured, Whole};
@@ -27,7 +28,6 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{Gate, Permit, Presence};
-use super::process::EngineProcess;
 use super::residency::InMemory;
 use crate::spans::{Span, Spans, Wait};
 

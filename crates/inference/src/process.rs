@@ -1,9 +1,14 @@
 //! An engine process that a worker owns: started in a group of its own, ended with its worker, never left behind.
 //!
 //! The kernel ends it when this process dies (`PR_SET_PDEATHSIG`), set by the child itself through `tmd exec-engine`.
-//! That signal is tied to the *thread* that started the child, so all are started by one thread that never ends.
+//! That signal is tied to the *thread* that started the child, so all are started by one thread that never ends. The
+//! same wrapper makes the child the first one to go when memory runs out, lets others have the processor first, and puts
+//! it into a cgroup with a limit on its memory, where there can be one.
+
+pub mod cgroup;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,7 +17,7 @@ use base::{Code, Fault, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 /// Lines of stderr that a failure shows.
@@ -22,11 +27,30 @@ const LINE_BYTES: usize = 500;
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// More willing to be ended for lack of memory than anything that is not an engine; 1000 is the most.
+const OUT_OF_MEMORY_SCORE: &str = "500";
+/// Others have the processor first.
+const NICENESS: i32 = 5;
+
+/// What to start.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    /// Of the worker that owns it.
+    pub worker: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Set in its environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// The cgroup that it joins.
+    pub cgroup: Option<PathBuf>,
+}
+
 /// A running engine.
 pub struct EngineProcess {
     child: Child,
     group: Option<Pid>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
+    first_line: watch::Receiver<Option<String>>,
 }
 
 /// Why an engine process ended.
@@ -41,32 +65,51 @@ pub struct EngineEnd {
 }
 
 impl EngineProcess {
-    /// Starts `command` (program and arguments); its output goes to the log, line by line.
-    pub async fn start(worker: &str, command: &[String], tasks: &TaskTracker) -> Result<Self> {
-        let Some((program, arguments)) = command.split_first() else {
+    /// Starts it; its output goes to the log, line by line.
+    pub async fn start(launch: &Launch, tasks: &TaskTracker) -> Result<Self> {
+        let worker = &launch.worker;
+        let Some(program) = launch.command.first() else {
             return Err(Fault::invalid(format!("worker `{worker}` has an empty command")));
         };
-        let own = std::env::current_exe()
-            .map_err(|error| Fault::internal("could not find the path of this program").because(error))?;
-        let mut wrapped = Command::new(own);
-        wrapped.arg("exec-engine").arg("--parent").arg(std::process::id().to_string()).arg("--");
-        wrapped.arg(program).args(arguments);
-        wrapped.process_group(0).kill_on_drop(true);
-        wrapped.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = spawn_from_lasting_thread(wrapped).await.map_err(|error| {
+        let mut child = spawn_from_lasting_thread(wrapped(launch)?).await.map_err(|error| {
             Fault::new(Code::EngineFailed, format!("could not start `{program}` for worker `{worker}`"))
                 .because(error)
                 .hint("check `command` of the worker: the program must exist and be executable")
         })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let last_lines = Arc::new(Mutex::new(VecDeque::new()));
+        let (said, first_line) = watch::channel(None);
         if let Some(stdout) = child.stdout.take() {
-            tasks.spawn(read_lines(worker.to_owned(), stdout, None));
+            let first = move |line: &str| _ = said.send_if_modified(|first| first.replace(line.to_owned()).is_none());
+            tasks.spawn(read_lines(worker.clone(), stdout, first));
         }
         if let Some(stderr) = child.stderr.take() {
-            tasks.spawn(read_lines(worker.to_owned(), stderr, Some(last_lines.clone())));
+            let last_lines = last_lines.clone();
+            tasks.spawn(read_lines(worker.clone(), stderr, move |line| keep_line(&last_lines, line)));
         }
-        Ok(Self { child, group, last_lines })
+        Ok(Self { child, group, last_lines, first_line })
+    }
+
+    /// The first line that it writes to stdout; `None` when it closes that without a word.
+    pub async fn first_line(&self) -> Option<String> {
+        let mut first_line = self.first_line.clone();
+        first_line.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// Whether it has written that line.
+    pub fn said_first_line(&self) -> bool {
+        self.first_line.borrow().is_some()
+    }
+
+    /// Waits for its end; [`EngineProcess::try_ended`] then tells how.
+    pub async fn has_ended(&mut self) {
+        // The status is kept for whoever asks next.
+        let _ = self.child.wait().await;
+    }
+
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// How it ended, when it has. What it started ends with it: a runner that is left behind keeps the GPU's memory.
@@ -118,6 +161,12 @@ impl Drop for EngineProcess {
 }
 
 impl EngineEnd {
+    /// Ended by us, because it was `silent`.
+    pub fn frozen(silent: Duration) -> Self {
+        let cause = format!("was frozen ({} without a sign of life) and killed", base::units::format_duration(silent));
+        Self { cause, is_out_of_memory: false, last_lines: Vec::new() }
+    }
+
     /// As the reason of a worker that is down.
     pub fn reason(&self) -> String {
         match self.last_lines.last() {
@@ -127,11 +176,23 @@ impl EngineEnd {
     }
 }
 
-async fn read_lines(
-    worker: String,
-    from: impl tokio::io::AsyncRead + Unpin,
-    keep: Option<Arc<Mutex<VecDeque<String>>>>,
-) {
+/// The command behind the wrapper that [`exec_engine`] is.
+fn wrapped(launch: &Launch) -> Result<Command> {
+    let own = std::env::current_exe()
+        .map_err(|error| Fault::internal("could not find the path of this program").because(error))?;
+    let mut wrapped = Command::new(own);
+    wrapped.arg("exec-engine").arg("--parent").arg(std::process::id().to_string());
+    if let Some(cgroup) = &launch.cgroup {
+        wrapped.arg("--cgroup").arg(cgroup);
+    }
+    wrapped.arg("--").args(&launch.command);
+    wrapped.envs(launch.environment.iter().map(|(name, value)| (*name, value)));
+    wrapped.process_group(0).kill_on_drop(true);
+    wrapped.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(wrapped)
+}
+
+async fn read_lines(worker: String, from: impl tokio::io::AsyncRead + Unpin, note: impl Fn(&str)) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     // A line that never ends must not grow without bound: it is read in buffers and only its beginning is kept.
@@ -152,14 +213,16 @@ async fn read_lines(
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         line.clear();
         tracing::debug!(target: "engine", worker, line = text, "engine wrote");
-        if let Some(keep) = &keep {
-            let mut kept = keep.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() == LINES_KEPT {
-                kept.pop_front();
-            }
-            kept.push_back(text);
-        }
+        note(&text);
     }
+}
+
+fn keep_line(kept: &Mutex<VecDeque<String>>, line: &str) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() == LINES_KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(line.to_owned());
 }
 
 type Order = (Command, tokio::runtime::Handle, oneshot::Sender<std::io::Result<Child>>);
@@ -186,22 +249,29 @@ async fn spawn_from_lasting_thread(command: Command) -> std::io::Result<Child> {
     started.await.map_err(|_| gone())?
 }
 
-/// What `tmd exec-engine` does: ties itself to its parent's life, then becomes the engine.
-pub fn exec_engine(parent: u32, command: &[String]) -> anyhow::Error {
+/// What `tmd exec-engine` does: ties itself to its parent's life, then becomes the engine. Returns only what went wrong.
+pub fn exec_engine(parent: u32, cgroup: Option<&std::path::Path>, command: &[String]) -> Fault {
     use std::os::unix::process::CommandExt;
-    let Some((program, arguments)) = command.split_first() else {
-        return anyhow::anyhow!("no program given");
-    };
+    let failed = |what: String| Fault::new(Code::EngineFailed, what);
+    let Some((program, arguments)) = command.split_first() else { return failed("no program given".to_owned()) };
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
-        return anyhow::anyhow!("could not tie the engine to its parent: {error}");
+        return failed(format!("could not tie the engine to its parent: {error}"));
     }
     // The parent may have died before the line above took effect.
     let is_parent = |pid: Pid| u32::try_from(pid.as_raw_nonzero().get()) == Ok(parent);
     if !rustix::process::getppid().is_some_and(is_parent) {
-        return anyhow::anyhow!("the parent is gone");
+        return failed("the parent is gone".to_owned());
     }
+    if let Some(cgroup) = cgroup
+        && let Err(error) = std::fs::write(cgroup.join("cgroup.procs"), std::process::id().to_string())
+    {
+        return failed(format!("could not join the cgroup `{}`: {error}", cgroup.display()));
+    }
+    // Manners, not promises: a container may forbid both, and the engine runs all the same.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
+    let _ = rustix::process::nice(NICENESS);
     let error = std::process::Command::new(program).args(arguments).exec();
-    anyhow::anyhow!("could not run `{program}`: {error}")
+    failed(format!("could not run `{program}`: {error}"))
 }
 
 #[cfg(test)]
@@ -216,7 +286,7 @@ mod tests {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("started"));
-        let mut process = EngineProcess { child, group, last_lines: Arc::default() };
+        let mut process = EngineProcess { child, group, last_lines: Arc::default(), first_line: watch::channel(None).1 };
         while process.try_ended().is_none() {
             tokio::task::yield_now().await;
         }

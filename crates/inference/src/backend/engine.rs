@@ -1,0 +1,356 @@
+//! The built-in engine: a process `tm-engine` for each model that is in memory, spoken to over a Unix socket.
+//!
+//! A model is loaded by starting its process and unloaded by ending it, so all of its memory comes back. What happens
+//! when a process ends or freezes is decided in [`life`]; [`home`] is one model's process, and this file is the backend
+//! around all of them.
+
+mod frames;
+pub mod home;
+pub mod life;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base::{BoxFuture, Code, Dialect, Fault, Result};
+use futures_util::future::join_all;
+use proto::from_status;
+use tokio_util::task::TaskTracker;
+
+use super::{Backend, EngineModel, Health, Incident, Run, Started, keep};
+use crate::gguf::Correction;
+use crate::shelf::{Shelf, Shelved};
+use crate::wire::{KeepWish, native};
+use frames::Written;
+use home::{Guest, Home, State};
+
+/// How the processes are started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of the worker.
+    pub worker: String,
+    /// The program: a path, or a name that the system finds.
+    pub program: String,
+    /// Where their sockets lie.
+    pub folder: PathBuf,
+    /// Longest context, in tokens; 0: as long as each model was made for.
+    pub context_tokens: u32,
+    /// Threads of each; 0: the processors that there are, without one.
+    pub threads: u32,
+    /// Asks at once with one model.
+    pub slots: u32,
+    /// Memory that models may take together, in bytes; 0: no bound.
+    pub memory_bytes: u64,
+}
+
+/// The backend.
+pub struct Engine {
+    settings: Arc<Settings>,
+    shelf: Arc<Shelf>,
+    tasks: TaskTracker,
+    homes: Mutex<HashMap<String, Arc<Home>>>,
+    /// What the last look at the shelf found.
+    shelved: Mutex<Vec<Shelved>>,
+    corrections: Mutex<HashMap<String, Correction>>,
+    /// One model is brought in at a time: what fits depends on what is there.
+    bringing: tokio::sync::Mutex<()>,
+}
+
+impl Engine {
+    /// Serves the models of `shelf`; `tasks` owns what reads the processes' output.
+    pub fn new(settings: Settings, shelf: Arc<Shelf>, tasks: TaskTracker) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            shelf,
+            tasks,
+            homes: Mutex::default(),
+            shelved: Mutex::default(),
+            corrections: Mutex::default(),
+            bringing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Looks at the shelf anew; identities that are not known yet are made beside.
+    async fn look(&self) -> Result<Vec<Shelved>> {
+        let shelf = self.shelf.clone();
+        let looked = tokio::task::spawn_blocking(move || shelf.look()).await;
+        let shelved = looked.map_err(|error| Fault::internal("could not look for models").because(error))?;
+        self.note_faults(&shelved);
+        let nameless = shelved.iter().find(|model| model.is_model() && model.digest.is_none()).cloned();
+        if let Some(model) = nameless {
+            let shelf = self.shelf.clone();
+            // Reading a large file takes minutes; the next look finds what it came to.
+            drop(self.tasks.spawn_blocking(move || {
+                if let Err(fault) = shelf.identity(&model) {
+                    tracing::warn!(model = model.name, error = %fault.full_message(), "could not make a model's identity");
+                }
+            }));
+        }
+        *held(&self.shelved) = shelved.clone();
+        Ok(shelved)
+    }
+
+    /// A file that cannot be used is told once, and again when something else is wrong with it.
+    fn note_faults(&self, shelved: &[Shelved]) {
+        let before = held(&self.shelved);
+        for model in shelved {
+            let Err(why) = &model.header else { continue };
+            let is_known = before.iter().any(|known| known.path == model.path && known.header.as_ref() == Err(why));
+            if !is_known {
+                tracing::warn!(file = %model.path.display(), reason = why, "cannot be used as a model");
+            }
+        }
+    }
+
+    async fn shelved(&self, name: &str) -> Result<Shelved> {
+        let known = held(&self.shelved).iter().find(|model| model.name == name).cloned();
+        let model = match known {
+            Some(model) => model,
+            None => self.look().await?.into_iter().find(|model| model.name == name).ok_or_else(|| {
+                Fault::new(Code::ModelNotFound, format!("there is no model `{name}` on this node"))
+                    .hint("`tmctl models list` shows those that there are")
+            })?,
+        };
+        match &model.header {
+            Ok(_) => Ok(model),
+            Err(why) => Err(Fault::new(Code::EngineFailed, format!("model `{name}` cannot be used: {why}"))
+                .hint("get the file again, or take it away")),
+        }
+    }
+
+    fn context_of(&self, model: &Shelved) -> u32 {
+        let trained = model.header.as_ref().map_or(0, |header| header.context_tokens);
+        match self.settings.context_tokens {
+            0 => trained,
+            most if trained == 0 => most,
+            most => most.min(trained),
+        }
+    }
+
+    /// The memory that a model takes, as believed after what was seen of it.
+    fn estimate(&self, model: &Shelved) -> u64 {
+        let Ok(header) = &model.header else { return 0 };
+        // All slots share one cache, which is as large as the context.
+        let estimate = header.memory(self.context_of(model), 1).total();
+        held(&self.corrections).get(&model.name).copied().unwrap_or_default().corrected(estimate)
+    }
+
+    fn home(&self, model: &Shelved) -> Arc<Home> {
+        let make = || Arc::new(Home::new(self.settings.clone(), self.tasks.clone(), model.name.clone()));
+        held(&self.homes).entry(model.name.clone()).or_insert_with(make).clone()
+    }
+
+    fn homes(&self) -> Vec<Arc<Home>> {
+        held(&self.homes).values().cloned().collect()
+    }
+
+    /// The process of a model, brought up if need be; ends others that are idle when there is no room beside them.
+    async fn enter(&self, name: &str, until: Instant) -> Result<(Guest, native::Tuned)> {
+        let model = self.shelved(name).await?;
+        let home = self.home(&model);
+        let tuned = tuned(&model);
+        if let Some(guest) = home.guest() {
+            return Ok((guest, tuned));
+        }
+        let bring = async {
+            home.wait_its_turn().await?;
+            let _alone = self.bringing.lock().await;
+            if let Some(guest) = home.guest() {
+                return Ok(guest);
+            }
+            self.make_room(&model).await?;
+            home.bring(&model, self.context_of(&model), self.memory_limit(&model)).await
+        };
+        let guest = tokio::time::timeout_at(until.into(), bring).await.unwrap_or_else(|_| {
+            Err(Fault::new(Code::DeadlineExceeded, format!("model `{name}` was not loaded in time"))
+                .hint("ask again: it may be there by then; `tmctl models load` waits longer"))
+        })?;
+        Ok((guest, tuned))
+    }
+
+    /// Twice what is expected, and what a machine without a GPU maps of the file: to hold a leak, not a guess that is off.
+    fn memory_limit(&self, model: &Shelved) -> u64 {
+        self.estimate(model).saturating_mul(2).saturating_add(256 << 20)
+    }
+
+    async fn make_room(&self, model: &Shelved) -> Result<()> {
+        let room = self.settings.memory_bytes;
+        if room == 0 {
+            return Ok(());
+        }
+        let needed = self.estimate(model);
+        let homes = self.homes();
+        let residents: Vec<_> = homes.iter().filter(|home| home.name() != model.name).map(|home| home.resident()).collect();
+        let leave = life::who_leaves(&residents, needed, room).ok_or_else(|| {
+            let message = format!("model `{}` does not fit beside the models that are in use", model.name);
+            Fault::new(Code::Overloaded, message)
+                .hint("ask again when they are idle, or give the worker more memory")
+                .retry_after(Duration::from_secs(5))
+        })?;
+        for name in leave {
+            tracing::info!(model = name, makes_room_for = model.name, "unloads a model");
+            if let Some(home) = homes.iter().find(|home| home.name() == name) {
+                home.leave().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, run: &Run<'_>) -> Result<Started> {
+        let until = run.until(Instant::now());
+        let (mut guest, tuned) = self.enter(run.engine_model, until).await?;
+        let head = &run.ask.head;
+        let content_type = head.dialect.content_type(head.stream);
+        if head.dialect.is_generation() {
+            let mut request = native::generate(run.ask, run.continuation, &tuned)?;
+            let left = head.deadline.instant().saturating_duration_since(Instant::now());
+            request.within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+            let written = Written::begin(guest, request, run, until).await?;
+            return Ok(Started { content_type, frames: Box::new(written) });
+        }
+        let started = Instant::now();
+        let whole = async {
+            match head.dialect {
+                Dialect::Rerank => {
+                    let (request, most) = native::rerank_request(run.ask)?;
+                    let response = guest.client.rerank(request).await.map_err(|status| fault_of(&status))?;
+                    Ok((native::reranked(run.ask, response.get_ref(), most), response.get_ref().prompt_tokens))
+                }
+                _ => {
+                    let request = native::embed_request(run.ask)?;
+                    let response = guest.client.embed(request).await.map_err(|status| fault_of(&status))?;
+                    let tokens = response.get_ref().prompt_tokens;
+                    Ok((native::embedded(run.ask, response.into_inner()), tokens))
+                }
+            }
+        };
+        let late = |_| Fault::new(Code::DeadlineExceeded, "the vectors were not made in time").hint("ask for fewer at once");
+        let (body, tokens) = tokio::time::timeout_at(until.into(), whole).await.map_err(late)??;
+        Ok(Started { content_type, frames: Box::new(frames::whole(body, tokens, started)) })
+    }
+}
+
+impl Backend for Engine {
+    fn models(&self, _until: Instant) -> BoxFuture<'_, Result<Vec<EngineModel>>> {
+        Box::pin(async move {
+            let shelved = self.look().await?;
+            let homes = held(&self.homes).clone();
+            let model = |model: &Shelved| {
+                let header = model.header.as_ref().ok()?;
+                let home = homes.get(&model.name);
+                let seen = home.and_then(|home| home.memory_bytes());
+                Some(EngineModel {
+                    name: model.name.clone(),
+                    digest: model.digest.clone(),
+                    size_bytes: header.file_bytes,
+                    memory_bytes: seen.unwrap_or_else(|| self.estimate(model)),
+                    context_tokens: self.context_of(model),
+                    capabilities: header.capabilities(),
+                    is_loaded: home.is_some_and(|home| home.state() == State::Ready),
+                })
+            };
+            Ok(shelved.iter().filter(|model| model.is_model()).filter_map(model).collect())
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Health> {
+        let health = match std::path::Path::new(&self.settings.program) {
+            program if program.is_absolute() && !program.exists() => {
+                Health::Down(format!("there is no program `{}`; set engine.program", program.display()))
+            }
+            _ => Health::Up,
+        };
+        Box::pin(async { health })
+    }
+
+    fn load<'a>(&'a self, model: &'a str, _: Option<Duration>, until: Instant) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.enter(model, until).await.map(drop) })
+    }
+
+    fn unload<'a>(&'a self, model: &'a str, _: Instant) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let home = held(&self.homes).get(model).cloned();
+            if let Some(home) = home {
+                home.leave().await;
+            }
+            Ok(())
+        })
+    }
+
+    fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>> {
+        Box::pin(async move {
+            match KeepWish::of(run.ask) {
+                Some(wish) => keep(self, wish, &run).await,
+                None => self.begin(&run).await,
+            }
+        })
+    }
+
+    fn tend(&self) -> BoxFuture<'_, Vec<Incident>> {
+        Box::pin(async move {
+            let homes = self.homes();
+            let mut incidents: Vec<Incident> = join_all(homes.iter().map(|home| home.tend())).await.into_iter().flatten().collect();
+            for home in &homes {
+                self.learn(home);
+                let Ok(model) = self.shelved(home.name()).await else { continue };
+                if !home.is_due(Instant::now()) {
+                    continue;
+                }
+                // An ask that came meanwhile brings it up by itself.
+                let Ok(_alone) = self.bringing.try_lock() else { continue };
+                if let Err(fault) = home.bring(&model, self.context_of(&model), self.memory_limit(&model)).await {
+                    tracing::warn!(model = model.name, error = %fault.full_message(), "could not start a model again");
+                    incidents.extend(home.tend().await);
+                }
+            }
+            incidents
+        })
+    }
+
+    fn end(&self, force: bool) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            join_all(self.homes().iter().map(|home| home.end(force))).await;
+        })
+    }
+}
+
+impl Engine {
+    fn learn(&self, home: &Home) {
+        let shelved = held(&self.shelved).iter().find(|model| model.name == home.name()).cloned();
+        let Some((seen, model)) = home.memory_bytes().zip(shelved) else { return };
+        let Ok(header) = &model.header else { return };
+        let estimate = header.memory(self.context_of(&model), 1).total();
+        held(&self.corrections).entry(model.name.clone()).or_default().learn(estimate, seen);
+    }
+}
+
+/// What the model's owner set for it.
+fn tuned(model: &Shelved) -> native::Tuned {
+    let Some(variant) = &model.variant else { return native::Tuned::default() };
+    let parameters = match serde_json::to_value(&variant.parameters) {
+        Ok(serde_json::Value::Object(parameters)) => parameters,
+        _ => serde_json::Map::new(),
+    };
+    native::Tuned { system: variant.system.clone().unwrap_or_default(), parameters }
+}
+
+/// What a failed call means: a connection that broke is a process that ended.
+fn fault_of(status: &tonic::Status) -> Fault {
+    let fault = from_status(status);
+    match fault.code {
+        Code::Unreachable | Code::Unavailable | Code::Cancelled | Code::Internal if status.metadata().is_empty() => {
+            Fault::new(Code::EngineCut, "the engine ended in the middle of its answer")
+                .because(fault)
+                .hint("ask again; it is started anew")
+        }
+        _ => fault,
+    }
+}
+
+/// Every entry is put in whole, so that a thread that died leaves nothing half done.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
