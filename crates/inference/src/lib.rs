@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod cache;
+pub mod gguf;
 pub mod gpu;
 pub mod http1;
 pub mod machine;
