@@ -107,7 +107,7 @@ fn limit_at(group: &Path) -> Option<Limit> {
 }
 
 /// Free space for an ordinary user in the file system of `path`, or of its nearest ancestor that exists.
-fn disk_free(path: &Path) -> u64 {
+pub(crate) fn disk_free(path: &Path) -> u64 {
     let stat = path.ancestors().find_map(|ancestor| rustix::fs::statvfs(ancestor).ok());
     stat.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }

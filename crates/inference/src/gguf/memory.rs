@@ -49,7 +49,10 @@ impl Header {
     }
 
     fn memory_by(&self, context_tokens: u32, slots: u32, window: impl Fn(u32) -> Option<u32>) -> Memory {
-        let (context, slots) = (u64::from(context_tokens), u64::from(slots.max(1)));
+        // An encoder knows no places beyond those that it was trained on.
+        let has_end = self.is_encoder && self.context_tokens > 0;
+        let context = if has_end { context_tokens.min(self.context_tokens) } else { context_tokens };
+        let (context, slots) = (u64::from(context), u64::from(slots.max(1)));
         let all_tokens = context * slots;
         let mut kv_bytes = u128::from(self.state_bytes) * u128::from(slots);
         let layers = if self.is_encoder { 0 } else { self.layers };
