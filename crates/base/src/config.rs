@@ -88,6 +88,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Path of `libnvidia-ml.so`; `None` looks in the usual places.
     pub nvml: Option<PathBuf>,
+    /// The built-in engine and its models.
+    pub engine: Engine,
 }
 
 /// Who this node is.
@@ -266,6 +268,35 @@ pub struct Recovery {
     pub enabled: bool,
     /// Remedies per hour and subject.
     pub budget_per_hour: u32,
+}
+
+words! {
+    /// Another program whose models the built-in engine may use where they lie.
+    ModelStore {
+        /// Ollama's.
+        Ollama "ollama",
+        /// LM Studio's.
+        LmStudio "lmstudio",
+    }
+}
+
+/// The built-in engine and its models.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    /// A path, or a name that is looked for beside `tmd`, then in `PATH`.
+    pub program: PathBuf,
+    /// Where models of its own lie.
+    pub folder: PathBuf,
+    /// Whose models it offers as well.
+    pub stores: Vec<ModelStore>,
+    /// Longest context, in tokens; 0 is as long as each model's.
+    pub context: u32,
+    /// Threads that compute; 0 is one less than it may use.
+    pub threads: u32,
+    /// The user's folder, below which stores are looked for; `HOME`.
+    pub home: Option<PathBuf>,
+    /// Ollama's store where it is not in its usual place; `OLLAMA_MODELS`.
+    pub ollama_models: Option<PathBuf>,
 }
 
 /// Where traces go and how loud logs are.

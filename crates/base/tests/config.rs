@@ -47,6 +47,12 @@ body = "32MiB"
 [cache]
 kind = "redis"
 url = "redis://me:secret@127.0.0.1:6379"
+[engine]
+program = "bin/tm-engine"
+folder = "gguf"
+stores = ["ollama"]
+context = 0
+threads = 3
 [telemetry]
 otlp = "http://127.0.0.1:4317"
 sample = 0.25
@@ -87,6 +93,19 @@ fn an_empty_configuration_works_at_home() {
     assert!(config.http_listen.ip().is_loopback());
     assert_eq!(config.privacy.mode, Mode::LocalOnly);
     assert_eq!(config.store, Store::Sled);
+}
+
+#[test]
+fn the_engine_s_models_lie_below_the_data_and_in_the_stores_of_others() {
+    let engine = Config::resolve(&sources(EXAMPLE)).unwrap().engine;
+    assert_eq!(engine.program, PathBuf::from("/etc/taskmaster/bin/tm-engine"), "a path counts from the file");
+    assert_eq!(engine.folder, PathBuf::from("/var/lib/taskmaster/gguf"), "the folder counts from the data");
+    assert_eq!((engine.context, engine.threads, engine.stores.len()), (0, 3, 1));
+    let engine = with_env(&[("HOME", "/somewhere"), ("OLLAMA_MODELS", "/models")]).unwrap().engine;
+    assert_eq!(engine.program, PathBuf::from("tm-engine"));
+    assert_eq!((engine.context, engine.threads, engine.stores.len()), (8192, 0, 2));
+    assert_eq!(engine.home, Some(PathBuf::from("/somewhere")));
+    assert_eq!(engine.ollama_models, Some(PathBuf::from("/models")));
 }
 
 #[test]
@@ -156,6 +175,9 @@ first_token = "2h"
 kind = "redis"
 [telemetry]
 sample = 50
+[engine]
+stores = ["olama"]
+context = 12
 [colour]
 "#;
     let faults = Config::resolve(&sources(wrong)).unwrap_err();

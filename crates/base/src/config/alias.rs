@@ -2,7 +2,8 @@
 //!
 //! `OLLAMA_HOST`, `OLLAMA_API_URL`, `LM_STUDIO_HOST`, `LOCAL_AI_HOST` name an engine; `OLLAMA_MODEL` and
 //! `OLLAMA_FALLBACK_MODELS` name models for roles; `TASKMASTER_PORT` the HTTP port; `AI_PROVIDER` and
-//! `TASKMASTER_LOCAL_LLM` the mode.
+//! `TASKMASTER_LOCAL_LLM` the mode. `HOME` and `OLLAMA_MODELS`, which say where other programs keep models, are read with
+//! the section `engine`.
 
 use toml::{Table, Value};
 

@@ -23,8 +23,10 @@ impl Config {
             None => sources.folder.clone(),
         };
         let (http_listen, http_allowed_origins) = http(root.section("http"), &mut faults);
+        let node = node(root.section("node"), &folder, &mut faults);
+        let engine = engine(root.section("engine"), &folder, &node.data_dir, sources, &mut faults);
         let config = Config {
-            node: node(root.section("node"), &folder, &mut faults),
+            node,
             http_listen,
             http_allowed_origins,
             grpc_listen: listen_of(root.section("grpc"), 3002, &mut faults),
@@ -43,6 +45,7 @@ impl Config {
             recovery: recovery(root.section("recovery"), &mut faults),
             telemetry: telemetry(root.section("telemetry"), &mut faults),
             nvml: gpu(root.section("gpu"), &folder, &mut faults),
+            engine,
         };
         root.finish(&mut faults);
         config.check_together(&mut faults);
@@ -375,6 +378,33 @@ fn gpu(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<P
     let nvml = s.get("nvml", "the path of libnvidia-ml.so", |v| path(v, folder));
     s.finish(faults);
     nvml
+}
+
+fn engine(mut s: Section, folder: &Path, data_dir: &Path, sources: &Sources, faults: &mut Vec<ConfigFault>) -> Engine {
+    let program =
+        s.get("program", "a path, or the name of a program", |v| match text(v).filter(|p| !p.is_empty())? {
+            path if path.contains('/') => Some(folder.join(path)),
+            name => Some(PathBuf::from(name)),
+        });
+    let models = s.get("folder", "a path, counted from node.data_dir", |v| path(v, data_dir));
+    let expected = format!("a list of {}", all(ModelStore::ALL, ModelStore::as_str));
+    let stores = s.get("stores", &expected, |v| words_of(v, ModelStore::parse));
+    let context = s.get("context", "a number of tokens from 256, or 0", |v| {
+        whole(v, 0, u32::MAX).filter(|tokens| *tokens == 0 || *tokens >= 256)
+    });
+    let threads = s.get("threads", "a number from 0 to 1024", |v| whole(v, 0, 1024));
+    s.finish(faults);
+    let variable = |name: &str| sources.env.iter().find(|(key, value)| key == name && !value.is_empty());
+    let place = |name: &str| variable(name).map(|(_, value)| PathBuf::from(value));
+    Engine {
+        program: program.unwrap_or_else(|| PathBuf::from("tm-engine")),
+        folder: models.unwrap_or_else(|| data_dir.join("models")),
+        stores: stores.unwrap_or_else(|| ModelStore::ALL.to_vec()),
+        context: context.unwrap_or(8192),
+        threads: threads.unwrap_or(0),
+        home: place("HOME"),
+        ollama_models: place("OLLAMA_MODELS"),
+    }
 }
 
 /// `host:port`, a bind address like `0.0.0.0:11434`, or a URL without its scheme, as a URL that can be dialled.

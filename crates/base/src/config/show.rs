@@ -37,7 +37,17 @@ impl Config {
         writeln!(out, "local_ranges = {}", list(&self.privacy.local_ranges))?;
         writeln!(out, "[auth]\nkeys = \"{}\"", self.auth)?;
         self.write_bounds(out)?;
+        self.write_engine(out)?;
         self.write_models(out)
+    }
+
+    /// Without the two places that only the environment tells.
+    fn write_engine(&self, out: &mut String) -> std::fmt::Result {
+        let engine = &self.engine;
+        let stores: Vec<&str> = engine.stores.iter().map(|store| store.as_str()).collect();
+        writeln!(out, "[engine]\nprogram = {}", quote_path(&engine.program))?;
+        writeln!(out, "folder = {}\nstores = {}", quote_path(&engine.folder), list(&stores))?;
+        writeln!(out, "context = {}\nthreads = {}", engine.context, engine.threads)
     }
 
     fn write_store(&self, out: &mut String) -> std::fmt::Result {
