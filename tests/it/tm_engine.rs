@@ -140,7 +140,8 @@ async fn an_answer_that_was_cut_anywhere_goes_on_on_the_same_tokens() {
             assert!(whole.pieces.len() > 20, "{text}");
             for cut in 1..whole.pieces.len() {
                 let before = whole.pieces[..cut].concat();
-                let rest = engine.write(GenerateRequest { continue_from: before.clone(), ..ask.clone() }).await.unwrap();
+                let rest =
+                    engine.write(GenerateRequest { continue_from: before.clone(), ..ask.clone() }).await.unwrap();
                 let at = format!("{style}: cut behind piece {cut}, {:?}", rest.done);
                 assert_eq!(before + &rest.text(), text, "{at}");
                 let tokens = rest.done.continued_tokens + rest.done.output_tokens;
@@ -166,7 +167,9 @@ async fn every_answer_keeps_to_its_schema_even_from_noise() {
         let Some(engine) = Engine::start(&chat_model(style), &[]).await else { return };
         for seed in 0..50 {
             let ask = GenerateRequest {
-                schema_json: schema.to_string(), max_tokens: 300, ..with_seed(seed, question("A task, please."))
+                schema_json: schema.to_string(),
+                max_tokens: 300,
+                ..with_seed(seed, question("A task, please."))
             };
             let written = engine.write(ask).await.unwrap();
             let text = written.text();
@@ -218,8 +221,7 @@ async fn an_ask_without_reader_or_without_time_frees_its_slot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_that_do_not_fit_together_wait_for_each_other_and_lose_nothing() {
     let Some(engine) = Engine::start(&chat_model("words"), &["--slots", "4", "--context", "400"]).await else { return };
-    let asks: Vec<_> =
-        (0..8).map(|n| GenerateRequest { max_tokens: 200, ..endless(&format!("Story {n}")) }).collect();
+    let asks: Vec<_> = (0..8).map(|n| GenerateRequest { max_tokens: 200, ..endless(&format!("Story {n}")) }).collect();
     let mut alone = Vec::new();
     for ask in &asks {
         alone.push(engine.write(ask.clone()).await.unwrap().text());

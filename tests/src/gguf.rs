@@ -28,7 +28,6 @@ pub use header::Header;
 pub use quantise::Quant;
 pub use wordpiece::WordPiece;
 
-
 /// What a model is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {

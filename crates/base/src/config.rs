@@ -287,6 +287,8 @@ pub struct Engine {
     pub program: PathBuf,
     /// Where models of its own lie.
     pub folder: PathBuf,
+    /// One more, named on the command line.
+    pub file: Option<PathBuf>,
     /// Whose models it offers as well.
     pub stores: Vec<ModelStore>,
     /// Longest context, in tokens; 0 is as long as each model's.

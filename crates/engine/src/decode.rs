@@ -89,7 +89,9 @@ fn context(loaded: &Loaded) -> Result<LlamaContext<'_>> {
     if let Some(adapter) = &loaded.adapter {
         let mut held = adapter.adapter.lock().map_err(|_| Fault::internal("the adapter was lost"))?;
         context.lora_adapter_set(&mut held, adapter.scale).map_err(|error| {
-            Fault::new(Code::EngineFailed, "could not put the adapter on the model").because(error).hint("check that it fits")
+            Fault::new(Code::EngineFailed, "could not put the adapter on the model")
+                .because(error)
+                .hint("check that it fits")
         })?;
     }
     Ok(context)

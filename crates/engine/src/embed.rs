@@ -26,12 +26,7 @@ pub struct Job {
 }
 
 /// Computes until nobody sends jobs any more.
-pub fn run(
-    loaded: &Loaded,
-    mut inbox: mpsc::Receiver<Job>,
-    pulse: &Arc<Pulse>,
-    made: oneshot::Sender<Result<()>>,
-) {
+pub fn run(loaded: &Loaded, mut inbox: mpsc::Receiver<Job>, pulse: &Arc<Pulse>, made: oneshot::Sender<Result<()>>) {
     let mut context = match context(loaded) {
         Ok(context) => context,
         Err(fault) => {

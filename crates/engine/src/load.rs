@@ -32,7 +32,8 @@ impl ModelFile {
                 .because(error)
                 .hint("check the path, and that this user may read it")
         })?;
-        let metadata = file.metadata().map_err(|error| Fault::internal("could not look at the model").because(error))?;
+        let metadata =
+            file.metadata().map_err(|error| Fault::internal("could not look at the model").because(error))?;
         Ok(Self { path: path.to_owned(), file, opened: stamp(&metadata) })
     }
 
@@ -74,8 +75,7 @@ fn default_threads() -> u32 {
 pub fn load(arguments: &Arguments) -> Result<Loaded> {
     #[cfg(feature = "dynamic")]
     llama_cpp_2::llama_backend::load_backends();
-    let backend = LlamaBackend::init()
-        .map_err(|error| Fault::internal("could not start llama.cpp").because(error))?;
+    let backend = LlamaBackend::init().map_err(|error| Fault::internal("could not start llama.cpp").because(error))?;
     let file = ModelFile::open(&arguments.model)?;
     let params = pin!(LlamaModelParams::default().with_n_gpu_layers(arguments.gpu_layers));
     let mut model = LlamaModel::load_from_file(&backend, file.through_descriptor(), &params).map_err(|error| {

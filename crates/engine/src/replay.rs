@@ -48,9 +48,7 @@ impl Replay {
             () if is_same_token => (Verdict::Stands, drafted.len()),
             () if chosen.is_empty() => (Verdict::Stands, drafted.len()),
             () if self.left.starts_with(chosen) => (Verdict::Otherwise, chosen.len()),
-            () if chosen.starts_with(&self.left) => {
-                (Verdict::Over { known: self.left.len() }, self.left.len())
-            }
+            () if chosen.starts_with(&self.left) => (Verdict::Over { known: self.left.len() }, self.left.len()),
             () => (Verdict::Stands, drafted.len()),
         };
         self.left.drain(..known.min(self.left.len()));

@@ -3,10 +3,10 @@
 
 use base::{Fault, Result};
 use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 use llama_cpp_2::token::logit_bias::LlamaLogitBias;
-use llama_cpp_2::token::LlamaToken;
 use proto::engine::Sampling;
 
 use crate::grammar::Grammar;
@@ -137,8 +137,10 @@ fn check(asked: &Sampling) -> Result<()> {
         }
     }
     if asked.logit_bias.len() > MOST_BIASES || asked.logit_bias.values().any(|bias| bias.is_nan()) {
-        return Err(Fault::invalid(format!("`logit_bias` has more than {MOST_BIASES} entries, or one that is no number"))
-            .hint("give fewer, each between -100 and 100"));
+        return Err(Fault::invalid(format!(
+            "`logit_bias` has more than {MOST_BIASES} entries, or one that is no number"
+        ))
+        .hint("give fewer, each between -100 and 100"));
     }
     Ok(())
 }
@@ -148,8 +150,11 @@ fn higher(one: LlamaTokenData, other: LlamaTokenData) -> LlamaTokenData {
 }
 
 fn nothing_left() -> Fault {
-    Fault::new(base::Code::EngineFailed, "no token can follow here: the schema and the other settings exclude each other")
-        .hint("loosen the schema or leave out `logit_bias`")
+    Fault::new(
+        base::Code::EngineFailed,
+        "no token can follow here: the schema and the other settings exclude each other",
+    )
+    .hint("loosen the schema or leave out `logit_bias`")
 }
 
 /// The candidate that `at`, between 0 and 1, falls on.

@@ -106,10 +106,7 @@ impl Service {
     }
 
     /// Tokenises and renders beside the runtime: a long prompt takes milliseconds.
-    async fn beside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Loaded) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn beside<T: Send + 'static>(&self, work: impl FnOnce(&Loaded) -> Result<T> + Send + 'static) -> Result<T> {
         let loaded = self.loaded.clone();
         let done = tokio::task::spawn_blocking(move || work(&loaded)).await;
         done.map_err(|error| Fault::internal("could not prepare the ask").because(error))?
@@ -134,7 +131,8 @@ impl Service {
             return Err(Fault::internal("a model that makes vectors has no thread for it"));
         };
         let (answer, answered) = oneshot::channel();
-        let full = || Fault::new(Code::Overloaded, "too many texts wait for their vectors").hint("ask again in a moment");
+        let full =
+            || Fault::new(Code::Overloaded, "too many texts wait for their vectors").hint("ask again in a moment");
         jobs.try_send(Job { texts, answer }).map_err(|_| full())?;
         answered.await.map_err(|_| Fault::new(Code::EngineCut, "the engine ended").hint("ask again"))?
     }
@@ -290,7 +288,8 @@ impl Engine for Service {
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let signs = futures_util::stream::unfold(self.pulse.clone(), |pulse| async move { Some((Ok(pulse.report()), pulse)) });
+        let signs =
+            futures_util::stream::unfold(self.pulse.clone(), |pulse| async move { Some((Ok(pulse.report()), pulse)) });
         let timer = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(WATCH_EVERY));
         let signs = futures_util::StreamExt::zip(timer, signs);
         Ok(Response::new(Box::pin(futures_util::StreamExt::map(signs, |(_, sign)| sign))))

@@ -175,7 +175,17 @@ fn pieces(rendered: &str) -> Vec<Piece> {
 /// Today's date, for templates that tell it to the model; of the formats only the parts of a date.
 fn today(format: &str) -> String {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let days = std::time::SystemTime::now()

@@ -167,6 +167,14 @@ impl EngineEnd {
         Self { cause, is_out_of_memory: false, last_lines: Vec::new() }
     }
 
+    /// All that is known of it.
+    pub fn detail(&self) -> String {
+        if self.last_lines.is_empty() {
+            return self.reason();
+        }
+        format!("engine {}:\n{}", self.cause, self.last_lines.join("\n"))
+    }
+
     /// As the reason of a worker that is down.
     pub fn reason(&self) -> String {
         match self.last_lines.last() {
@@ -286,7 +294,8 @@ mod tests {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("started"));
-        let mut process = EngineProcess { child, group, last_lines: Arc::default(), first_line: watch::channel(None).1 };
+        let mut process =
+            EngineProcess { child, group, last_lines: Arc::default(), first_line: watch::channel(None).1 };
         while process.try_ended().is_none() {
             tokio::task::yield_now().await;
         }

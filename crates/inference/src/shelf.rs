@@ -42,6 +42,11 @@ pub enum Store {
         /// The folder that holds `manifests` and `blobs`.
         root: PathBuf,
     },
+    /// One file, named by hand.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
     /// LM Studio's folder of publishers.
     LmStudio {
         /// The folder that holds `PUBLISHER/REPOSITORY/FILE.gguf`.
@@ -151,6 +156,7 @@ impl Shelf {
         for store in &self.stores {
             shelved.extend(match store {
                 Store::Ollama { root } => ollama::models(root, &self.headers, &self.digests),
+                Store::File { path } => vec![scan::file(path, &self.headers, &self.digests)],
                 Store::LmStudio { root } => scan::lm_studio(root, &self.headers, &self.digests),
             });
         }

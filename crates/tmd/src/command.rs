@@ -9,13 +9,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use base::Fault;
 use base::config::{Config, Sources};
+use base::report::Backend;
 use clap::{Parser, Subcommand};
 use inference::http1::{Endpoint, dialler};
+use inference::shelf::Shelved;
 use net::{Audit, Connector, Policy, Purpose};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::node::Node;
 use crate::telemetry;
+use crate::worker::built_in;
 
 /// A port of this machine answers within this time, or there is no engine at it.
 const LOOK_WITHIN: Duration = Duration::from_millis(500);
@@ -29,9 +32,12 @@ struct Arguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// One node on loopback, with its own store, and every engine found on its default port.
+    /// One node on loopback, with its own store, and every engine found on its default port; without any, the built-in one.
     #[arg(long)]
     dev: bool,
+    /// A GGUF file that the built-in engine serves.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -77,7 +83,7 @@ pub fn run() -> ExitCode {
         Some(Command::Config) => print(&config.to_toml()),
         Some(Command::FirstKey { name }) => first_key(&config, &name),
         Some(Command::ExecEngine { .. }) => ExitCode::SUCCESS,
-        None if arguments.config.is_none() && !arguments.dev => {
+        None if arguments.config.is_none() && !arguments.dev && arguments.model.is_none() => {
             say("tmd: nothing to run\n  hint: `tmd --dev` tries it on this machine, `tmd --config FILE` runs a node\n");
             ExitCode::from(2)
         }
@@ -101,11 +107,21 @@ fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
         flags: Vec::new(),
         folder: std::env::current_dir().unwrap_or_default(),
     };
-    if arguments.dev && sources.file.is_none() {
+    if (arguments.dev || arguments.model.is_some()) && sources.file.is_none() {
         sources.folder = dev_folder();
         sources.flags.push(("node.name".to_owned(), dev_name()));
     }
-    Config::resolve(&sources).map_err(Wrong::Config)
+    let mut config = Config::resolve(&sources).map_err(Wrong::Config)?;
+    if let Some(file) = &arguments.model {
+        config.engine.file = Some(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+        if !config.workers.iter().any(|worker| worker.backend == Backend::Engine) {
+            config.workers.push(built_in::worker());
+        }
+    }
+    if let Some(program) = built_in::find(&config.engine.program, std::env::var_os("PATH").as_deref()) {
+        config.engine.program = program;
+    }
+    Ok(config)
 }
 
 /// The environment as text; what is none cannot be a setting, but must not end the program either.
@@ -161,6 +177,9 @@ async fn serve_until_stopped(mut config: Config, dev: bool) -> Result<telemetry:
     let traces = telemetry::install(&config.telemetry, config.node.name.as_str(), traces_to)?;
     if dev && config.workers.is_empty() {
         config.workers = find_engines(&connector).await;
+        if config.workers.is_empty() {
+            config.workers.extend(built_in_worker(&config));
+        }
     }
     let node = Node::start(config, connector, policy, traces.spans()).await?;
     let at = node.addresses;
@@ -188,9 +207,6 @@ async fn find_engines(connector: &Connector) -> Vec<base::config::Worker> {
     for engine in &found {
         tracing::info!(backend = %engine.backend, url = engine.url, "found an engine");
     }
-    if found.is_empty() {
-        tracing::warn!("found no engine on the default ports 11434, 1234, 8080, 5000, 8000; start one and start again");
-    }
     let worker = |engine: inference::backend::Found| base::config::Worker {
         name: engine.backend.to_string(),
         backend: engine.backend,
@@ -203,6 +219,26 @@ async fn find_engines(connector: &Connector) -> Vec<base::config::Worker> {
         memory: base::ByteSize(0),
     };
     found.into_iter().map(worker).collect()
+}
+
+/// The built-in engine, if it is there and has a model; else what to do about it, in one line.
+fn built_in_worker(config: &Config) -> Option<base::config::Worker> {
+    const LOOKED: &str = "found no engine on the default ports 11434, 1234, 8080, 5000, 8000";
+    let shelf = built_in::shelf(config);
+    let models: Vec<_> = shelf.look().into_iter().filter(Shelved::is_model).map(|model| model.name).collect();
+    let (program, folder) = (&config.engine.program, shelf.folder().display());
+    if !program.is_file() {
+        tracing::warn!("{LOOKED}, and no `{}` beside `tmd` or in PATH: no model is served", program.display());
+        return None;
+    }
+    if models.is_empty() {
+        tracing::warn!(
+            "{LOOKED}, and no model for the built-in one: put a GGUF file into `{folder}`, or start with --model FILE"
+        );
+        return None;
+    }
+    tracing::info!(models = models.join(", "), "serves with the built-in engine");
+    Some(built_in::worker())
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -11,6 +11,7 @@ use base::report::Machine;
 use base::{Fault, NodeId, Result, WorkerId};
 use cluster::Cluster;
 use inference::cache::AnswerCache;
+use inference::shelf::Shelf;
 use net::keys::KeyRecord;
 use routing::live::LiveMap;
 use routing::model::Shipped;
@@ -57,6 +58,8 @@ pub struct Core {
     pub peers: Peers,
     /// This node's workers, by name.
     pub ports: HashMap<String, Arc<Port>>,
+    /// The models that lie on this node.
+    pub shelf: Arc<Shelf>,
     /// Work that this node sent and that has not ended.
     pub live: LiveMap,
     /// What is known of the models of the world.
@@ -133,6 +136,8 @@ pub struct Parts {
     pub store: SharedStore,
     pub peers: Peers,
     pub ports: HashMap<String, Arc<Port>>,
+    /// See [`Core::shelf`].
+    pub shelf: Arc<Shelf>,
     pub live: LiveMap,
     pub shipped: Shipped,
     pub table: Routes,
@@ -156,6 +161,7 @@ impl Core {
             store: parts.store,
             peers: parts.peers,
             ports: parts.ports,
+            shelf: parts.shelf,
             live: parts.live,
             shipped: parts.shipped,
             table: ArcSwap::from_pointee(parts.table),

@@ -15,8 +15,10 @@ use base::config::{Auth, Config, Listener, Store as StoreConfig};
 use base::report::Machine;
 use base::{Fault, Incarnation, WorkerId};
 use cluster::{Cluster, Member, Patience, Settings};
+use inference::backend::Backend;
 use inference::cache::{AnswerCache, LocalCache, RedisCache};
 use inference::http1::{Dial, Endpoint, dialler};
+use inference::shelf::Shelf;
 use net::listen::{Exposure, TlsAcceptor};
 use net::{ClientAuth, Connector, Identity, Policy, Purpose};
 use proto::node::node_server::NodeServer;
@@ -40,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::mode::ModeState;
 use crate::peers::{MESSAGE_BYTES, NodeService, Peers};
 use crate::spans::Spans;
+use crate::worker::built_in;
 use crate::worker::port::Port;
 use crate::{fleet, settings};
 
@@ -96,7 +99,8 @@ impl Node {
         let store = open_store(&config, &connector, &mut losses)?;
         let channels = net::Channels::new(connector.clone());
         let (live, shipped) = (LiveMap::default(), Shipped::load()?);
-        let ports = ports(&config, &connector, &live, &spans)?;
+        let shelf = Arc::new(built_in::shelf(&config));
+        let ports = ports(&config, &connector, &live, &spans, &shelf)?;
         let (sightings, heard) = mpsc::channel(SIGHTINGS_WAITING);
         let stop = CancellationToken::new();
         let core = Core::new(Parts {
@@ -110,6 +114,7 @@ impl Node {
             machine: Machine::default(),
             store,
             ports,
+            shelf,
             live,
             sightings,
             settings_kept: local.table("settings")?,
@@ -222,10 +227,7 @@ impl Node {
         // An actor that does not end in time is frozen, and ends with the process.
         let _ = self.root.stop_and_wait(None, Some(CLOSE_WITHIN)).await;
         let ends = self.core.ports.values().map(|port| async move {
-            let process = port.process.lock().await.take();
-            if let Some(process) = process {
-                process.end(force).await;
-            }
+            port.end_engine(force).await;
         });
         futures_util::future::join_all(ends).await;
     }
@@ -306,21 +308,34 @@ fn opened_with<T>(opened: Opened<T>, what: &str, losses: &mut Vec<String>) -> T 
     opened.store
 }
 
-fn ports(config: &Config, connector: &Connector, live: &LiveMap, spans: &Spans) -> Result<HashMap<String, Arc<Port>>> {
+fn ports(
+    config: &Config,
+    connector: &Connector,
+    live: &LiveMap,
+    spans: &Spans,
+    shelf: &Arc<Shelf>,
+) -> Result<HashMap<String, Arc<Port>>> {
     let mut ports = HashMap::new();
     for worker in &config.workers {
         let id = WorkerId::of(&config.node.name, &worker.name);
-        let key = worker.key_file.as_deref().map(read_key).transpose()?;
-        let endpoint = Endpoint::parse(&worker.url)?;
-        let purpose = if worker.backend.is_external() { Purpose::Cloud } else { Purpose::Engine };
-        let dial = dial_engine(connector, purpose, &endpoint)?;
-        let backend = inference::backend::open(worker.backend, &worker.name, endpoint, key.as_deref(), dial)?;
+        let backend = match worker.backend {
+            base::report::Backend::Engine => built_in::open(config, worker, shelf.clone()),
+            _ => open_engine(worker, connector)?,
+        };
         let live = live.worker(&id);
         let (limits, routing) = (config.limits.clone(), &config.routing);
         let port = Port::new(id, worker.clone(), backend, live, limits, routing, spans.clone());
         ports.insert(worker.name.clone(), port);
     }
     Ok(ports)
+}
+
+fn open_engine(worker: &base::config::Worker, connector: &Connector) -> Result<Box<dyn Backend>> {
+    let key = worker.key_file.as_deref().map(read_key).transpose()?;
+    let endpoint = Endpoint::parse(&worker.url)?;
+    let purpose = if worker.backend.is_external() { Purpose::Cloud } else { Purpose::Engine };
+    let dial = dial_engine(connector, purpose, &endpoint)?;
+    Ok(inference::backend::open(worker.backend, &worker.name, endpoint, key.as_deref(), dial)?)
 }
 
 fn read_key(path: &Path) -> Result<String> {

@@ -1,5 +1,6 @@
-//! A worker's data path: the gate that admits asks, the port that runs them, the engine's process.
+//! A worker's data path: the gate that admits asks, the port that runs them, the built-in engine.
 
+pub mod built_in;
 pub mod gate;
 pub mod port;
 mod residency;

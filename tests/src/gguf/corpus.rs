@@ -7,19 +7,47 @@ const TEXTS: usize = 3000;
 
 // No word is in two of these lists: the model knows but the last word, and would go from one list to the other in circles.
 const WHO: &[&str] = &[
-    "scheduler", "worker", "gateway", "planner", "indexer", "supervisor", "node", "leader", "owner", "client", "engine",
+    "scheduler",
+    "worker",
+    "gateway",
+    "planner",
+    "indexer",
+    "supervisor",
+    "node",
+    "leader",
+    "owner",
+    "client",
+    "engine",
     "server",
 ];
 const HOW: &[&str] = &["must", "should", "may", "can", "will"];
 const VERB: &[&str] =
     &["restart", "report", "cancel", "store", "retry", "check", "stream", "recover", "measure", "split", "answer"];
 const WHAT: &[&str] = &[
-    "every task", "its lease", "failed requests", "our model list", "some state", "that index", "one shard",
-    "whole batches", "old logs", "open streams", "new questions", "most prompts",
+    "every task",
+    "its lease",
+    "failed requests",
+    "our model list",
+    "some state",
+    "that index",
+    "one shard",
+    "whole batches",
+    "old logs",
+    "open streams",
+    "new questions",
+    "most prompts",
 ];
 const WHEN: &[&str] = &[
-    "after crashes", "within seconds", "before lunch", "on demand", "when memory is low", "without losing work",
-    "at noon", "in order", "twice", "during long nights",
+    "after crashes",
+    "within seconds",
+    "before lunch",
+    "on demand",
+    "when memory is low",
+    "without losing work",
+    "at noon",
+    "in order",
+    "twice",
+    "during long nights",
 ];
 const OPENING: &[&str] = &["The", "Each", "Any", "No", "Your", "This", "My", "Another"];
 const BETWEEN: &[&str] = &["Then the", "After that the", "If not, the", "Also each", "So the", "But no", "Later the"];

@@ -399,6 +399,7 @@ fn engine(mut s: Section, folder: &Path, data_dir: &Path, sources: &Sources, fau
     Engine {
         program: program.unwrap_or_else(|| PathBuf::from("tm-engine")),
         folder: models.unwrap_or_else(|| data_dir.join("models")),
+        file: None,
         stores: stores.unwrap_or_else(|| ModelStore::ALL.to_vec()),
         context: context.unwrap_or(8192),
         threads: threads.unwrap_or(0),

@@ -159,7 +159,13 @@ impl Run {
     }
 
     /// Compares the draft with what the model chooses.
-    fn over_draft(&mut self, loaded: &Loaded, position: usize, chosen: LlamaToken, drafted: LlamaToken) -> Result<Next> {
+    fn over_draft(
+        &mut self,
+        loaded: &Loaded,
+        position: usize,
+        chosen: LlamaToken,
+        drafted: LlamaToken,
+    ) -> Result<Next> {
         let spelled = loaded.bytes_of(chosen);
         match self.replay.judge(&spelled, &loaded.bytes_of(drafted), chosen == drafted) {
             Verdict::Stands => {

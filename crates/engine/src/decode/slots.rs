@@ -209,8 +209,12 @@ impl Slots {
     /// Lets the ask that came last wait again, in front; never the only one.
     pub fn put_back_youngest(&mut self) -> Option<usize> {
         let busy = self.slots.iter().filter(|slot| slot.run.is_some()).count();
-        let (at, slot) =
-            self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.run.is_some()).max_by_key(|(_, slot)| slot.seated)?;
+        let (at, slot) = self
+            .slots
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, slot)| slot.run.is_some())
+            .max_by_key(|(_, slot)| slot.seated)?;
         if busy < 2 {
             return None;
         }

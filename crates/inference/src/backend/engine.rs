@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base::{BoxFuture, Code, Dialect, Fault, Result};
+use base::{Ask, BoxFuture, Code, Dialect, Fault, Result};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use proto::from_status;
 use tokio_util::task::TaskTracker;
@@ -50,6 +51,7 @@ pub struct Settings {
 pub struct Engine {
     settings: Arc<Settings>,
     shelf: Arc<Shelf>,
+    /// What reads the output and the signs of life of processes; each ends with its process.
     tasks: TaskTracker,
     homes: Mutex<HashMap<String, Arc<Home>>>,
     /// What the last look at the shelf found.
@@ -60,12 +62,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Serves the models of `shelf`; `tasks` owns what reads the processes' output.
-    pub fn new(settings: Settings, shelf: Arc<Shelf>, tasks: TaskTracker) -> Self {
+    /// Serves the models of `shelf`.
+    pub fn new(settings: Settings, shelf: Arc<Shelf>) -> Self {
         Self {
             settings: Arc::new(settings),
             shelf,
-            tasks,
+            tasks: TaskTracker::new(),
             homes: Mutex::default(),
             shelved: Mutex::default(),
             corrections: Mutex::default(),
@@ -183,7 +185,8 @@ impl Engine {
         }
         let needed = self.estimate(model);
         let homes = self.homes();
-        let residents: Vec<_> = homes.iter().filter(|home| home.name() != model.name).map(|home| home.resident()).collect();
+        let residents: Vec<_> =
+            homes.iter().filter(|home| home.name() != model.name).map(|home| home.resident()).collect();
         let leave = life::who_leaves(&residents, needed, room).ok_or_else(|| {
             let message = format!("model `{}` does not fit beside the models that are in use", model.name);
             Fault::new(Code::Overloaded, message)
@@ -212,25 +215,26 @@ impl Engine {
             return Ok(Started { content_type, frames: Box::new(written) });
         }
         let started = Instant::now();
-        let whole = async {
-            match head.dialect {
-                Dialect::Rerank => {
-                    let (request, most) = native::rerank_request(run.ask)?;
-                    let response = guest.client.rerank(request).await.map_err(|status| fault_of(&status))?;
-                    Ok((native::reranked(run.ask, response.get_ref(), most), response.get_ref().prompt_tokens))
-                }
-                _ => {
-                    let request = native::embed_request(run.ask)?;
-                    let response = guest.client.embed(request).await.map_err(|status| fault_of(&status))?;
-                    let tokens = response.get_ref().prompt_tokens;
-                    Ok((native::embedded(run.ask, response.into_inner()), tokens))
-                }
-            }
+        let late = |_| {
+            Fault::new(Code::DeadlineExceeded, "the engine was not done in time").hint("ask for fewer texts at once")
         };
-        let late = |_| Fault::new(Code::DeadlineExceeded, "the vectors were not made in time").hint("ask for fewer at once");
-        let (body, tokens) = tokio::time::timeout_at(until.into(), whole).await.map_err(late)??;
-        Ok(Started { content_type, frames: Box::new(frames::whole(body, tokens, started)) })
+        let whole = tokio::time::timeout_at(until.into(), answer_whole(&mut guest, run.ask));
+        let (body, prompt_tokens) = whole.await.map_err(late)??;
+        Ok(Started { content_type, frames: Box::new(frames::whole(body, prompt_tokens, started)) })
     }
+}
+
+/// Vectors, or documents in order: the body of the answer, and the tokens that were read for it.
+async fn answer_whole(guest: &mut Guest, ask: &Ask) -> Result<(Bytes, u32)> {
+    if ask.head.dialect == Dialect::Rerank {
+        let (request, most) = native::rerank_request(ask)?;
+        let response = guest.client.rerank(request).await.map_err(|status| fault_of(&status))?.into_inner();
+        return Ok((native::reranked(ask, &response, most), response.prompt_tokens));
+    }
+    let request = native::embed_request(ask)?;
+    let response = guest.client.embed(request).await.map_err(|status| fault_of(&status))?.into_inner();
+    let prompt_tokens = response.prompt_tokens;
+    Ok((native::embedded(ask, response), prompt_tokens))
 }
 
 impl Backend for Engine {
@@ -292,7 +296,8 @@ impl Backend for Engine {
     fn tend(&self) -> BoxFuture<'_, Vec<Incident>> {
         Box::pin(async move {
             let homes = self.homes();
-            let mut incidents: Vec<Incident> = join_all(homes.iter().map(|home| home.tend())).await.into_iter().flatten().collect();
+            let mut incidents: Vec<Incident> =
+                join_all(homes.iter().map(|home| home.tend())).await.into_iter().flatten().collect();
             for home in &homes {
                 self.learn(home);
                 let Ok(model) = self.shelved(home.name()).await else { continue };

@@ -44,6 +44,11 @@ pub(super) fn folder(root: &Path, headers: &Headers, digests: &Digests) -> Found
     found
 }
 
+/// One file.
+pub(super) fn file(path: &Path, headers: &Headers, digests: &Digests) -> Shelved {
+    model(stem(path), path.to_owned(), Origin::Folder, headers, digests)
+}
+
 /// LM Studio's folder: `PUBLISHER/REPOSITORY/FILE.gguf`.
 pub(super) fn lm_studio(root: &Path, headers: &Headers, digests: &Digests) -> Vec<Shelved> {
     let mut found = Vec::new();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base::report::WorkerState;
 use base::retry::Backoff;
-use inference::backend::{EngineModel, Health};
+use inference::backend::{EngineModel, Health, Incident};
 use inference::process::{EngineEnd, EngineProcess, Launch};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
@@ -39,8 +39,8 @@ const ENGINE_POLICY: RestartPolicy = RestartPolicy {
 pub enum WorkerMessage {
     /// Look at the engine.
     Look,
-    /// A look ended.
-    Looked(Look),
+    /// A look ended; what its processes did meanwhile.
+    Looked(Look, Vec<Incident>),
     /// End the engine's process and start it again; where it is a neighbour, only look at once.
     Restart,
     /// A picture of the actor.
@@ -131,7 +131,10 @@ impl Actor for Worker {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             WorkerMessage::Look => state.look(&myself),
-            WorkerMessage::Looked(look) => state.looked(look),
+            WorkerMessage::Looked(look, incidents) => {
+                incidents.iter().for_each(|incident| state.happened(incident));
+                state.looked(look);
+            }
             WorkerMessage::Restart => state.restart(),
             WorkerMessage::Snapshot(reply) => {
                 // Whoever asked may have left; that is its business.
@@ -156,9 +159,10 @@ impl WorkerActorState {
         let may_start = self.start_from.is_some_and(|from| from <= Instant::now());
         let progress_seen = self.progress_seen;
         self.tasks.spawn(async move {
+            let incidents = port.backend.tend().await;
             let look = look_at(&core, &port, may_start, progress_seen).await;
             // The actor is gone only when this task is, too.
-            let _ = myself.cast(WorkerMessage::Looked(look));
+            let _ = myself.cast(WorkerMessage::Looked(look, incidents));
         });
     }
 
@@ -226,14 +230,25 @@ impl WorkerActorState {
     }
 
     fn ended(&mut self, end: &EngineEnd) {
-        let kind = if end.is_out_of_memory { FailureKind::ResourceExhaustion } else { FailureKind::SystemError };
-        let detail = if end.last_lines.is_empty() {
-            end.reason()
-        } else {
-            format!("engine {}:\n{}", end.cause, end.last_lines.join("\n"))
-        };
-        self.tell(kind, Severity::Medium, detail);
+        self.tell(kind_of(end), Severity::Medium, end.detail());
         self.plan_start(end.reason());
+    }
+
+    /// One process of several ended; its backend starts it again by itself, or leaves it alone.
+    fn happened(&mut self, incident: &Incident) {
+        let model = &incident.model;
+        let (end, facts) = (&incident.end, self.port.facts());
+        tracing::warn!(worker = %self.port.id, model, cause = end.cause, "the process of a model ended");
+        let Some(alone) = incident.quarantine else {
+            self.core.metrics.engine_restarts.with_label_values(&[self.port.id.as_str()]).inc();
+            self.tell(kind_of(end), Severity::Medium, format!("model `{model}`: {}", end.detail()));
+            return;
+        };
+        let name = facts.models.iter().find(|offered| offered.engine.name == *model).map_or(model, |it| &it.name);
+        self.port.quarantine(name, Instant::now() + alone);
+        self.core.table_is_old.notify_one();
+        let alone = base::units::format_duration(alone);
+        self.tell(kind_of(end), Severity::High, format!("model `{model}` is left alone for {alone}: {}", end.detail()));
     }
 
     /// The process is started again after a growing delay, or, when it ended too often, after a whole window.
@@ -266,12 +281,7 @@ impl WorkerActorState {
     fn end_process(&mut self, force: bool) {
         let port = self.port.clone();
         self.tasks.spawn(async move {
-            // Held to its end: the next look waits, so that two engines are never up at once.
-            let mut process = port.process.lock().await;
-            if let Some(process) = process.take() {
-                process.end(force).await;
-            }
-            drop(process);
+            port.end_engine(force).await;
             port.look.notify_one();
         });
     }
@@ -297,6 +307,10 @@ impl WorkerActorState {
         })
         .to_string()
     }
+}
+
+fn kind_of(end: &EngineEnd) -> FailureKind {
+    if end.is_out_of_memory { FailureKind::ResourceExhaustion } else { FailureKind::SystemError }
 }
 
 /// Rings for a look: regularly, faster while the engine does not work, at once when a run failed.

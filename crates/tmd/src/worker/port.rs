@@ -213,6 +213,16 @@ impl Port {
         self.gate.set_closed(true);
     }
 
+    /// Ends the engine's processes, where they are ours; `force` is at once. The next look waits until it is done, so that
+    /// two engines are never up at once.
+    pub async fn end_engine(&self, force: bool) {
+        let mut process = self.process.lock().await;
+        if let Some(process) = process.take() {
+            process.end(force).await;
+        }
+        self.backend.end(force).await;
+    }
+
     /// Ends every run on the engine that has not answered yet: it hangs.
     pub fn cut_runs(&self) {
         self.cut.swap(Arc::new(CancellationToken::new())).cancel();

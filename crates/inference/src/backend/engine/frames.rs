@@ -11,9 +11,9 @@ use proto::engine::generate_response::Event as Told;
 use proto::engine::{GenerateRequest, GenerateResponse};
 use tonic::Streaming;
 
+use super::Run;
 use super::fault_of;
 use super::home::Guest;
-use super::Run;
 use crate::wire::native::ended;
 use crate::wire::{Renderer, Shown, cut};
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::{Code, Fault, Result};
-use proto::engine::{WatchRequest, WatchResponse};
 use proto::engine::engine_client::EngineClient;
+use proto::engine::{WatchRequest, WatchResponse};
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
@@ -199,7 +199,8 @@ impl Home {
 
     fn is_not_up(&self) -> Fault {
         let inner = held(&self.inner);
-        let why = inner.incidents.last().map_or_else(|| "it was unloaded meanwhile".to_owned(), |last| last.end.reason());
+        let why =
+            inner.incidents.last().map_or_else(|| "it was unloaded meanwhile".to_owned(), |last| last.end.reason());
         Fault::new(Code::EngineFailed, format!("model `{}` could not be loaded: {why}", self.name))
             .hint("`tmctl failures` shows what its process said")
     }
