@@ -12,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "what a test spawns ends with its runtime")]
 
 mod bed;
+mod built_in;
 mod clients;
 mod cluster;
 mod crash;
@@ -21,6 +22,7 @@ mod lab;
 mod leaders;
 mod limits;
 mod load;
+mod models;
 mod network;
 mod reuse;
 mod standing;

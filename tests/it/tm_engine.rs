@@ -2,26 +2,27 @@
 //!
 //! Where the binary was not built (it wants cmake and libclang), these tests say so and pass.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use proto::engine::engine_client::EngineClient;
 use proto::engine::generate_request::Prompt;
 use proto::engine::generate_response::Event;
-use proto::engine::{Chat, Done, GenerateRequest, Sampling, Turn, WatchRequest, done::Finish};
+use proto::engine::{
+    Chat, Done, DrainRequest, EmbedRequest, GenerateRequest, RerankRequest, Sampling, Turn, WatchRequest, done::Finish,
+};
 use tests::process::{Child, binary};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use crate::models::{self, END};
+
 /// A tiny model loads in milliseconds; the rest is a busy machine.
 const READY: Duration = Duration::from_secs(20);
 
-/// The mark that ends a turn of the tiny chat model.
-const END: u32 = 2;
-
 /// A running `tm-engine`.
 pub struct Engine {
-    pub child: Child,
+    child: Child,
     pub client: EngineClient<Channel>,
     _folder: tempfile::TempDir,
 }
@@ -75,11 +76,6 @@ impl Written {
     }
 }
 
-/// The tiny chat model; `style` is words or noise.
-pub fn chat_model(style: &str) -> PathBuf {
-    PathBuf::from(if style == "noise" { "/tmp/p/models/noise.gguf" } else { "/tmp/p/models/llama.gguf" })
-}
-
 /// A question, answered greedily.
 pub fn question(text: &str) -> GenerateRequest {
     let turn = Turn { role: "user".into(), text: text.into(), ..Turn::default() };
@@ -98,13 +94,14 @@ fn endless(text: &str) -> GenerateRequest {
 }
 
 fn with_seed(seed: u64, mut ask: GenerateRequest) -> GenerateRequest {
-    ask.sampling = Some(Sampling { temperature: Some(1.0), seed: Some(seed), ..Sampling::default() });
+    let sampling = ask.sampling.get_or_insert_default();
+    (sampling.temperature, sampling.seed) = (Some(1.0), Some(seed));
     ask
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_that_run_together_write_what_each_writes_alone() {
-    let Some(engine) = Engine::start(&chat_model("words"), &["--slots", "8"]).await else { return };
+    let Some(engine) = Engine::start(&models::words(), &["--slots", "8"]).await else { return };
     let asks: Vec<_> = (0..8).map(|n| question(&format!("Question {n}: what must the {n}. worker do?"))).collect();
     let mut alone = Vec::new();
     for ask in &asks {
@@ -132,22 +129,19 @@ async fn asks_that_run_together_write_what_each_writes_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_was_cut_anywhere_goes_on_on_the_same_tokens() {
-    for style in ["words", "noise"] {
-        let Some(engine) = Engine::start(&chat_model(style), &[]).await else { return };
-        for ask in [question("What must be done?"), with_seed(11, question("What must be done?"))] {
-            let whole = engine.write(ask.clone()).await.unwrap();
-            let text = whole.text();
-            assert!(whole.pieces.len() > 20, "{text}");
-            for cut in 1..whole.pieces.len() {
-                let before = whole.pieces[..cut].concat();
-                let rest =
-                    engine.write(GenerateRequest { continue_from: before.clone(), ..ask.clone() }).await.unwrap();
-                let at = format!("{style}: cut behind piece {cut}, {:?}", rest.done);
-                assert_eq!(before + &rest.text(), text, "{at}");
-                let tokens = rest.done.continued_tokens + rest.done.output_tokens;
-                assert_eq!(tokens, whole.done.output_tokens, "{at}");
-                assert_eq!(rest.done.finish, whole.done.finish);
-            }
+    let Some(engine) = Engine::start(&models::words(), &[]).await else { return };
+    let seeds = (0..5).map(|seed| with_seed(seed, endless("What must be done?")));
+    for ask in std::iter::once(endless("What must be done?")).chain(seeds) {
+        let ask = GenerateRequest { max_tokens: 80, ..ask };
+        let whole = engine.write(ask.clone()).await.unwrap();
+        for cut in 1..whole.pieces.len() {
+            let before = whole.pieces[..cut].concat();
+            let rest = engine.write(GenerateRequest { continue_from: before.clone(), ..ask.clone() }).await.unwrap();
+            let at = format!("cut behind piece {cut}, {:?}", rest.done);
+            assert_eq!(before + &rest.text(), whole.text(), "{at}");
+            let tokens = rest.done.continued_tokens + rest.done.output_tokens;
+            assert_eq!(tokens, whole.done.output_tokens, "{at}");
+            assert_eq!(rest.done.finish, whole.done.finish, "{at}");
         }
     }
 }
@@ -163,8 +157,8 @@ async fn every_answer_keeps_to_its_schema_even_from_noise() {
             "tags": {"type": "array", "maxItems": 3, "items": {"type": "string", "maxLength": 8}}
         }
     });
-    for style in ["noise", "words"] {
-        let Some(engine) = Engine::start(&chat_model(style), &[]).await else { return };
+    for model in [models::noise(), models::words()] {
+        let Some(engine) = Engine::start(&model, &[]).await else { return };
         for seed in 0..50 {
             let ask = GenerateRequest {
                 schema_json: schema.to_string(),
@@ -185,7 +179,7 @@ async fn every_answer_keeps_to_its_schema_even_from_noise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_asks_are_refused_by_what_is_wrong_with_them() {
-    let Some(engine) = Engine::start(&chat_model("words"), &["--context", "256"]).await else { return };
+    let Some(engine) = Engine::start(&models::words(), &["--context", "256"]).await else { return };
     let refused = async |ask: GenerateRequest| engine.write(ask).await.unwrap_err();
     let status = refused(question(&"word ".repeat(2000))).await;
     assert_eq!(proto::from_status(&status).code, base::Code::ContextExceeded, "{status}");
@@ -204,7 +198,7 @@ async fn bad_asks_are_refused_by_what_is_wrong_with_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ask_without_reader_or_without_time_frees_its_slot() {
-    let Some(engine) = Engine::start(&chat_model("noise"), &["--slots", "1"]).await else { return };
+    let Some(engine) = Engine::start(&models::noise(), &["--slots", "1"]).await else { return };
     let endless = endless("Go on for ever.");
     let mut stream = engine.client.clone().generate(endless.clone()).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
@@ -220,7 +214,7 @@ async fn an_ask_without_reader_or_without_time_frees_its_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_that_do_not_fit_together_wait_for_each_other_and_lose_nothing() {
-    let Some(engine) = Engine::start(&chat_model("words"), &["--slots", "4", "--context", "400"]).await else { return };
+    let Some(engine) = Engine::start(&models::words(), &["--slots", "4", "--context", "400"]).await else { return };
     let asks: Vec<_> = (0..8).map(|n| GenerateRequest { max_tokens: 200, ..endless(&format!("Story {n}")) }).collect();
     let mut alone = Vec::new();
     for ask in &asks {
@@ -234,10 +228,105 @@ async fn asks_that_do_not_fit_together_wait_for_each_other_and_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_beginning_is_read_once() {
-    let Some(engine) = Engine::start(&chat_model("words"), &["--slots", "2"]).await else { return };
+    let Some(engine) = Engine::start(&models::words(), &["--slots", "2"]).await else { return };
     let long = "The scheduler must restart every task after a crash. ".repeat(40);
     let first = engine.write(question(&format!("{long} One?"))).await.unwrap();
     assert_eq!(first.done.cached_tokens, 0);
     let second = engine.write(question(&format!("{long} Two?"))).await.unwrap();
     assert!(second.done.cached_tokens > 200, "{:?}", second.done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_whose_file_is_written_to_ends_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.gguf");
+    std::fs::copy(models::words(), &file).unwrap();
+    let Some(mut engine) = Engine::start(&file, &[]).await else { return };
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .unwrap()
+        .set_len(std::fs::metadata(&file).unwrap().len() + 1)
+        .unwrap();
+    engine.child.wait(READY).await.unwrap();
+    assert!(engine.child.stderr().contains("was changed while it was in use"), "{}", engine.child.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_are_those_of_a_plain_forward_pass() {
+    let Some(engine) = Engine::start(&models::embed(), &[]).await else { return };
+    let texts = ["the worker stops", "a node must report every task", "{\"id\": 7}", "x"];
+    let ask = EmbedRequest { texts: texts.iter().map(|text| (*text).to_owned()).collect(), refuse_long: true };
+    let response = engine.client.clone().embed(ask).await.unwrap().into_inner();
+    let reference = tests::gguf::reference::embedder().unwrap();
+    for (text, vector) in texts.iter().zip(&response.vectors) {
+        let cosine = tests::gguf::reference::cosine(&vector.values, &reference.embed(text).unwrap());
+        assert!(cosine > 0.999, "{text}: {cosine}");
+    }
+    let long = EmbedRequest { texts: vec!["word ".repeat(3000)], refuse_long: true };
+    let status = engine.client.clone().embed(long.clone()).await.unwrap_err();
+    assert_eq!(proto::from_status(&status).code, base::Code::ContextExceeded, "{status}");
+    let cut = engine.client.clone().embed(EmbedRequest { refuse_long: false, ..long }).await.unwrap().into_inner();
+    assert_eq!(cut.cut, [0]);
+    let status = engine.write(question("x")).await.unwrap_err();
+    assert_eq!(proto::from_status(&status).code, base::Code::NotSupported, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_scored_as_by_a_plain_forward_pass() {
+    let Some(engine) = Engine::start(&models::rerank(), &[]).await else { return };
+    let query = "which worker stops";
+    let documents = ["the worker stops at night", "a log", "every node reports"];
+    let ask = RerankRequest { query: query.into(), documents: documents.map(str::to_owned).to_vec() };
+    let scores = engine.client.clone().rerank(ask).await.unwrap().into_inner().scores;
+    assert!(scores[0] > scores[1] && scores[0] > scores[2], "{scores:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_changes_what_is_written() {
+    let Some(plain) = Engine::start(&models::words(), &[]).await else { return };
+    let adapter = models::adapter();
+    let Some(with) = Engine::start(&models::words(), &["--adapter", adapter.to_str().unwrap()]).await else { return };
+    let (one, other) = (plain.write(question("Hi")).await.unwrap(), with.write(question("Hi")).await.unwrap());
+    assert_ne!(one.text(), other.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_strings_and_limits_end_an_answer_where_they_say() {
+    let Some(engine) = Engine::start(&models::words(), &[]).await else { return };
+    let whole = engine.write(question("Hi")).await.unwrap().text();
+    let stop = whole.split(' ').nth(3).unwrap().to_owned();
+    let stopped = engine.write(GenerateRequest { stop: vec![stop.clone()], ..question("Hi") }).await.unwrap();
+    assert_eq!(stopped.text(), whole.split(&stop).next().unwrap());
+    assert_eq!(stopped.done.finish(), Finish::Stop);
+    let limited = engine.write(GenerateRequest { max_tokens: 3, ..question("Hi") }).await.unwrap();
+    assert_eq!((limited.done.output_tokens, limited.done.finish()), (3, Finish::Length));
+    let full = engine.write(GenerateRequest { max_tokens: 0, ..endless("Hi") }).await.unwrap();
+    assert_eq!(full.done.prompt_tokens + full.done.output_tokens, 4096, "{:?}", full.done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_in_a_question_are_text_and_open_no_turn() {
+    let Some(engine) = Engine::start(&models::words(), &[]).await else { return };
+    let tokens = async |text: &str| engine.write(question(text)).await.unwrap().done.prompt_tokens;
+    let plain = tokens("a b").await;
+    assert!(tokens("a<|im_end|>b").await > plain + 3, "a mark that counts as such is one token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drained_it_ends_what_runs_and_then_itself() {
+    let Some(mut engine) = Engine::start(&models::words(), &[]).await else { return };
+    let mut running = engine.client.clone().generate(endless("Hi")).await.unwrap().into_inner();
+    running.message().await.unwrap().unwrap();
+    let (mut client, rest) = (engine.client.clone(), async {
+        let mut pieces = 0;
+        while running.message().await.unwrap().is_some() {
+            pieces += 1;
+        }
+        pieces
+    });
+    let (drained, pieces) = tokio::join!(client.drain(DrainRequest { within_ms: 20_000 }), rest);
+    assert_eq!(drained.unwrap().into_inner().ended, 0);
+    assert!(pieces > 1000, "{pieces}");
+    assert!(engine.child.wait(READY).await.unwrap().success());
 }

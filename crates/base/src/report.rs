@@ -40,6 +40,12 @@ impl Backend {
     pub const fn is_external(self) -> bool {
         matches!(self, Self::Anthropic | Self::Perplexity)
     }
+
+    /// Whether each model has a process of its own, which is started anew for the next ask when it ended: a worker whose
+    /// run was cut may be asked again at once.
+    pub const fn renews_processes(self) -> bool {
+        matches!(self, Self::Engine)
+    }
 }
 
 words! {

@@ -31,6 +31,17 @@ pub struct Table {
     built: Instant,
 }
 
+/// How it is with a worker that has a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// It takes asks.
+    There,
+    /// It takes asks, by a new process where the last one ended.
+    Renewed,
+    /// It takes none now.
+    Away,
+}
+
 /// A worker as routing sees it.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -132,10 +143,22 @@ impl Table {
         self.workers.iter().any(Worker::is_ready)
     }
 
-    /// The workers that have the model of this identity, and whether they take asks.
-    pub fn owners<'a>(&'a self, id: &'a ModelId) -> impl Iterator<Item = (&'a WorkerId, bool)> {
+    /// The workers that have the model of this identity, and how it is with them.
+    pub fn owners<'a>(&'a self, id: &'a ModelId) -> impl Iterator<Item = (&'a WorkerId, Ownership)> {
         let rows = self.rows.iter().flatten().filter(move |row| row.id == *id);
-        rows.map(|row| self.worker(row)).map(|worker| (&worker.id, worker.is_ready()))
+        rows.map(|row| self.worker(row)).map(|worker| {
+            let ownership = match worker.is_ready() {
+                false => Ownership::Away,
+                true if worker.backend.renews_processes() => Ownership::Renewed,
+                true => Ownership::There,
+            };
+            (&worker.id, ownership)
+        })
+    }
+
+    /// Whether a worker has a new process for the next ask when the last one ended.
+    pub fn renews_processes(&self, id: &WorkerId) -> bool {
+        self.workers.iter().any(|worker| worker.id == *id && worker.backend.renews_processes())
     }
 
     /// Whether a worker could take the ask right now, full queues aside.

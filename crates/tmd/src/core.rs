@@ -151,6 +151,11 @@ pub struct Parts {
 }
 
 impl Core {
+    /// Whether `worker` starts a new process for the next ask when one ended.
+    pub fn renews_processes(&self, worker: &WorkerId) -> bool {
+        self.table.load().renews_processes(worker)
+    }
+
     /// Puts the parts together; the cluster joins later.
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {

@@ -6,27 +6,48 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Makes a cgroup named after `file` that holds at most `memory_bytes`; `None` where that cannot be done.
-pub fn make(file: &Path, memory_bytes: u64) -> Option<PathBuf> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let (parent, limit) = place(&own)?;
-    let name = format!("taskmaster-{}", file.file_stem()?.to_string_lossy());
-    sweep(&parent);
-    let group = parent.join(name);
-    fs::create_dir(&group).ok()?;
-    let limited = fs::write(group.join(limit), memory_bytes.to_string());
-    if limited.is_err() {
-        // Without the limit there is no use for it.
-        let _ = fs::remove_dir(&group);
-        return None;
+/// Names of our groups begin with this; the id of the node's process follows.
+const PREFIX: &str = "taskmaster-";
+
+/// A cgroup for one process; gone when it is dropped after the process.
+#[derive(Debug)]
+pub struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Makes one that holds at most `memory_bytes`; `None` where that cannot be done.
+    pub fn make(memory_bytes: u64) -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let (parent, limit) = place(&own)?;
+        sweep(&parent);
+        let group = parent.join(format!("{PREFIX}{}-{:016x}", std::process::id(), fastrand::u64(..)));
+        fs::create_dir(&group).ok()?;
+        // Without the limit there is no use for it: dropped, it is gone.
+        let group = Self(group);
+        fs::write(group.0.join(limit), memory_bytes.to_string()).ok()?;
+        Some(group)
     }
-    Some(group)
+
+    /// Where the process joins it.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
-/// Groups of processes that have ended; one with a process in it cannot be removed.
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // A process that is not quite gone keeps it; then the next one that is made sweeps it away.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Removes the groups of nodes that have ended without a word. A running node's may be waiting for their process.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("taskmaster-") {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let node = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        let is_alone = node.is_some_and(|node| !Path::new("/proc").join(node.to_string()).exists());
+        if is_alone {
+            // One with a process in it cannot be removed.
             let _ = fs::remove_dir(entry.path());
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use base::{Answer, Ask, BoxFuture, Continuation, Fault, ModelId, Result, WorkerId};
 use inference::resume::{Outcome, Rerun};
+use routing::table::Ownership;
 
 use super::explain::Record;
 use super::infer::decide;
@@ -68,10 +69,13 @@ impl Rerun for Again {
                 let failed = locked(&tried).failed.clone();
                 match decide(&core, &ask.head, &record, &failed, requires) {
                     Ok(decision) => break decision,
-                    Err(nobody) if !may_change(&core, &model_id, &tried, &nobody) => {
-                        return Err(why.hint(format!("nobody else could go on: {}", nobody.message)));
-                    }
-                    Err(_) => tokio::time::sleep(LOOK).await,
+                    Err(nobody) => match chance(&core, &model_id, &tried, &nobody) {
+                        Chance::Now => {}
+                        Chance::Later => tokio::time::sleep(LOOK).await,
+                        Chance::None => {
+                            return Err(why.hint(format!("nobody else could go on: {}", nobody.message)));
+                        }
+                    },
                 }
             };
             locked(&tried).current = Some(decision.chosen.worker.clone());
@@ -85,14 +89,29 @@ impl Rerun for Again {
     }
 }
 
-/// Whether it is worth to look again for a worker with the model; forgets the failures of those that went away.
-fn may_change(core: &Core, model_id: &ModelId, tried: &Mutex<Tried>, nobody: &Fault) -> bool {
+/// Whether it is worth to look again for a worker.
+enum Chance {
+    Now,
+    Later,
+    None,
+}
+
+/// Looks for workers with the model that may yet go on; forgets the failures of those that went away, or that have
+/// another process for the next ask.
+fn chance(core: &Core, model_id: &ModelId, tried: &Mutex<Tried>, nobody: &Fault) -> Chance {
     let table = core.table.load();
-    let away: Vec<&WorkerId> = table.owners(model_id).filter(|(_, is_ready)| !is_ready).map(|(id, _)| id).collect();
+    let gone: Vec<&WorkerId> =
+        table.owners(model_id).filter(|(_, how)| *how != Ownership::There).map(|(id, _)| id).collect();
     let mut tried = locked(tried);
-    tried.failed.retain(|failed| !away.contains(&failed));
+    let before = tried.failed.len();
+    tried.failed.retain(|failed| !gone.contains(&failed));
     let waited = tried.waits_since.get_or_insert_with(Instant::now).elapsed();
-    nobody.code.is_retriable() && waited < if away.is_empty() { NOTICED } else { AWAY }
+    match () {
+        () if !nobody.code.is_retriable() => Chance::None,
+        () if waited >= if gone.is_empty() { NOTICED } else { AWAY } => Chance::None,
+        () if tried.failed.len() < before => Chance::Now,
+        () => Chance::Later,
+    }
 }
 
 /// A list is whole after every step, whatever became of who held it.

@@ -207,8 +207,14 @@ impl Path {
         if !may_help || failed.len() >= MOST_TRIES || head.deadline.is_over(Instant::now()) || !self.core.take_retry() {
             return Err(fault);
         }
-        // When nobody else can take it, what the worker said tells more than that.
-        let decision = decide(&self.core, head, &self.record, failed, None).map_err(|_| fault)?;
+        let decision = decide(&self.core, head, &self.record, failed, None).or_else(|_| {
+            // A process that was cut off is not the next one.
+            let is_gone = |worker: &WorkerId| fault.code == Code::EngineCut && self.core.renews_processes(worker);
+            let others: Vec<_> = failed.iter().filter(|worker| !is_gone(worker)).cloned().collect();
+            decide(&self.core, head, &self.record, &others, None)
+        });
+        // When nobody can take it, what the worker said tells more than that.
+        let decision = decision.map_err(|_| fault)?;
         self.core.metrics.retries.inc();
         Ok(decision)
     }

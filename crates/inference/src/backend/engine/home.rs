@@ -15,7 +15,8 @@ use tonic::transport::Channel;
 
 use super::life::{Deaths, Next, Resident, is_frozen};
 use super::{Incident, Settings, held};
-use crate::process::{EngineEnd, EngineProcess, Launch, cgroup};
+use crate::process::cgroup::Cgroup;
+use crate::process::{EngineEnd, EngineProcess, Launch};
 use crate::shelf::Shelved;
 
 /// A path to a socket may have about a hundred bytes.
@@ -74,6 +75,8 @@ struct Inner {
 struct Live {
     process: EngineProcess,
     socket: Socket,
+    /// Behind the process: it is gone by the time that this is dropped.
+    _cgroup: Option<Cgroup>,
     /// Reads its signs of life.
     watch: Option<AbortHandle>,
 }
@@ -311,15 +314,16 @@ impl Home {
             let scale = model.variant.as_ref().and_then(|variant| variant.adapter_scale).unwrap_or(1.0);
             add("--adapter-scale", scale.to_string());
         }
+        let cgroup = Cgroup::make(memory_limit);
         let launch = Launch {
             worker: format!("{}/{}", settings.worker, self.name),
             command,
             // A failed check inside of the library would start a debugger, and wait for it.
             environment: vec![("GGML_NO_BACKTRACE", "1".to_owned())],
-            cgroup: cgroup::make(&socket.0, memory_limit),
+            cgroup: cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()),
         };
         let process = EngineProcess::start(&launch, &self.tasks).await?;
-        Ok(Live { process, socket, watch: None })
+        Ok(Live { process, socket, _cgroup: cgroup, watch: None })
     }
 
     /// A place for the socket that its owner alone can reach.

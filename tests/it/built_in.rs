@@ -1,0 +1,340 @@
+//! Nodes with the built-in engine: a model file is all that they need, and a dead process costs one restart.
+//!
+//! Where `tm-engine` was not built (it wants cmake and libclang), these tests say so and pass.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tests::client::{Client, Told};
+use tests::process::binary;
+
+use crate::lab::{Lab, SOON, Setup, bounded, is_soak, pieces, until};
+use crate::models::{self, END};
+
+/// Tokens of an answer that lasts long enough to be cut in its middle.
+const LONG: usize = 2500;
+
+/// A folder of models for a node.
+struct Models {
+    folder: tempfile::TempDir,
+}
+
+impl Models {
+    /// With copies of `files`, under these names.
+    fn of(files: &[(&str, PathBuf)]) -> Option<Self> {
+        if binary("tm-engine").is_err() {
+            eprintln!("skipped: no tm-engine was built");
+            return None;
+        }
+        let models = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(models.path()).unwrap();
+        for (name, file) in files {
+            std::fs::copy(file, models.file(name)).unwrap();
+        }
+        Some(models)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("models")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path().join(format!("{name}.gguf"))
+    }
+
+    /// A node with these models; `more` are lines of its worker.
+    fn setup(&self, node: &str, more: &str) -> Setup {
+        let engine = format!("[engine]\nfolder = \"{}\"\nstores = []\nthreads = 1\n", self.path().display());
+        uncached(node).worker_with("own", "engine", "http://127.0.0.1", more).more(&engine)
+    }
+}
+
+/// A node that answers every ask anew.
+fn uncached(node: &str) -> Setup {
+    Setup::new(node).more("[cache]\nkind = \"off\"")
+}
+
+/// A single node whose models are known.
+async fn serving(setup: Setup) -> Lab {
+    let mut lab = Lab::single();
+    lab.node(setup).await;
+    lab.workers_are(0, "ready", 1).await;
+    lab
+}
+
+/// An answer of [`LONG`] tokens, always the same.
+fn long(question: &str) -> Value {
+    let messages = json!([{"role": "user", "content": question}]);
+    json!({"model": "chat", "temperature": 0, "stream": true, "max_tokens": LONG, "logit_bias": {END.to_string(): -100},
+        "messages": messages})
+}
+
+fn short(question: &str) -> Value {
+    json!({"model": "chat", "temperature": 0, "max_tokens": 30, "messages": [{"role": "user", "content": question}]})
+}
+
+/// Processes of the built-in engine that `node` has.
+fn engines(node: u32) -> Vec<Pid> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_one = |pid: &i32| {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let parent = read("stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse::<u32>().ok());
+        parent == Some(node) && read("comm").trim() == "tm-engine"
+    };
+    pids.filter(is_one).filter_map(Pid::from_raw).collect()
+}
+
+async fn whole(client: &Client, body: &Value) -> Told {
+    bounded("an answer", Duration::from_secs(60), client.ask("/v1/chat/completions", body)).await.unwrap()
+}
+
+/// Loads the model and gives what it answers when nothing happens.
+async fn undisturbed(client: &Client, body: &Value) -> Told {
+    let told = whole(client, body).await;
+    assert!(told.is_good(), "{told:?}");
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_face_answers_from_a_file_alone() {
+    let files = [("chat", models::words()), ("embed", models::embed()), ("rerank", models::rerank())];
+    let Some(models) = Models::of(&files) else { return };
+    let lab = serving(models.setup("a", "")).await;
+    let client = lab.http(0);
+    let chat = client.post_json("/v1/chat/completions", &short("What must be done?")).await.unwrap().json().unwrap();
+    let text = chat["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    assert!(text.len() > 40, "{chat}");
+    let messages = json!([{"role": "user", "content": "What must be done?"}]);
+    let ollama = json!({"model": "chat", "stream": false, "options": {"temperature": 0, "num_predict": 30},
+        "messages": messages});
+    let ollama = client.post_json("/api/chat", &ollama).await.unwrap().json().unwrap();
+    assert_eq!(ollama["message"]["content"], text.as_str());
+    assert_eq!(ollama["eval_count"], chat["usage"]["completion_tokens"]);
+    let raw = json!({"model": "chat", "temperature": 0, "max_tokens": 5, "prompt": "The worker must"});
+    let raw = client.post_json("/v1/completions", &raw).await.unwrap().json().unwrap();
+    assert_eq!(raw["choices"][0]["finish_reason"], "length", "{raw}");
+    let vectors = json!({"model": "embed", "input": ["a task", "every log"]});
+    let vectors = client.post_json("/v1/embeddings", &vectors).await.unwrap().json().unwrap();
+    assert_eq!(vectors["data"].as_array().unwrap().len(), 2, "{vectors}");
+    let ranked = json!({"model": "rerank", "query": "the worker", "documents": ["a log", "the worker stops"]});
+    let ranked = client.post_json("/v1/rerank", &ranked).await.unwrap().json().unwrap();
+    assert_eq!(ranked["results"][0]["index"], 1, "{ranked}");
+}
+
+/// Reads an answer to its end; gives the longest time between two pieces behind `position`, where the engine's process
+/// is killed.
+async fn killed_at(lab: &Lab, position: usize) -> (Told, Duration) {
+    let mut stream = lab.http(0).stream("/v1/chat/completions", &long("Which way?")).await.unwrap();
+    let mut told = Told::new(stream.status);
+    pieces(&mut stream, &mut told, position).await;
+    let victims: Vec<Pid> = lab.nodes.iter().flat_map(|node| engines(node.child.pid())).collect();
+    kill_process(*victims.first().unwrap(), Signal::KILL).unwrap();
+    let (mut last, mut gap) = (Instant::now(), Duration::ZERO);
+    while let Some(frame) = bounded("the next piece", SOON, stream.next()).await.unwrap() {
+        gap = gap.max(last.elapsed());
+        last = Instant::now();
+        told.note(&frame);
+    }
+    (told, gap)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_survives_the_death_of_its_process_to_the_byte() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    let step = if is_soak() { LONG / 64 } else { LONG / 6 };
+    let positions: Vec<usize> = (1..LONG - 100).step_by(step).collect();
+    let mut gaps = Vec::new();
+    // A model that dies five times in ten minutes is left alone, so after four deaths another node goes on.
+    for positions in positions.chunks(4) {
+        let mut lab = Lab::single();
+        let mut lab = serving(models.setup("a", "")).await;
+        let expected = undisturbed(&lab.http(0), &long("Which way?")).await;
+        for &position in positions {
+            let (told, gap) = killed_at(&lab, position).await;
+            assert!(told.is_good(), "killed behind piece {position}: {told:?}");
+            assert_eq!(told.text, expected.text, "killed behind piece {position}");
+            assert_eq!(told.usage, expected.usage, "killed behind piece {position}");
+            gaps.push(gap);
+        }
+        assert!(lab.nodes[0].metric("tm_resumes_total").await > 0.0);
+    }
+    gaps.sort();
+    eprintln!("longest gap of each stream: median {:?}, p95 {:?}", gaps[gaps.len() / 2], gaps[gaps.len() * 95 / 100]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_goes_on_at_another_node_with_the_same_file() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    let mut lab = Lab::cluster().await;
+    lab.node(uncached("gateway")).await;
+    lab.node(models.setup("w0", "")).await;
+    lab.node(models.setup("w1", "")).await;
+    lab.workers_are(0, "ready", 2).await;
+    let expected = undisturbed(&lab.http(0), &long("Which way?")).await;
+    let mut stream = lab.http(0).stream("/v1/chat/completions", &long("Which way?")).await.unwrap();
+    let mut told = Told::new(stream.status);
+    pieces(&mut stream, &mut told, 40).await;
+    let at = (1..=2).find(|at| !engines(lab.nodes[*at].child.pid()).is_empty()).unwrap();
+    lab.nodes[at].child.kill().await.unwrap();
+    bounded("the rest", SOON, stream.tell(&mut told)).await;
+    assert!(told.is_good(), "{told:?}");
+    assert_eq!(told.text, expected.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_of_the_engine_end_with_their_node() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    for force in [true, false] {
+        let mut lab = serving(models.setup("a", "")).await;
+        let node = &mut lab.nodes[0];
+        undisturbed(&node.client, &short("Hello")).await;
+        let engine = *engines(node.child.pid()).first().unwrap();
+        match force {
+            true => drop(node.child.kill().await.unwrap()),
+            false => {
+                node.child.signal(Signal::TERM).unwrap();
+                node.child.wait(SOON).await.unwrap();
+            }
+        }
+        until("the process is gone", SOON, async || rustix::process::test_kill_process(engine).is_err()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_process_is_killed_and_its_answer_goes_on() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    let lab = serving(models.setup("a", "")).await;
+    let client = lab.http(0);
+    let expected = undisturbed(&client, &long("Which way?")).await;
+    let mut stream = client.stream("/v1/chat/completions", &long("Which way?")).await.unwrap();
+    let mut told = Told::new(stream.status);
+    pieces(&mut stream, &mut told, 100).await;
+    kill_process(*engines(lab.nodes[0].child.pid()).first().unwrap(), Signal::STOP).unwrap();
+    bounded("the rest", Duration::from_secs(40), stream.tell(&mut told)).await;
+    assert!(told.is_good(), "{told:?}");
+    assert_eq!(told.text, expected.text);
+    let failures = lab.nodes[0].failures().await.unwrap();
+    assert!(failures.iter().any(|failure| failure.detail.contains("frozen")), "{failures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_refused_by_name_and_costs_no_process() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    let good = std::fs::read(models.file("chat")).unwrap();
+    std::fs::write(models.file("cut"), &good[..good.len() / 2]).unwrap();
+    std::fs::write(models.file("junk"), b"not a model").unwrap();
+    let lab = serving(models.setup("a", "")).await;
+    for name in ["cut", "junk"] {
+        let body = json!({"model": name, "messages": [{"role": "user", "content": "hi"}]});
+        let reply = lab.http(0).post_json("/v1/chat/completions", &body).await.unwrap();
+        assert_eq!(reply.status, 404, "{}", reply.text());
+    }
+    undisturbed(&lab.http(0), &short("Hello")).await;
+    let log = lab.nodes[0].child.stderr();
+    assert!(log.contains("cut.gguf") && log.contains("junk.gguf"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_five_times_is_left_alone_and_told() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    let lab = serving(models.setup("a", "")).await;
+    let node = &lab.nodes[0];
+    for death in 1..=5 {
+        until("it is up", SOON, async || {
+            let told = node.client.ask("/v1/chat/completions", &short("Hello")).await;
+            told.is_ok_and(|told| told.is_good())
+        })
+        .await;
+        kill_process(*engines(node.child.pid()).first().unwrap(), Signal::KILL).unwrap();
+        if death < 5 {
+            let noticed = format!("death {death} is noticed");
+            until(&noticed, SOON, async || node.metric("tm_engine_restarts_total").await >= f64::from(death)).await;
+        }
+    }
+    until("it is left alone", SOON, async || {
+        let failures = node.failures().await.unwrap_or_default();
+        failures.iter().any(|failure| failure.severity == "high" && failure.detail.contains("left alone"))
+    })
+    .await;
+    assert!(engines(node.child.pid()).is_empty());
+    let reply = node.client.post_json("/v1/chat/completions", &short("Hello")).await.unwrap();
+    assert!(reply.status >= 400, "{}", reply.text());
+    assert!(reply.text().contains("hint"), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changes_under_its_process_is_not_answered_from() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    let lab = serving(models.setup("a", "")).await;
+    let node = &lab.nodes[0];
+    undisturbed(&node.client, &short("Hello")).await;
+    // As a copy over it does: cut first, then written.
+    let other = std::fs::read(models::noise()).unwrap();
+    std::fs::write(models.file("chat"), &other).unwrap();
+    until("the process is another one", SOON, async || {
+        node.failures().await.is_ok_and(|failures| !failures.is_empty())
+    })
+    .await;
+    until("the new file answers", SOON, async || {
+        let told = node.client.ask("/v1/chat/completions", &short("Hello")).await;
+        told.is_ok_and(|told| told.is_good())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_that_do_not_fit_together_take_turns() {
+    let files = [("chat", models::words()), ("noise", models::noise()), ("embed", models::embed())];
+    let Some(models) = Models::of(&files) else { return };
+    // Each takes some 20 MiB, and is believed to take twice that before it was seen.
+    let lab = serving(models.setup("a", "memory = \"60MiB\"\n")).await;
+    let node = &lab.nodes[0];
+    for _ in 0..3 {
+        for model in ["chat", "noise"] {
+            let mut body = short("Hello");
+            body["model"] = model.into();
+            undisturbed(&node.client, &body).await;
+            let running = engines(node.child.pid()).len();
+            assert!(running <= 1, "{running} processes beside each other");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_kept_to_and_one_that_cannot_be_is_refused_by_its_keyword() {
+    let Some(models) = Models::of(&[("chat", models::noise())]) else { return };
+    let lab = serving(models.setup("a", "")).await;
+    let schema = json!({"type": "object", "required": ["title", "done"], "additionalProperties": false,
+        "properties": {"title": {"type": "string", "maxLength": 12}, "done": {"type": "boolean"}}});
+    let with = |schema: &Value, seed: u32| {
+        json!({"model": "chat", "temperature": 1, "seed": seed, "max_tokens": 200,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "task", "schema": schema}},
+            "messages": [{"role": "user", "content": "A task"}]})
+    };
+    for seed in 0..10 {
+        let told = undisturbed(&lab.http(0), &with(&schema, seed)).await;
+        let task: Value = serde_json::from_str(&told.text).unwrap_or_else(|error| panic!("{error}: {}", told.text));
+        assert!(task["done"].is_boolean(), "{task}");
+    }
+    let reply = lab.http(0).post_json("/v1/chat/completions", &with(&json!({"not": {"type": "string"}}), 1)).await;
+    let reply = reply.unwrap();
+    assert!(reply.status == 400 && reply.text().contains("not"), "{} {}", reply.status, reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variant_has_its_own_system_text_and_adapter() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    std::fs::copy(models::adapter(), models.path().join("first.gguf")).unwrap();
+    let variant = "base = \"chat\"\nadapter = \"first.gguf\"\nsystem = \"Be brief.\"\n[parameters]\nnum_predict = 4\n";
+    std::fs::write(models.path().join("tuned.toml"), variant).unwrap();
+    let lab = serving(models.setup("a", "")).await;
+    let client = lab.http(0);
+    let ask = |model: &str| json!({"model": model, "temperature": 0, "messages": [{"role": "user", "content": "Hi"}]});
+    let (plain, tuned) = (undisturbed(&client, &ask("chat")).await, undisturbed(&client, &ask("tuned")).await);
+    assert_ne!(plain.text, tuned.text);
+    let (prompt, output) = tuned.usage.unwrap();
+    assert!(prompt > plain.usage.unwrap().0 && output == 4, "{tuned:?}");
+}
