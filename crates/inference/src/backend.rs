@@ -17,6 +17,7 @@ mod localai;
 mod ollama;
 mod openai;
 mod perplexity;
+mod pull;
 #[cfg(test)]
 mod tests;
 mod traits;
@@ -26,7 +27,7 @@ mod webui;
 use std::time::{Duration, Instant};
 
 use base::report::{Backend as Kind, Capability};
-use base::{Ask, BoxFrames, BoxFuture, Continuation, Fault, Result};
+use base::{Ask, BoxFrames, BoxFuture, Code, Continuation, Fault, Result};
 
 use crate::http1::{Dial, Endpoint, Pool};
 use crate::process::EngineEnd;
@@ -36,6 +37,7 @@ use http::Http;
 
 pub use discover::{Found, discover};
 pub use link::Link;
+pub use pull::{PullProgress, Pulling};
 pub use traits::{Loading, Traits};
 
 /// One engine.
@@ -58,6 +60,16 @@ pub trait Backend: Send + Sync {
     /// Takes a model out of memory.
     fn unload<'a>(&'a self, model: &'a str, until: Instant) -> BoxFuture<'a, Result<()>>;
 
+    /// Lets it fetch a model from outside the house; `until` is for its first word.
+    fn pull<'a>(&'a self, _model: &'a str, _until: Instant) -> BoxFuture<'a, Result<Pulling>> {
+        Box::pin(async { Err(not_by_this("pull a model")) })
+    }
+
+    /// Makes a model out of another.
+    fn create<'a>(&'a self, _model: &'a NewModel, _until: Instant) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(not_by_this("create a model")) })
+    }
+
     /// Puts an ask to it, and returns once it began to answer well.
     fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>>;
 
@@ -70,6 +82,10 @@ pub trait Backend: Send + Sync {
     fn end(&self, _force: bool) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
+}
+
+fn not_by_this(what: &str) -> Fault {
+    Fault::new(Code::NotSupported, format!("this engine cannot {what}")).hint("use a worker whose engine can")
 }
 
 /// A process of a backend that ended without having been told to.
@@ -112,6 +128,19 @@ pub struct EngineModel {
     pub capabilities: Vec<Capability>,
     /// Whether it is in memory.
     pub is_loaded: bool,
+}
+
+/// A model that is to be made out of another.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewModel {
+    /// What it will be called.
+    pub name: String,
+    /// The model that it is made of, by the engine's name.
+    pub from: String,
+    /// What stands before its chats; nothing of its own when empty.
+    pub system: String,
+    /// Settings by the names that Ollama made known.
+    pub parameters: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What a probe of an engine came to.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use base::{BoxFuture, Result};
 
-use super::{Backend, EngineModel, Health, Link, Run, Started, keep};
+use super::{Backend, EngineModel, Health, Link, NewModel, Pulling, Run, Started, keep};
 use crate::wire::KeepWish;
 
 /// A backend over HTTP; see [`Backend`] for what each call is.
@@ -20,6 +20,14 @@ pub(super) trait Http: Send + Sync {
 
     fn unload<'a>(&'a self, _model: &'a str, _until: Instant) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { Err(self.http().not_supported("unload a model")) })
+    }
+
+    fn pull<'a>(&'a self, _model: &'a str, _until: Instant) -> BoxFuture<'a, Result<Pulling>> {
+        Box::pin(async { Err(self.http().not_supported("pull a model")) })
+    }
+
+    fn create<'a>(&'a self, _model: &'a NewModel, _until: Instant) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(self.http().not_supported("create a model")) })
     }
 
     fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>> {
@@ -46,6 +54,14 @@ impl<T: Http> Backend for T {
 
     fn unload<'a>(&'a self, model: &'a str, until: Instant) -> BoxFuture<'a, Result<()>> {
         Http::unload(self, model, until)
+    }
+
+    fn pull<'a>(&'a self, model: &'a str, until: Instant) -> BoxFuture<'a, Result<Pulling>> {
+        Http::pull(self, model, until)
+    }
+
+    fn create<'a>(&'a self, model: &'a NewModel, until: Instant) -> BoxFuture<'a, Result<()>> {
+        Http::create(self, model, until)
     }
 
     fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>> {

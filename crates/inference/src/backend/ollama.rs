@@ -13,7 +13,7 @@ use base::report::{Backend as Kind, Capability};
 use base::{BoxFuture, Code, Continuation, Dialect, Fault, Result};
 use serde_json::{Value, json};
 
-use super::{EngineModel, Http, Link, Loading, Run, Started, Traits, json};
+use super::{EngineModel, Http, Link, Loading, NewModel, Pulling, Run, Started, Traits, json};
 use crate::http1::{EngineBody, Request};
 use crate::wire::{self, ContinueBy, EngineRequest, Quirks, SchemaBy};
 
@@ -182,6 +182,36 @@ impl Http for Ollama {
 
     fn unload<'a>(&'a self, model: &'a str, until: Instant) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { self.keep(model, &json!(0), until).await })
+    }
+
+    fn pull<'a>(&'a self, model: &'a str, until: Instant) -> BoxFuture<'a, Result<Pulling>> {
+        Box::pin(async move {
+            let body = json!({"model": model, "stream": true});
+            let response = self.link.ask(&Request::post("/api/pull", body.to_string()), until).await?;
+            Ok(Pulling::new(self.link.pool.name(), model, response.body))
+        })
+    }
+
+    fn create<'a>(&'a self, model: &'a NewModel, until: Instant) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut body = json!({"model": model.name, "from": model.from, "stream": false});
+            if !model.system.is_empty() {
+                body["system"] = model.system.as_str().into();
+            }
+            if !model.parameters.is_empty() {
+                body["parameters"] = model.parameters.clone().into();
+            }
+            let told = self.link.post("/api/create", &body, until).await?;
+            match json::text(&told, "/error") {
+                "" => Ok(()),
+                error => {
+                    let message =
+                        format!("engine `{}` could not create `{}`: {error}", self.link.pool.name(), model.name);
+                    Err(Fault::new(Code::EngineFailed, message)
+                        .hint("check the names of the models and of the settings"))
+                }
+            }
+        })
     }
 
     fn start<'a>(&'a self, run: Run<'a>) -> BoxFuture<'a, Result<Started>> {

@@ -360,3 +360,77 @@ async fn engines_on_default_ports_are_told_apart() {
         assert_eq!(found, wanted);
     }
 }
+
+/// Everything that a pull told, and how it ended.
+async fn pulled(stream: &'static str) -> (Vec<PullProgress>, Option<Fault>) {
+    let engine = Scripted::start(move |line, body| {
+        (line == "POST /api/pull" && body["model"] == "m" && body["stream"] == true).then_some(Reply::Stream(stream))
+    })
+    .await;
+    let backend = open_at(Kind::Ollama, &engine);
+    let mut pulling = backend.pull("m", soon()).await.unwrap();
+    let mut told = Vec::new();
+    loop {
+        match pulling.next().await {
+            Some(Ok(progress)) => told.push(progress),
+            Some(Err(fault)) => {
+                assert!(pulling.next().await.is_none() && fault.hint.is_some());
+                return (told, Some(fault));
+            }
+            None => return (told, None),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pull_tells_how_far_it_is_until_the_model_is_there() {
+    let stream = "{\"status\":\"pulling manifest\"}\n\n{\"status\":\"pulling 1\",\"total\":9,\"completed\":4}\n{\"status\":\"success\"}";
+    let (told, fault) = pulled(stream).await;
+    let progress = |status: &str, completed_bytes, total_bytes| PullProgress {
+        status: status.to_owned(),
+        completed_bytes,
+        total_bytes,
+    };
+    assert_eq!(told, [progress("pulling manifest", 0, 0), progress("pulling 1", 4, 9), progress("success", 0, 0)]);
+    assert!(fault.is_none());
+}
+
+#[tokio::test]
+async fn a_pull_that_comes_to_nothing_says_why() {
+    let cases = [
+        ("{\"status\":\"pulling manifest\"}\n", Code::EngineCut),
+        ("{\"error\":\"pull model manifest: file does not exist\"}\n", Code::ModelNotFound),
+        ("{\"error\":\"no space left on device\"}\n", Code::EngineFailed),
+        ("<html>\n", Code::EngineFailed),
+    ];
+    for (stream, code) in cases {
+        assert_eq!(pulled(stream).await.1.unwrap().code, code, "{stream}");
+    }
+    let engine = Scripted::start(|_, _| None).await;
+    let fault = open_at(Kind::Vllm, &engine).pull("m", soon()).await.err().unwrap();
+    assert_eq!(fault.code, Code::NotSupported);
+}
+
+#[tokio::test]
+async fn a_model_is_created_with_what_is_set_and_nothing_else() {
+    let engine = Scripted::start(|line, body| {
+        let is_refused = body["from"] == "gone";
+        let reply = if is_refused { json!({"error": "model 'gone' not found"}) } else { json!({"status": "success"}) };
+        (line == "POST /api/create").then_some(Reply::Json(if is_refused { 404 } else { 200 }, reply))
+    })
+    .await;
+    let backend = open_at(Kind::Ollama, &engine);
+    let mut model = NewModel { name: "mine".to_owned(), from: "m".to_owned(), ..NewModel::default() };
+    backend.create(&model, soon()).await.unwrap();
+    let body = engine.asked()[0].split_once("\r\n\r\n").unwrap().1.to_owned();
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), json!({"model": "mine", "from": "m", "stream": false}));
+    model.system = "Be brief.".to_owned();
+    model.parameters.insert("temperature".to_owned(), 0.5.into());
+    model.from = "gone".to_owned();
+    assert_eq!(backend.create(&model, soon()).await.unwrap_err().code, Code::ModelNotFound);
+    let body = engine.asked()[1].split_once("\r\n\r\n").unwrap().1.to_owned();
+    assert!(
+        body.contains("\"system\":\"Be brief.\"") && body.contains("\"parameters\":{\"temperature\":0.5}"),
+        "{body}"
+    );
+}
