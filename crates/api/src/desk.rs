@@ -10,11 +10,12 @@ use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Resul
 use bytes::Bytes;
 use futures_util::Stream;
 use proto::admin::{
-    CreateKeyRequest, CreateKeyResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeResponse,
-    HealthResponse, InjectRequest, InjectResponse, ListActorsResponse, ListFailuresRequest, ListFailuresResponse,
-    ListKeysResponse, ListModelsResponse, ListNodesResponse, ListWorkersResponse, PlaceRequest, PlaceResponse,
-    ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse, SetModeRequest, SetModeResponse,
-    WatchEventsResponse,
+    CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest, DrainResponse,
+    ExplainRequest, ExplainResponse, GetModeResponse, HealthResponse, ImportModelRequest, ImportModelResponse,
+    InjectRequest, InjectResponse, ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysResponse,
+    ListModelsResponse, ListNodesResponse, ListWorkersResponse, PlaceRequest, PlaceResponse, PullModelRequest,
+    PullModelResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse,
+    SetModeRequest, SetModeResponse, WatchEventsResponse,
 };
 
 /// The node behind the faces.
@@ -92,6 +93,15 @@ pub trait AdminDesk: Send + Sync {
     /// Loads a model on a worker, or unloads it.
     fn place(&self, request: PlaceRequest) -> BoxFuture<'_, Result<PlaceResponse>>;
 
+    /// Brings a file that lies on a node into the folder of its built-in engine.
+    fn import_model(&self, request: ImportModelRequest) -> BoxFuture<'_, Result<ImportModelResponse>>;
+
+    /// Makes a model with settings of its own out of another.
+    fn create_model(&self, request: CreateModelRequest) -> BoxFuture<'_, Result<CreateModelResponse>>;
+
+    /// Lets an engine fetch a model from outside the house. Dropping the stream ends it.
+    fn pull_model(&self, request: PullModelRequest) -> BoxFuture<'_, Result<PullStream>>;
+
     /// Makes an API key; the only time that it is shown.
     fn create_key(&self, request: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>>;
 
@@ -113,6 +123,9 @@ pub trait AdminDesk: Send + Sync {
 
 /// What [`AdminDesk::watch_events`] gives.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse>> + Send>>;
+
+/// What [`AdminDesk::pull_model`] gives.
+pub type PullStream = Pin<Box<dyn Stream<Item = Result<PullModelResponse>> + Send>>;
 
 /// Whether clients should be sent to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]

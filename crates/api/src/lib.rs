@@ -8,4 +8,4 @@ pub mod grpc;
 pub mod http;
 mod names;
 
-pub use desk::{AdminDesk, Desk, EngineCall, EventStream, Readiness};
+pub use desk::{AdminDesk, Desk, EngineCall, EventStream, PullStream, Readiness};

@@ -28,6 +28,7 @@ use crate::failures::{FailureLog, Sighting, Subject};
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
 use crate::peers::Peers;
+use crate::shelving::Shelving;
 use crate::spans::Spans;
 use crate::worker::port::Port;
 
@@ -70,6 +71,8 @@ pub struct Core {
     pub table_is_old: Notify,
     /// The machine as it was measured last.
     pub machine: ArcSwap<Machine>,
+    /// Model files of this node.
+    pub shelving: Shelving,
     /// Kept answers.
     pub cache: Option<Arc<dyn AnswerCache>>,
     /// Asks that wait for the same answer, or for their client to come back.
@@ -160,6 +163,7 @@ impl Core {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             node: parts.config.node.name.clone(),
+            shelving: Shelving::new(&parts.config.engine),
             config: parts.config,
             mode: parts.mode,
             connector: parts.connector,

@@ -18,6 +18,7 @@ mod peers;
 mod placing;
 mod remedies;
 mod settings;
+mod shelving;
 mod spans;
 mod telemetry;
 #[cfg(test)]

@@ -7,11 +7,12 @@ use base::Fault;
 use futures_util::{Stream, StreamExt};
 use proto::admin::admin_server::Admin;
 use proto::admin::{
-    CreateKeyRequest, CreateKeyResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeRequest,
-    GetModeResponse, HealthRequest, HealthResponse, InjectRequest, InjectResponse, ListActorsRequest,
-    ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysRequest, ListKeysResponse,
-    ListModelsRequest, ListModelsResponse, ListNodesRequest, ListNodesResponse, ListWorkersRequest,
-    ListWorkersResponse, PlaceRequest, PlaceResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest,
+    CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest, DrainResponse,
+    ExplainRequest, ExplainResponse, GetModeRequest, GetModeResponse, HealthRequest, HealthResponse,
+    ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, ListActorsRequest, ListActorsResponse,
+    ListFailuresRequest, ListFailuresResponse, ListKeysRequest, ListKeysResponse, ListModelsRequest,
+    ListModelsResponse, ListNodesRequest, ListNodesResponse, ListWorkersRequest, ListWorkersResponse, PlaceRequest,
+    PlaceResponse, PullModelRequest, PullModelResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest,
     RevokeKeyResponse, SetModeRequest, SetModeResponse, WatchEventsRequest, WatchEventsResponse,
 };
 use tokio_util::sync::CancellationToken;
@@ -78,6 +79,23 @@ impl Admin for Service {
 
     async fn place(&self, request: Request<PlaceRequest>) -> Answered<PlaceResponse> {
         answered(self.desk.admin().place(request.into_inner()).await)
+    }
+
+    type PullModelStream = Pin<Box<dyn Stream<Item = Result<PullModelResponse, Status>> + Send>>;
+
+    async fn import_model(&self, request: Request<ImportModelRequest>) -> Answered<ImportModelResponse> {
+        answered(self.desk.admin().import_model(request.into_inner()).await)
+    }
+
+    async fn create_model(&self, request: Request<CreateModelRequest>) -> Answered<CreateModelResponse> {
+        answered(self.desk.admin().create_model(request.into_inner()).await)
+    }
+
+    async fn pull_model(&self, request: Request<PullModelRequest>) -> Answered<Self::PullModelStream> {
+        let pulled = self.desk.admin().pull_model(request.into_inner()).await;
+        let pulled = pulled.map_err(|fault| proto::to_status(&fault))?;
+        let pulled = pulled.take_until(self.stop.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(pulled.map(|told| told.map_err(|fault| proto::to_status(&fault))))))
     }
 
     async fn create_key(&self, request: Request<CreateKeyRequest>) -> Answered<CreateKeyResponse> {

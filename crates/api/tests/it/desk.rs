@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use api::desk::{AdminDesk, Desk, EventStream, Readiness};
+use api::desk::{AdminDesk, Desk, EventStream, PullStream, Readiness};
 use api::http::HttpLimits;
 use base::answer::{Events, Frames, Ready};
 use base::{
@@ -276,6 +276,21 @@ impl AdminDesk for Script {
 
     fn place(&self, _: PlaceRequest) -> BoxFuture<'_, Result<PlaceResponse>> {
         done()
+    }
+
+    fn import_model(&self, _: ImportModelRequest) -> BoxFuture<'_, Result<ImportModelResponse>> {
+        done()
+    }
+
+    fn create_model(&self, _: CreateModelRequest) -> BoxFuture<'_, Result<CreateModelResponse>> {
+        done()
+    }
+
+    fn pull_model(&self, request: PullModelRequest) -> BoxFuture<'_, Result<PullStream>> {
+        let progress = PullModelResponse { status: request.model, ..PullModelResponse::default() };
+        let cut = Fault::new(Code::EngineCut, "the engine stopped").hint("pull again");
+        let told: PullStream = Box::pin(tokio_stream::iter([Ok(progress), Err(cut)]));
+        Box::pin(std::future::ready(Ok(told)))
     }
 
     fn create_key(&self, _: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>> {

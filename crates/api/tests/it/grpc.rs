@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::grpc::GrpcLimits;
 use base::{Face, Priority};
 use proto::admin::admin_client::AdminClient;
-use proto::admin::{ExplainRequest, GetModeRequest, ListNodesRequest, WatchEventsRequest};
+use proto::admin::{ExplainRequest, GetModeRequest, ListNodesRequest, PullModelRequest, WatchEventsRequest};
 use proto::inference::generate_response::Event;
 use proto::inference::inference_client::InferenceClient;
 use proto::inference::{EmbedRequest, Finish, GenerateRequest, ListModelsRequest, Message, RerankRequest};
@@ -126,6 +126,16 @@ async fn lists_modes_and_events_come_from_the_desk() {
     assert_eq!(admin.get_mode(GetModeRequest {}).await.unwrap().get_ref().mode, "local-only");
     let events = admin.watch_events(WatchEventsRequest {}).await.unwrap().into_inner();
     assert_eq!(events.collect::<Vec<_>>().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_pull_is_told_until_it_ends_or_fails() {
+    let mut admin = AdminClient::new(serve(false).await.channel);
+    let request = PullModelRequest { model: "m".to_owned(), ..PullModelRequest::default() };
+    let mut told = admin.pull_model(request).await.unwrap().into_inner();
+    assert_eq!(told.message().await.unwrap().unwrap().status, "m");
+    let fault = proto::from_status(&told.message().await.unwrap_err());
+    assert_eq!((fault.code, fault.hint.as_deref()), (base::Code::EngineCut, Some("pull again")));
 }
 
 #[tokio::test]

@@ -188,6 +188,20 @@ impl NodeService for Service {
         Err(Status::unimplemented("heartbeats only"))
     }
 
+    async fn import_model(&self, _: Request<ImportModelRequest>) -> Result<Response<ImportModelResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn create_model(&self, _: Request<CreateModelRequest>) -> Result<Response<CreateModelResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    type PullModelStream = Pin<Box<dyn Stream<Item = Result<PullModelResponse, Status>> + Send>>;
+
+    async fn pull_model(&self, _: Request<PullModelRequest>) -> Result<Response<Self::PullModelStream>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
     async fn explain(&self, _: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         Err(Status::unimplemented("heartbeats only"))
     }

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use api::{AdminDesk, EventStream};
+use api::{AdminDesk, EventStream, PullStream};
 use base::config::Mode;
 use base::report::{NodeReport, NodeState, WorkerState};
 use base::time::unix_ms;
@@ -11,11 +11,12 @@ use base::{AskId, BoxFuture, Code, Fault, NodeId, Result, WorkerId};
 use futures_util::{Stream, StreamExt, future};
 use net::keys::Key;
 use proto::admin::{
-    ActorItem, CreateKeyRequest, CreateKeyResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse,
-    FailureItem, GetModeResponse, GpuItem, HealthResponse, InjectRequest, InjectResponse, KeyItem, ListActorsResponse,
+    ActorItem, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest,
+    DrainResponse, ExplainRequest, ExplainResponse, FailureItem, GetModeResponse, GpuItem, HealthResponse,
+    ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, KeyItem, ListActorsResponse,
     ListFailuresRequest, ListFailuresResponse, ListKeysResponse, ListNodesResponse, ListWorkersResponse, NodeItem,
-    PlaceRequest, PlaceResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse,
-    SetModeRequest, SetModeResponse, View, WatchEventsResponse, WorkerItem,
+    PlaceRequest, PlaceResponse, PullModelRequest, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest,
+    RevokeKeyResponse, SetModeRequest, SetModeResponse, View, WatchEventsResponse, WorkerItem,
 };
 use proto::node::control_request::Command;
 use proto::node::{ControlRequest, FailuresRequest};
@@ -28,7 +29,7 @@ use crate::core::Core;
 use crate::failures::{Sighting, Subject, parse_word, word};
 use crate::mode::SetMode;
 use crate::peers::CALL_WITHIN;
-use crate::{fleet, placing, settings};
+use crate::{fleet, placing, settings, shelving};
 
 /// Failures that a list shows when nobody says how many.
 const FAILURES_SHOWN: usize = 100;
@@ -140,6 +141,18 @@ impl AdminDesk for NodeDesk {
                 placing::place_by_hand(&self.0, &request.worker, &request.model, request.load).await?;
             Ok(PlaceResponse { worker: worker.to_string(), seconds })
         })
+    }
+
+    fn import_model(&self, request: ImportModelRequest) -> BoxFuture<'_, Result<ImportModelResponse>> {
+        Box::pin(shelving::import(&self.0, request))
+    }
+
+    fn create_model(&self, request: CreateModelRequest) -> BoxFuture<'_, Result<CreateModelResponse>> {
+        Box::pin(shelving::create(&self.0, request))
+    }
+
+    fn pull_model(&self, request: PullModelRequest) -> BoxFuture<'_, Result<PullStream>> {
+        Box::pin(shelving::pull(&self.0, request))
     }
 
     fn create_key(&self, request: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>> {

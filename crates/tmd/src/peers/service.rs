@@ -9,13 +9,14 @@ use base::config::Mode;
 use base::report::NodeReport;
 use base::{AskId, BoxFrames, Code, Continuation, Fault, Frames, ModelId};
 use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use proto::node::control_request::Command;
 use proto::node::node_server::Node;
 use proto::node::run_response::Part;
 use proto::node::{
-    ControlRequest, ControlResponse, ExplainRequest, ExplainResponse, FailuresRequest, FailuresResponse,
-    HeartbeatRequest, HeartbeatResponse, PlaceRequest, PlaceResponse, RunRequest, RunResponse, RunStarted,
+    ControlRequest, ControlResponse, CreateModelRequest, CreateModelResponse, ExplainRequest, ExplainResponse,
+    FailuresRequest, FailuresResponse, HeartbeatRequest, HeartbeatResponse, ImportModelRequest, ImportModelResponse,
+    PlaceRequest, PlaceResponse, PullModelRequest, PullModelResponse, RunRequest, RunResponse, RunStarted,
 };
 use routing::live::{LiveGuard, Work};
 use tonic::{Request, Response, Status};
@@ -23,7 +24,7 @@ use tonic::{Request, Response, Status};
 use crate::core::Core;
 use crate::mode::SetMode;
 use crate::spans::Span;
-use crate::{placing, settings};
+use crate::{placing, settings, shelving};
 
 /// Frames that are there already are merged into one message up to this size.
 const MERGED_BYTES: usize = 16 << 10;
@@ -56,6 +57,36 @@ impl Node for NodeService {
         let PlaceRequest { worker, model, load, epoch } = request.into_inner();
         let seconds = placing::place_here(&self.0, &worker, &model, load, epoch).await.map_err(status)?;
         Ok(Response::new(PlaceResponse { seconds }))
+    }
+
+    async fn import_model(
+        &self,
+        request: Request<ImportModelRequest>,
+    ) -> Result<Response<ImportModelResponse>, Status> {
+        let order = order(request.into_inner().order)?;
+        let imported = Some(shelving::import_here(&self.0, order).await.map_err(status)?);
+        Ok(Response::new(ImportModelResponse { imported }))
+    }
+
+    async fn create_model(
+        &self,
+        request: Request<CreateModelRequest>,
+    ) -> Result<Response<CreateModelResponse>, Status> {
+        let order = order(request.into_inner().order)?;
+        let created = Some(shelving::create_here(&self.0, order).await.map_err(status)?);
+        Ok(Response::new(CreateModelResponse { created }))
+    }
+
+    type PullModelStream = Pin<Box<dyn Stream<Item = Result<PullModelResponse, Status>> + Send>>;
+
+    async fn pull_model(&self, request: Request<PullModelRequest>) -> Result<Response<Self::PullModelStream>, Status> {
+        let order = order(request.into_inner().order)?;
+        let told = shelving::pull_here(&self.0, order).await.map_err(status)?;
+        let told = told.take_until(self.0.stop.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(told.map(|progress| match progress {
+            Ok(progress) => Ok(PullModelResponse { progress: Some(progress) }),
+            Err(fault) => Err(status(fault)),
+        }))))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
@@ -112,6 +143,11 @@ impl NodeService {
         let frames = Some(answer.frames);
         Ok(Outgoing { started: Some(started), frames, guard, span, has_first: false, then: None })
     }
+}
+
+/// What another node was told by an owner.
+fn order<T>(order: Option<T>) -> Result<T, Status> {
+    order.ok_or_else(|| status(Fault::invalid("field `order` is missing")))
 }
 
 fn status(fault: Fault) -> Status {
