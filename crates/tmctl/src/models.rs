@@ -1,4 +1,8 @@
-//! `tmctl models`: what clients may name, where it is loaded and how fast it is there; `load` and `unload` move it.
+//! `tmctl models`: what clients may name, where it is loaded and how fast it is there; `load` and `unload` move it. `import`,
+//! `pull` and `create`, in `files`, make models be there at all.
+
+mod files;
+mod progress;
 
 use std::time::Duration;
 
@@ -41,6 +45,12 @@ pub enum Verb {
         #[arg(long)]
         worker: Option<String>,
     },
+    /// Brings a GGUF file in for the built-in engine
+    Import(files::Import),
+    /// Lets an engine fetch one from outside the house, where the mode allows that
+    Pull(files::Pull),
+    /// Makes one with settings of its own out of another
+    Create(files::Create),
 }
 
 /// Runs the verb.
@@ -58,6 +68,9 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Option<Verb>) -> 
         }
         Verb::Load { model, worker } => place(servers, screen, model, worker, true).await?,
         Verb::Unload { model, worker } => place(servers, screen, model, worker, false).await?,
+        Verb::Import(import) => files::import(servers, screen, import).await?,
+        Verb::Pull(pull) => files::pull(servers, screen, pull).await?,
+        Verb::Create(create) => files::create(servers, screen, create).await?,
     }
     Ok(Verdict::Done)
 }

@@ -57,6 +57,7 @@ pub struct Style {
 pub struct Screen {
     data: Box<dyn Write>,
     notes: Box<dyn Write>,
+    notes_are_live: bool,
     /// How it is written.
     pub style: Style,
 }
@@ -68,12 +69,18 @@ impl Screen {
         let has_variable = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let style = Style { json, is_terminal, has_colour: is_terminal && !is_dumb && !has_variable("NO_COLOR") };
-        Self::new(Box::new(io::stdout()), Box::new(io::stderr()), style)
+        let screen = Self::new(Box::new(io::stdout()), Box::new(io::stderr()), style);
+        Self { notes_are_live: io::stderr().is_terminal() && !is_dumb, ..screen }
     }
 
     /// A screen that writes data and notes to these.
     pub fn new(data: Box<dyn Write>, notes: Box<dyn Write>, style: Style) -> Self {
-        Self { data, notes, style }
+        Self { data, notes, notes_are_live: false, style }
+    }
+
+    /// Whether a note can be written over by the next.
+    pub const fn notes_are_live(&self) -> bool {
+        self.notes_are_live
     }
 
     /// Writes `json` when JSON is wanted, else `text`.
