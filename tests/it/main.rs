@@ -25,6 +25,7 @@ mod load;
 mod models;
 mod network;
 mod reuse;
+mod shelving;
 mod standing;
 mod start;
 mod stop;
