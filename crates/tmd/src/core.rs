@@ -59,8 +59,6 @@ pub struct Core {
     pub peers: Peers,
     /// This node's workers, by name.
     pub ports: HashMap<String, Arc<Port>>,
-    /// The models that lie on this node.
-    pub shelf: Arc<Shelf>,
     /// Work that this node sent and that has not ended.
     pub live: LiveMap,
     /// What is known of the models of the world.
@@ -139,7 +137,7 @@ pub struct Parts {
     pub store: SharedStore,
     pub peers: Peers,
     pub ports: HashMap<String, Arc<Port>>,
-    /// See [`Core::shelf`].
+    /// The models that lie on this node.
     pub shelf: Arc<Shelf>,
     pub live: LiveMap,
     pub shipped: Shipped,
@@ -163,14 +161,13 @@ impl Core {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             node: parts.config.node.name.clone(),
-            shelving: Shelving::new(&parts.config.engine),
+            shelving: Shelving::new(parts.shelf),
             config: parts.config,
             mode: parts.mode,
             connector: parts.connector,
             store: parts.store,
             peers: parts.peers,
             ports: parts.ports,
-            shelf: parts.shelf,
             live: parts.live,
             shipped: parts.shipped,
             table: ArcSwap::from_pointee(parts.table),

@@ -1,16 +1,15 @@
 //! Model files by an owner's hand, on this node or on another: imported, created, pulled.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::PullStream;
-use base::config::{Engine, Mode, ModelStore};
+use base::config::Mode;
 use base::report::{Backend as Kind, WorkerState};
 use base::{Code, Fault, NodeId, Result, WorkerId};
 use futures_util::StreamExt;
 use inference::backend::{NewModel, PullProgress, Pulling};
-use inference::shelf::{ImportBy, Imported, Parameters, Shelf, Store, Variant};
+use inference::shelf::{ImportBy, Imported, Parameters, Shelf, Variant};
 use proto::admin::{
     CreateModelRequest, CreateModelResponse, ImportModelRequest, ImportModelResponse, PullModelRequest,
     PullModelResponse,
@@ -44,19 +43,10 @@ pub struct Shelving {
 }
 
 impl Shelving {
-    /// The shelf that the configuration tells of.
-    pub fn new(engine: &Engine) -> Self {
-        let home = engine.home.as_deref();
-        let ollama_models = engine.ollama_models.as_deref().map(Path::as_os_str);
-        let stores = engine.stores.iter().flat_map(|store| match store {
-            ModelStore::Ollama => Store::ollama(ollama_models, home),
-            ModelStore::LmStudio => Store::lm_studio(home),
-        });
-        Self {
-            shelf: Arc::new(Shelf::new(engine.folder.clone(), stores.collect())),
-            imports: Arc::new(Semaphore::new(MOST_IMPORTS)),
-            pulls: Arc::new(Semaphore::new(MOST_PULLS)),
-        }
+    /// Of `shelf`.
+    pub fn new(shelf: Arc<Shelf>) -> Self {
+        let (imports, pulls) = (Semaphore::new(MOST_IMPORTS), Semaphore::new(MOST_PULLS));
+        Self { shelf, imports: Arc::new(imports), pulls: Arc::new(pulls) }
     }
 }
 
