@@ -2,6 +2,8 @@
 
 # The daemon's test build has an admin call that makes it fail on purpose; one set of features for all of these spares builds.
 FEATURES := --features tmd/faults
+# All crates, or all but the built-in engine where it cannot be compiled. Asked when it is used: `tools` comes first.
+SCOPE = $(shell deploy/scope.sh)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: demo test lint deny bench soak tools
@@ -10,17 +12,14 @@ demo: ## Three nodes on this machine, shown at work; one is killed in the middle
 	deploy/demo.sh
 
 test: tools lint ## Everything that CI runs
-	cargo build --workspace --bins $(FEATURES)
-	@if cargo nextest --version >/dev/null 2>&1; then \
-	  echo cargo nextest run --workspace --no-fail-fast $(FEATURES); cargo nextest run --workspace --no-fail-fast $(FEATURES); \
-	else \
-	  echo cargo test --workspace --no-fail-fast $(FEATURES); cargo test --workspace --no-fail-fast $(FEATURES); \
-	fi
+	cargo build $(SCOPE) --bins $(FEATURES)
+	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
+	  set -x; cargo $$run $(SCOPE) --no-fail-fast $(FEATURES)
 	deploy/demo.sh </dev/null
 
 lint: ## Formatting and clippy, without a warning
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	cargo clippy $(SCOPE) --all-targets $(FEATURES) -- -D warnings
 
 deny: ## Licences, crates and sources of everything that is built in, as deny.toml allows them; wants cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { echo "no cargo-deny here: cargo install cargo-deny --locked" >&2; exit 1; }
@@ -35,9 +34,9 @@ bench: ## Cost of the gateway beside nginx, of a routing decision, of a forwarde
 	cargo bench -p inference --bench wire
 
 soak: tools ## Full counts of crash and fault runs; takes an hour or more
-	cargo build --workspace --bins $(FEATURES)
+	cargo build $(SCOPE) --bins $(FEATURES)
 	TM_STORE_CRASHES=1000 TM_STORE_CUTS=1000 cargo test -p store --release -- --nocapture every_acknowledged_write
 	TM_SOAK=1 cargo test -p tests -- --nocapture --test-threads=1
 
 tools:
-	@deploy/install-tools.sh curl cc etcd redis-server nginx ip nft ps python3-venv
+	@deploy/install-tools.sh curl cc c++ cmake libclang etcd redis-server nginx ip nft ps python3-venv

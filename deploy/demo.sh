@@ -3,16 +3,22 @@
 # in a directory that is gone afterwards; everything that was started is ended by its process id.
 #
 #   demo.sh                one etcd, three nodes; a node is killed in the middle of an answer
-#   demo.sh --without-etcd one node with its own store; an engine is killed in the middle of an answer
+#   demo.sh --without-etcd one node with its own store; its engine is killed in the middle of an answer
 #
+# MODEL=FILE.gguf takes a real model for everything. Without one, a tiny test model is made that writes broken English.
 # On a terminal it goes on until Ctrl-C, elsewhere it ends with 0 (or 1 when the answer was not whole).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly TOKENS=150
-readonly QUESTION='{"model":"demo","stream":true,"temperature":0,"messages":[{"role":"user","content":"Does it go on?"}]}'
+# The tiny model is so quick that its answer must be long to be caught in the middle; token 2 is the mark of its end.
+if [ -n "${MODEL:-}" ]; then
+  readonly TOKENS=200 NEVER_ENDS=
+else
+  readonly TOKENS=3000 NEVER_ENDS='"logit_bias":{"2":-100},'
+fi
+readonly QUESTION='{"model":"demo","stream":true,"temperature":0,'$NEVER_ENDS'"max_tokens":'$TOKENS',"messages":[{"role":"user","content":"Does it go on?"}]}'
 dir=$(mktemp -d -t taskmaster-demo.XXXXXX)
-declare -A pids=() http=() grpc=() engine_at=()
+declare -A pids=() http=() grpc=()
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 note() { printf '  %s\n' "$*"; }
@@ -61,14 +67,29 @@ until_true() {
   fail "$what: not within $((tenths / 10)) s"
 }
 
-# start_engine NAME TIME_PER_TOKEN [ADDRESS]
-start_engine() {
-  start "$1" "$bin/fake-engine" --listen "${3:-127.0.0.1:0}" --speak ollama --models demo --tokens "$TOKENS" --token "$2" --slots 4
-  until_true 10 "engine $1" grep -q '^listening' "$dir/$1.out"
-  engine_at[$1]=$(sed -n 's/^listening on //p' "$dir/$1.out")
+# until_at_once WHAT COMMAND...: the same without a pause, for what is over in the blink of an eye.
+until_at_once() {
+  local what=$1
+  shift
+  for _ in $(seq 5000); do
+    "$@" && return 0
+  done
+  fail "$what: not in time"
 }
 
-# start_node NAME [WORKER ENGINE]...
+make_model() {
+  mkdir "$dir/models"
+  if [ -n "${MODEL:-}" ]; then
+    ln -s "$(realpath "$MODEL")" "$dir/models/demo.gguf"
+    note "the model is $MODEL"
+  else
+    "$bin/tiny-model" --kind chat -o "$dir/models/demo.gguf" 2>/dev/null
+    note "no MODEL=file.gguf was given: a TEST MODEL of 2 MB was made. It writes broken English; what counts is that"
+    note "it is computed for real, and that not a byte of it is lost when the machine that computes it dies."
+  fi
+}
+
+# start_node NAME [own]: with `own` it has the built-in engine.
 start_node() {
   local name=$1 config="$dir/$1.toml"
   shift
@@ -78,10 +99,13 @@ start_node() {
     if [ -n "$etcd_url" ]; then
       printf '[store]\nkind = "etcd"\nendpoints = ["%s"]\nprefix = "/taskmaster/demo"\n' "$etcd_url"
     fi
-    while [ $# != 0 ]; do
-      printf '[[workers]]\nname = "%s"\nbackend = "ollama"\nurl = "http://%s"\n' "$1" "${engine_at[$2]}"
-      shift 2
-    done
+    # The same question is asked twice, and is to be computed twice.
+    printf '[cache]\nkind = "off"\n'
+    # Threads that compute wait for each other by spinning: with three nodes on one machine, each gets one.
+    printf '[engine]\nstores = []\nthreads = 1\n'
+    if [ "${1:-}" = own ]; then
+      printf 'folder = "%s"\n[[workers]]\nname = "own"\nbackend = "engine"\n' "$dir/models"
+    fi
   } >"$config"
   # A node without workers looks for the engines of this machine on their default ports.
   start "$name" "$bin/tmd" --dev --config "$config"
@@ -93,10 +117,10 @@ start_node() {
 tmctl() { "$bin/tmctl" --server "${grpc[grey-area]}" "$@"; }
 header() { tr -d '\r' <"$2" | sed -n "s/^$1: //p"; }
 ready_workers() { [ "$(tmctl workers 2>/dev/null | grep -c ' ready ')" -ge "$1" ]; }
-# The text of an answer, whole or streamed. The words of the fake engine need no unescaping.
-text_of() { grep -o '"content":"[^"]*"' | sed 's/^"content":"//; s/"$//' | tr -d '\n'; }
-words_in() { grep -o '"content":" w' "$1" 2>/dev/null | wc -l; }
-has_words() { [ "$(words_in "$1")" -ge "$2" ]; }
+# The text of an answer, whole or streamed, still escaped as JSON.
+text_of() { grep -oE '"content":"([^"\\]|\\.)*"' | sed 's/^"content":"//; s/"$//' | tr -d '\n'; }
+pieces_in() { grep -c '"content":"[^"]' "$1" 2>/dev/null || true; }
+has_pieces() { [ "$(pieces_in "$1")" -ge "$2" ]; }
 
 find_etcd() {
   [ "${1:-}" = --without-etcd ] && return
@@ -111,7 +135,7 @@ start_store() {
   etcd_url=
   etcd=$(find_etcd "$@")
   if [ -z "$etcd" ]; then
-    note "no etcd: one node with its own store and two workers, instead of three nodes"
+    note "no etcd: one node with its own store, instead of three nodes"
     return
   fi
   local any=http://127.0.0.1:0
@@ -126,21 +150,19 @@ start_store() {
 start_cluster() {
   say "Starting"
   start_store "$@"
-  start_engine fast 15ms
-  start_engine slow 45ms
-  note "two FAKE engines, one three times slower: they write numbered words, so that every byte can be checked."
-  note "They stand in until the built-in engine exists; real engines of this machine are used as well, if there are any."
   if [ -n "$etcd_url" ]; then
-    start_node sleeper-service fake-fast fast
-    start_node nas fake-slow slow
+    start_node sleeper-service own
+    start_node nas own
     # The gateway comes last and has what the machine has.
     start_node grey-area
     note "found on default ports: $(sed -n 's/.*found an engine.*backend=\([^ ]*\).*/\1/p' "$dir/grey-area.err" | paste -sd' ' | sed 's/^$/no engine/')"
     until_true 20 "three nodes" sees_nodes 3
+    workers=2
   else
-    start_node grey-area fake-fast fast fake-slow slow
+    start_node grey-area own
+    workers=1
   fi
-  until_true 20 "workers" ready_workers 2
+  until_true 20 "workers" ready_workers "$workers"
 }
 sees_nodes() { [ "$(tmctl nodes 2>/dev/null | grep -c ' alive ')" = "$1" ]; }
 
@@ -164,10 +186,10 @@ show_faces() {
 
 show_balance() {
   local asks=60
-  say "$asks asks, 12 at a time, over the fast and the slow worker"
+  say "$asks asks, 12 at a time"
   # A model that is in memory at one worker only is used there while that is quicker than loading it elsewhere.
   local worker
-  for worker in $(tmctl workers | sed -nE 's#^([^ ]+/fake-(fast|slow)) .*#\1#p'); do
+  for worker in $(tmctl workers | sed -nE 's#^([^ ]+/own) .*#\1#p'); do
     tmctl models load demo --worker "$worker"
   done
   mkdir "$dir/asks"
@@ -180,33 +202,35 @@ show_balance() {
   [ "$answered" = "$asks" ] || fail "some asks were not answered"
 }
 
-# Kills whoever answers: its node and its engine, as when a machine is switched off; or only the engine of a single node.
+# Kills whoever answers: its node with its engine, as when a machine is switched off; or only the engine of a single node.
 show_death() {
-  say "One question, $TOKENS words; the worker that answers is killed on the way"
-  local expected told at stream="$dir/stream" headers="$dir/headers" worker engine
-  expected=$(curl -sS --max-time 60 "http://${engine_at[fast]}/v1/chat/completions" -d "${QUESTION/\"stream\":true/\"stream\":false}" | text_of)
+  say "One question, up to $TOKENS tokens; the worker that answers is killed on the way"
+  local expected told at stream="$dir/stream" headers="$dir/headers" worker
+  expected=$(curl -sS --max-time 600 "http://${http[grey-area]}/v1/chat/completions" -d "${QUESTION/\"stream\":true/\"stream\":false}" | text_of)
   : >"$stream"
-  curl -sSN --max-time 60 -D "$headers" "http://${http[grey-area]}/v1/chat/completions" -d "$QUESTION" >"$stream" &
+  curl -sSN --max-time 600 -D "$headers" "http://${http[grey-area]}/v1/chat/completions" -d "$QUESTION" >"$stream" &
   local client=$!
   pids[client]=$client
-  until_true 20 "a stream" has_words "$stream" 40
+  until_at_once "a stream" has_pieces "$stream" 40
   worker=$(header x-tm-worker "$headers")
-  ask=$(header x-tm-ask "$headers")
-  engine=${worker##*/fake-}
   lost=${worker%%/*}
-  [ "$lost" = grey-area ] || kill_now "$lost"
-  at=$(words_in "$stream")
-  kill_now "$engine"
-  note "killed worker $worker$([ "$lost" = grey-area ] || echo " with its node") after word $at"
+  if [ "$lost" = grey-area ]; then
+    kill -9 "$(pgrep -P "${pids[grey-area]}" tm-engine)"
+  else
+    kill_now "$lost"
+  fi
+  at=$(pieces_in "$stream")
+  ask=$(header x-tm-ask "$headers")
+  note "killed $([ "$lost" = grey-area ] && echo "the engine of $worker" || echo "the machine of $worker, engine and all,") after piece $at"
   wait "$client" || fail "the client's stream broke"
   unset "pids[client]"
   told=$(text_of <"$stream")
   local before
-  before=$(cut -d' ' -f "1-$((at + 1))" <<<"$told")
-  printf '%s \033[7m[killed here]\033[0m%s\n' "$before" "${told#"$before"}" | fold -s -w 110
-  [ "$told" = "$expected" ] || fail "the answer is not the expected one: $expected"
-  note "whole: $(wc -w <<<"$told") words, byte for byte what the engine answers when nobody is killed"
-  dead_engine=$engine
+  before=$(head -n "$(grep -n '"content":"[^"]' "$stream" | sed -n "${at}p" | cut -d: -f1)" "$stream" | text_of)
+  printf '%s \033[7m[killed here]\033[0m%s\n' "...${before: -220}" "${told:${#before}:220}..." | fold -s -w 110
+  [ "$told" = "$expected" ] || fail "the answer is not the expected one"
+  [ "$at" -lt "$(pieces_in "$stream")" ] || fail "the answer was over before anybody was killed"
+  note "whole: ${#told} characters in $(pieces_in "$stream") pieces, byte for byte what is answered when nobody is killed"
 }
 
 show_why() {
@@ -218,23 +242,23 @@ show_why() {
 
 bring_back() {
   say "It comes back"
-  local speed=15ms
-  [ "$dead_engine" = slow ] && speed=45ms
-  start_engine "$dead_engine" "$speed" "${engine_at[$dead_engine]}"
   if [ "$lost" != grey-area ]; then
-    start_node "$lost" "fake-$dead_engine" "$dead_engine"
+    start_node "$lost" own
     until_true 20 "the node's return" sees_nodes 3
   fi
-  until_true 20 "the worker's return" ready_workers 2
-  tmctl nodes
+  until_true 20 "the worker's return" ready_workers "$workers"
+  tmctl workers
 }
 
 say "Tools"
-deploy/install-tools.sh curl cc etcd
+deploy/install-tools.sh curl cc c++ cmake libclang etcd ps
 say "Build"
-cargo build -p tmd -p tmctl -p tests --bins
+[ -n "$(deploy/scope.sh)" ] || fail "without the built-in engine there is nothing to show"
+cargo build --workspace --bins
 bin=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/debug
 
+say "Model"
+make_model
 start_cluster "$@"
 show_cluster
 show_faces

@@ -16,6 +16,9 @@ packages() {
     nft) echo nftables nftables ;;
     ps) echo procps procps ;;
     python3-venv) echo python3 python3-venv ;;
+    c++) echo gcc g++ ;;
+    # The bindings to llama.cpp are made by reading its headers.
+    libclang) echo llvmPackages.libclang libclang-dev clang ;;
     *) echo "$1 $1" ;;
   esac
 }
@@ -23,6 +26,8 @@ packages() {
 is_there() {
   case $1 in
     python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+    # Where deploy/scope.sh looks as well.
+    libclang) [ -n "${LIBCLANG_PATH:-}" ] || ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 ;;
     # nginx, ip and nft are for root, and not on everybody's PATH.
     *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null ;;
   esac

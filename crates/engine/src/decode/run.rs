@@ -1,6 +1,6 @@
 //! One ask on its way: the path of tokens that it goes, how far that is certain, and what goes out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base::{Code, Fault, Result};
 use llama_cpp_2::token::LlamaToken;
@@ -17,6 +17,12 @@ use crate::text::{Pushed, TextOut};
 
 /// Pieces of an answer that wait for their reader; then its slot pauses.
 pub const ANSWERS_AHEAD: usize = 64;
+/// Rows of logits that a draft may cost in one step: each is as long as the vocabulary.
+const MOST_DRAFTED: usize = 64;
+/// A draft goes token by token if all of it will be done within this.
+const EXACT_WITHIN: Duration = Duration::from_millis(700);
+/// Tokens until the speed of that is known.
+const LEAST_MEASURED: usize = 4;
 /// Pieces that one choice says: what was held back, the last text, the end.
 const MOST_SAID: usize = 3;
 
@@ -28,6 +34,8 @@ pub struct Run {
     /// Length of the part of `path` that is certain.
     certain: usize,
     replay: Replay,
+    /// When the draft was begun with.
+    replay_began: Option<Instant>,
     /// Tokens of the answer that the client held already.
     continued: usize,
     /// Of the answer, with what the client held.
@@ -102,6 +110,7 @@ impl Run {
             path,
             prompt_tokens,
             replay: Replay::new(&replayed),
+            replay_began: None,
             most_tokens: most_tokens.unwrap_or(usize::MAX),
             context_tokens,
             until,
@@ -124,6 +133,18 @@ impl Run {
     /// The first place whose logits are wanted.
     pub const fn wanted_from(&self) -> usize {
         self.certain - 1
+    }
+
+    /// How much of the draft may be computed at once.
+    ///
+    /// Token by token it comes out to the last bit as it was written; many at once are far quicker, but round differently,
+    /// and where two tokens were almost equally likely the answer may then go another way. So it goes token by token
+    /// while all of it will be done in no time.
+    pub fn most_drafted(&self) -> usize {
+        let Some(began) = self.replay_began else { return 1 };
+        let (done, left) = (self.continued.max(1), self.path.len() - self.certain);
+        let expected = began.elapsed().mul_f64((done + left) as f64 / done as f64);
+        if self.continued < LEAST_MEASURED || expected < EXACT_WITHIN { 1 } else { MOST_DRAFTED }
     }
 
     /// Whether only the answer is left, and not the prompt or a draft.
@@ -151,6 +172,9 @@ impl Run {
     /// Chooses what follows the token at `position`.
     pub fn choose(&mut self, loaded: &Loaded, logits: &[f32], position: usize) -> Result<Next> {
         self.read.get_or_insert_with(Instant::now);
+        if self.certain < self.path.len() {
+            self.replay_began.get_or_insert_with(Instant::now);
+        }
         let chosen = self.sampler.choose(logits, position + 1 - self.prompt_tokens)?;
         match self.path.get(position + 1).copied() {
             Some(drafted) => self.over_draft(loaded, position, chosen, drafted),

@@ -9,8 +9,6 @@ use super::run::Run;
 
 /// Asks that the thread holds beyond its slots; the rest waits in the channel in front of it.
 const WAITING: usize = 4;
-/// Rows of logits that a draft may cost in one step: each is as long as the vocabulary.
-const MOST_DRAFTED: usize = 64;
 /// A prompt that shares fewer tokens than this with another sequence takes a free slot rather than a copy.
 const WORTH_COPYING: usize = 16;
 /// Room in the cache, beside its prompt, that an ask finds when it begins.
@@ -181,7 +179,7 @@ impl Slots {
         let run = slot.run.as_ref().filter(|run| !run.is_paused())?;
         let (position, wanted_from) = (slot.cached.len(), run.wanted_from());
         let todo = run.path().get(position..)?;
-        let most = room.min((wanted_from + MOST_DRAFTED).saturating_sub(position));
+        let most = room.min((wanted_from + run.most_drafted()).saturating_sub(position));
         let tokens = todo.get(..most.min(todo.len()))?.to_vec();
         (!tokens.is_empty()).then_some(Feed { sequence, position, tokens, wanted_from })
     }

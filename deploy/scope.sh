@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Prints what cargo is to build: `--workspace`, or nothing where the built-in engine cannot be compiled (it wants cmake, a
+# C++ compiler and libclang); then it says so on stderr, and what needs the engine skips itself.
+set -u
+missing=()
+for program in cmake c++; do
+  command -v "$program" >/dev/null || missing+=("$program")
+done
+[ -n "${LIBCLANG_PATH:-}" ] || ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || missing+=(libclang)
+if [ ${#missing[@]} = 0 ]; then
+  echo --workspace
+else
+  echo "engine: not built, there is no ${missing[*]}; to have it: deploy/install-tools.sh c++ cmake libclang" >&2
+fi
