@@ -109,6 +109,13 @@ pub enum Pooling {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PerLayer(Vec<u32>);
 
+impl From<Vec<u32>> for PerLayer {
+    /// One number for each layer; a single one holds for all.
+    fn from(numbers: Vec<u32>) -> Self {
+        Self(numbers)
+    }
+}
+
 impl PerLayer {
     /// The number of one layer, counted from 0; the last one holds for all that follow.
     pub fn at(&self, layer: u32) -> u32 {

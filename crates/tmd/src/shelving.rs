@@ -202,6 +202,7 @@ impl Pull {
         Some(told.map(|PullProgress { status, completed_bytes, total_bytes }| {
             if status == "success" {
                 self.port.look.notify_one();
+                tracing::info!(model = self.model, worker = %self.port.id, "a model was pulled");
                 self.core.happened("model", &self.model, format!("pulled by {}", self.port.id));
             }
             PullModelResponse { worker: self.port.id.to_string(), status, completed_bytes, total_bytes }
@@ -290,6 +291,7 @@ fn changed(core: &Core, model: &str, how: &str) {
     for port in core.ports.values().filter(|port| port.config.backend == Kind::Engine) {
         port.look.notify_one();
     }
+    tracing::info!(model, how, "the shelf has one more model");
     core.happened("model", model, format!("{how} on {}", core.node));
 }
 

@@ -434,3 +434,15 @@ async fn a_model_is_created_with_what_is_set_and_nothing_else() {
         "{body}"
     );
 }
+
+#[tokio::test]
+async fn a_pull_that_nobody_listens_to_any_more_is_ended_at_the_engine() {
+    let left = Arc::new(tokio::sync::Notify::new());
+    let stall = left.clone();
+    let engine = Scripted::start(move |_, _| Some(Reply::Stall(stall.clone()))).await;
+    let backend = open_at(Kind::Ollama, &engine);
+    let mut pulling = backend.pull("m", soon()).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(20), pulling.next()).await.is_err(), "nothing was told yet");
+    drop(pulling);
+    tokio::time::timeout(LONG, left.notified()).await.unwrap();
+}

@@ -107,7 +107,7 @@ impl Facts<'_> {
     }
 
     fn per_layer_of(&self, name: &str, most: u32) -> Result<PerLayer, GgufError> {
-        let numbers = PerLayer(self.metadata.numbers(&self.key(name))?);
+        let numbers = PerLayer::from(self.metadata.numbers(&self.key(name))?);
         if numbers.most() > most {
             return Err(bad(&self.key(name), format!("has {}, over the limit of {most}", numbers.most())));
         }

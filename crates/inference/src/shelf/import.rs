@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base::units::ByteSize;
 use base::{Code, Fault, Result};
@@ -22,6 +23,9 @@ use crate::gguf::{Header, Kind};
 /// What stays free on the disk.
 const SPARE_BYTES: u64 = 256 << 20;
 const MOST_NAME_BYTES: usize = 128;
+/// What an import left behind that did not come to its end; no import takes as long.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+const PARTIAL: &str = "partial";
 
 /// How a file may come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +174,9 @@ struct Partial {
 impl Partial {
     fn new(folder: &Path, name: &str) -> Result<Self> {
         fs::create_dir_all(folder).map_err(|error| could_not_write(folder, error))?;
+        sweep(folder);
         let unlike = fastrand::u64(..);
-        Ok(Self { path: folder.join(format!(".{name}.{unlike:016x}.partial")) })
+        Ok(Self { path: folder.join(format!(".{name}.{unlike:016x}.{PARTIAL}")) })
     }
 
     fn create(&self) -> io::Result<File> {
@@ -253,6 +258,21 @@ impl Partial {
             fs::metadata(path).map(|metadata| Stamp::of(&metadata))
         };
         settle().map_err(|error| could_not_write(path, error))
+    }
+}
+
+/// Removes what was left behind by a daemon that was killed in the middle of an import.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let is_partial = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+            && path.extension().is_some_and(|extension| extension == PARTIAL);
+        let age =
+            path.symlink_metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
+        if is_partial && age.is_some_and(|age| age > ABANDONED) {
+            tracing::info!(path = %path.display(), "removes what an import left behind");
+            drop(fs::remove_file(&path));
+        }
     }
 }
 

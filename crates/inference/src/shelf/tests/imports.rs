@@ -86,3 +86,16 @@ fn a_file_larger_than_the_disk_is_refused_before_it_is_copied() {
     }
     assert!(!bed.path("models/huge.gguf").exists());
 }
+
+#[test]
+fn what_a_killed_import_left_behind_is_removed_after_a_day() {
+    let bed = Bed::new();
+    let old = bed.put("models/.t.0123456789abcdef.partial", "half");
+    let new = bed.put("models/.u.0123456789abcdef.partial", "half");
+    let day_before = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    fs::File::options().write(true).open(&old).unwrap().set_modified(day_before).unwrap();
+    let from = bed.put("elsewhere/t.gguf", chat("a"));
+    bed.shelf().import(&from, "", ImportBy::Copy).unwrap();
+    assert!(!old.exists() && new.exists());
+    assert_eq!(names(&bed.shelf().look()), ["t"]);
+}

@@ -1,5 +1,7 @@
 //! Models with settings of their own.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const FULL: &str = r#"
@@ -131,5 +133,24 @@ fn parameters_are_read_of_json_by_the_same_rules() {
     for wrong in ["{\"x\": 1}", "[]", "{", "{\"top_p\": 3}"] {
         let fault = Parameters::from_json(wrong).unwrap_err();
         assert_eq!((fault.code, fault.hint.is_some()), (Code::InvalidArgument, true), "{wrong}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_settings_are_read_as_they_were_written(
+        base in "\\PC{1,40}", system in proptest::option::of(any::<String>()), stop in prop::collection::vec("\\PC{1,10}", 0..4),
+        temperature in proptest::option::of(0.0..=10.0), seed in proptest::option::of(any::<u32>()),
+        num_predict in proptest::option::of(-2..100_000),
+    ) {
+        let parameters = Parameters { temperature, seed, num_predict, stop, ..Parameters::default() };
+        let variant = Variant { base, system, parameters, ..Variant::default() };
+        prop_assert_eq!(Variant::parse(&variant.to_toml().unwrap()), Ok(variant));
+    }
+
+    #[test]
+    fn any_text_is_a_variant_or_refused(text in any::<String>()) {
+        let _ = Variant::parse(&text);
+        let _ = Parameters::from_json(&text);
     }
 }
