@@ -36,6 +36,7 @@ bench: ## Cost of the gateway beside nginx, of a routing decision, of a forwarde
 soak: tools ## Full counts of crash and fault runs; takes an hour or more
 	cargo build $(SCOPE) --bins $(FEATURES)
 	TM_STORE_CRASHES=1000 TM_STORE_CUTS=1000 cargo test -p store --release -- --nocapture every_acknowledged_write
+	TM_FUZZ_SECONDS=600 cargo test -p inference --release --test it -- --nocapture broken_files
 	TM_SOAK=1 cargo test -p tests -- --nocapture --test-threads=1
 
 tools:
