@@ -66,16 +66,18 @@ fn files_that_are_gone_are_forgotten() {
 fn a_file_that_grows_while_it_is_read_has_no_digest() {
     let bed = Bed::new();
     let path = bed.put("models/a.gguf", vec![7; 64 << 20]);
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let (is_over, begun) = (std::sync::atomic::AtomicBool::new(false), std::sync::Barrier::new(2));
     let result = std::thread::scope(|scope| {
         scope.spawn(|| {
             use std::io::Write;
             let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+            begun.wait();
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
                 file.write_all(b"more").unwrap();
                 std::thread::yield_now();
             }
         });
+        begun.wait();
         let result = bed.shelf().digest(&path);
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
         result
