@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use tests::gguf::{Kind, Quant, Recipe, Style};
+use tests::gguf::{Kind, Preset, Recipe, Style};
 
 /// The mark that ends a turn of the tiny chat models.
 pub const END: u32 = 2;
@@ -11,6 +11,11 @@ pub const END: u32 = 2;
 /// The chat model in words: broken English that ends by itself.
 pub fn words() -> PathBuf {
     made(Recipe::tiny(Kind::Chat))
+}
+
+/// The same, at some hundred tokens a second: an answer lasts long enough to be caught in the middle.
+pub fn slow() -> PathBuf {
+    made(Recipe { preset: Preset::Slow, ..Recipe::tiny(Kind::Chat) })
 }
 
 /// The chat model that writes noise.
@@ -38,7 +43,7 @@ fn made(recipe: Recipe) -> PathBuf {
     let own = std::fs::metadata(std::env::current_exe().unwrap()).unwrap();
     let build = format!("{:x}{:x}", own.mtime(), own.mtime_nsec());
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let name = format!("{}-{:?}-{:?}-{build}.gguf", recipe.kind.name(), recipe.style, Quant::F16).to_lowercase();
+    let name = format!("{}-{:?}-{:?}-{build}.gguf", recipe.kind.name(), recipe.style, recipe.preset).to_lowercase();
     let file = folder.join(&name);
     if !file.exists() {
         // Another test may make the same one at this moment: each writes its own, and the last one stays.

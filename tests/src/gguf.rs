@@ -67,6 +67,9 @@ pub enum Style {
 pub enum Preset {
     /// A million weights.
     Tiny,
+    /// What the tiny model in words writes, but slowly enough to be watched, and caught in the middle: most of its 57
+    /// million weights are zero, and are computed all the same.
+    Slow,
     /// 158 million weights, always noise: for speed only.
     Bench,
 }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use proto::admin::admin_client::AdminClient;
 use proto::admin::{
     ActorItem, CreateKeyRequest, ExplainRequest, ExplainResponse, FailureItem, GetModeRequest, InjectRequest,
-    ListActorsRequest, ListFailuresRequest, ListKeysRequest, ListNodesRequest, ListNodesResponse, ListWorkersRequest,
-    NodeItem, RevokeKeyRequest, SetModeRequest, WorkerItem,
+    ListActorsRequest, ListFailuresRequest, ListKeysRequest, ListModelsRequest, ListNodesRequest, ListNodesResponse,
+    ListWorkersRequest, ModelItem, NodeItem, RevokeKeyRequest, SetModeRequest, WorkerItem,
 };
 use tests::client::Client;
 use tests::process::{Child, binary};
@@ -158,6 +158,11 @@ impl Node {
     /// The workers that it sees.
     pub async fn workers(&self) -> Result<Vec<WorkerItem>> {
         Ok(self.admin.clone().list_workers(ListWorkersRequest {}).await?.into_inner().workers)
+    }
+
+    /// The models that it knows.
+    pub async fn models(&self) -> Result<Vec<ModelItem>> {
+        Ok(self.admin.clone().list_models(ListModelsRequest {}).await?.into_inner().models)
     }
 
     /// The worker `node/worker`.

@@ -47,6 +47,7 @@ pub struct Shape {
 /// Where tokens are one-hot, with room for what the layers add.
 pub const WORDS: Shape =
     Shape { width: 512 + 64, layers: 2, heads: 4, kv_heads: 2, head: 32, inner: 64, vocabulary: 512, context: 4096 };
+const SLOW: Shape = Shape { inner: 16 << 10, ..WORDS };
 const NOISE: Shape = Shape { width: 192, layers: 4, heads: 6, kv_heads: 2, inner: 512, ..WORDS };
 const BENCH: Shape =
     Shape { width: 1024, layers: 12, heads: 16, kv_heads: 8, head: 64, inner: 2816, vocabulary: 8192, context: 4096 };
@@ -57,8 +58,9 @@ pub fn model(recipe: &Recipe) -> Gguf {
     let bpe = tokenizer(&texts);
     match (recipe.preset, recipe.style) {
         (Preset::Bench, _) => random(&BENCH, &bpe, recipe),
-        (Preset::Tiny, Style::Noise) => random(&NOISE, &bpe, recipe),
-        (Preset::Tiny, Style::Words) => words::model(&bpe, &texts, recipe),
+        (_, Style::Noise) => random(&NOISE, &bpe, recipe),
+        (Preset::Tiny, Style::Words) => words::model(&WORDS, &bpe, &texts, recipe),
+        (Preset::Slow, Style::Words) => words::model(&SLOW, &bpe, &texts, recipe),
     }
 }
 

@@ -28,6 +28,9 @@ use crate::wire::{KeepWish, native};
 use frames::Written;
 use home::{Guest, Home, State};
 
+/// A file up to this size is read in a second.
+const SOON_READ: u64 = 1 << 30;
+
 /// How the processes are started.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -57,6 +60,8 @@ pub struct Engine {
     /// What the last look at the shelf found.
     shelved: Mutex<Vec<Shelved>>,
     corrections: Mutex<HashMap<String, Correction>>,
+    /// One file is read for its identity at a time.
+    identifying: Arc<tokio::sync::Mutex<()>>,
     /// One model is brought in at a time: what fits depends on what is there.
     bringing: tokio::sync::Mutex<()>,
 }
@@ -71,6 +76,7 @@ impl Engine {
             homes: Mutex::default(),
             shelved: Mutex::default(),
             corrections: Mutex::default(),
+            identifying: Arc::default(),
             bringing: tokio::sync::Mutex::default(),
         }
     }
@@ -81,18 +87,28 @@ impl Engine {
         let looked = tokio::task::spawn_blocking(move || shelf.look()).await;
         let shelved = looked.map_err(|error| Fault::internal("could not look for models").because(error))?;
         self.note_faults(&shelved);
-        let nameless = shelved.iter().find(|model| model.is_model() && model.digest.is_none()).cloned();
-        if let Some(model) = nameless {
-            let shelf = self.shelf.clone();
-            // Reading a large file takes minutes; the next look finds what it came to.
-            drop(self.tasks.spawn_blocking(move || {
+        self.identify(&shelved);
+        *held(&self.shelved) = shelved.clone();
+        Ok(shelved)
+    }
+
+    /// Reads files that are new here for their identity, the quick ones first; later looks find what it came to.
+    fn identify(&self, shelved: &[Shelved]) {
+        let mut nameless: Vec<Shelved> = shelved.iter().filter(|model| is_nameless(model)).cloned().collect();
+        nameless.sort_by_key(file_bytes);
+        let Some(alone) = self.identifying.clone().try_lock_owned().ok().filter(|_| !nameless.is_empty()) else {
+            return;
+        };
+        let shelf = self.shelf.clone();
+        drop(self.tasks.spawn_blocking(move || {
+            let _alone = alone;
+            for model in nameless {
+                tracing::debug!(model = model.name, "reads a file for its identity");
                 if let Err(fault) = shelf.identity(&model) {
                     tracing::warn!(model = model.name, error = %fault.full_message(), "could not make a model's identity");
                 }
-            }));
-        }
-        *held(&self.shelved) = shelved.clone();
-        Ok(shelved)
+            }
+        }));
     }
 
     /// A file that cannot be used is told once, and again when something else is wrong with it.
@@ -202,7 +218,25 @@ impl Engine {
         Ok(())
     }
 
+    /// A process that ends before it has said anything costs the ask nothing: it begins anew with the next one.
     async fn begin(&self, run: &Run<'_>) -> Result<Started> {
+        match self.begin_once(run).await {
+            Err(fault) if fault.code == Code::EngineCut && self.has_ended(run.engine_model).await => {
+                self.begin_once(run).await
+            }
+            begun => begun,
+        }
+    }
+
+    async fn has_ended(&self, name: &str) -> bool {
+        let home = held(&self.homes).get(name).cloned();
+        match home {
+            Some(home) => home.has_ended().await,
+            None => false,
+        }
+    }
+
+    async fn begin_once(&self, run: &Run<'_>) -> Result<Started> {
         let until = run.until(Instant::now());
         let (mut guest, tuned) = self.enter(run.engine_model, until).await?;
         let head = &run.ask.head;
@@ -240,15 +274,17 @@ async fn answer_whole(guest: &mut Guest, ask: &Ask) -> Result<(Bytes, u32)> {
 impl Backend for Engine {
     fn models(&self, _until: Instant) -> BoxFuture<'_, Result<Vec<EngineModel>>> {
         Box::pin(async move {
-            let shelved = self.look().await?;
+            let shelved = held(&self.shelved).clone();
             let homes = held(&self.homes).clone();
             let model = |model: &Shelved| {
                 let header = model.header.as_ref().ok()?;
                 let home = homes.get(&model.name);
                 let seen = home.and_then(|home| home.memory_bytes());
+                // An ask must not begin under one identity and go on under another, so there is none before it is known.
+                let digest = Some(model.digest.clone()?);
                 Some(EngineModel {
                     name: model.name.clone(),
-                    digest: model.digest.clone(),
+                    digest,
                     size_bytes: header.file_bytes,
                     memory_bytes: seen.unwrap_or_else(|| self.estimate(model)),
                     context_tokens: self.context_of(model),
@@ -261,13 +297,19 @@ impl Backend for Engine {
     }
 
     fn health(&self) -> BoxFuture<'_, Health> {
-        let health = match std::path::Path::new(&self.settings.program) {
-            program if program.is_absolute() && !program.exists() => {
-                Health::Down(format!("there is no program `{}`; set engine.program", program.display()))
+        Box::pin(async {
+            let program = std::path::Path::new(&self.settings.program);
+            if program.is_absolute() && !program.exists() {
+                return Health::Down(format!("there is no program `{}`; set engine.program", program.display()));
             }
-            _ => Health::Up,
-        };
-        Box::pin(async { health })
+            let shelved = match self.look().await {
+                Ok(shelved) => shelved,
+                Err(fault) => return Health::Down(fault.full_message()),
+            };
+            // A large file that is new here may take minutes, and the others are not to wait for it.
+            let is_soon = |model: &&Shelved| is_nameless(model) && file_bytes(model) < SOON_READ;
+            if shelved.iter().any(|model| is_soon(&model)) { Health::Loading } else { Health::Up }
+        })
     }
 
     fn load<'a>(&'a self, model: &'a str, _: Option<Duration>, until: Instant) -> BoxFuture<'a, Result<()>> {
@@ -330,6 +372,15 @@ impl Engine {
         let estimate = header.memory(self.context_of(&model), 1).total();
         held(&self.corrections).entry(model.name.clone()).or_default().learn(estimate, seen);
     }
+}
+
+/// Whether it is a model that was never read as a whole.
+fn is_nameless(model: &Shelved) -> bool {
+    model.is_model() && model.digest.is_none()
+}
+
+fn file_bytes(model: &Shelved) -> u64 {
+    model.header.as_ref().map_or(0, |header| header.file_bytes)
 }
 
 /// What the model's owner set for it.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base::{Answer, Ask, BoxFuture, Continuation, Fault, ModelId, Result, WorkerId};
+use base::{Answer, Ask, BoxFuture, Code, Continuation, Fault, ModelId, Result, WorkerId};
 use inference::resume::{Outcome, Rerun};
 use routing::table::Ownership;
 
@@ -69,7 +69,7 @@ impl Rerun for Again {
                 let failed = locked(&tried).failed.clone();
                 match decide(&core, &ask.head, &record, &failed, requires) {
                     Ok(decision) => break decision,
-                    Err(nobody) => match chance(&core, &model_id, &tried, &nobody) {
+                    Err(nobody) => match chance(&core, &model_id, &tried, &why, &nobody) {
                         Chance::Now => {}
                         Chance::Later => tokio::time::sleep(LOOK).await,
                         Chance::None => {
@@ -96,12 +96,16 @@ enum Chance {
     None,
 }
 
-/// Looks for workers with the model that may yet go on; forgets the failures of those that went away, or that have
-/// another process for the next ask.
-fn chance(core: &Core, model_id: &ModelId, tried: &Mutex<Tried>, nobody: &Fault) -> Chance {
+/// Looks for workers with the model that may yet go on; forgets the failures of those that went away, or whose process
+/// was cut off and is another one for the next ask.
+fn chance(core: &Core, model_id: &ModelId, tried: &Mutex<Tried>, why: &Fault, nobody: &Fault) -> Chance {
     let table = core.table.load();
-    let gone: Vec<&WorkerId> =
-        table.owners(model_id).filter(|(_, how)| *how != Ownership::There).map(|(id, _)| id).collect();
+    let is_gone = |how: Ownership| match how {
+        Ownership::There => false,
+        Ownership::Renewed => why.code == Code::EngineCut,
+        Ownership::Away => true,
+    };
+    let gone: Vec<&WorkerId> = table.owners(model_id).filter(|(_, how)| is_gone(*how)).map(|(id, _)| id).collect();
     let mut tried = locked(tried);
     let before = tried.failed.len();
     tried.failed.retain(|failed| !gone.contains(&failed));

@@ -66,6 +66,18 @@ impl Matrix {
         Self { columns, weights: random.normals(columns * rows, gain / (columns as f32).sqrt()) }
     }
 
+    /// The same as the beginning of a larger one, with zeros around.
+    fn within(self, columns: usize, rows: usize) -> Self {
+        if self.columns == columns && self.weights.len() == columns * rows {
+            return self;
+        }
+        let mut larger = Self::zeros(columns, rows);
+        for (from, to) in self.weights.chunks(self.columns).zip(larger.weights.chunks_mut(columns)) {
+            to[..from.len()].copy_from_slice(from);
+        }
+        larger
+    }
+
     fn set(&mut self, row: usize, column: usize, weight: f32) {
         if let Some(place) = self.weights.get_mut(row * self.columns + column) {
             *place = weight;
@@ -79,8 +91,7 @@ impl Matrix {
 }
 
 /// The whole model.
-pub fn model(bpe: &Bpe, texts: &[String], recipe: &Recipe) -> Gguf {
-    let shape = &WORDS;
+pub fn model(shape: &Shape, bpe: &Bpe, texts: &[String], recipe: &Recipe) -> Gguf {
     let mut file = begun(shape, bpe, recipe);
     let mut embedding = Matrix::zeros(shape.width, shape.vocabulary);
     (0..shape.vocabulary).for_each(|token| embedding.set(token, token, 1.0));
@@ -90,7 +101,8 @@ pub fn model(bpe: &Bpe, texts: &[String], recipe: &Recipe) -> Gguf {
         let prefix = format!("blk.{layer}.");
         add_norm(&mut file, &format!("{prefix}attn_norm"), shape.width);
         add_norm(&mut file, &format!("{prefix}ffn_norm"), shape.width);
-        for (name, row, rows) in matrices(shape) {
+        // What a shape has beyond the least one is filled with zeros, so that all shapes write the same.
+        for ((name, row, rows), (_, full_row, full_rows)) in matrices(&WORDS).into_iter().zip(matrices(shape)) {
             let matrix = match (layer, name) {
                 (0, "attn_q") => queries(shape),
                 (0, "attn_k") => keys(shape, bpe),
@@ -99,7 +111,7 @@ pub fn model(bpe: &Bpe, texts: &[String], recipe: &Recipe) -> Gguf {
                 (_, "attn_output" | "ffn_down") => Matrix::random(row, rows, NUDGE, &mut random),
                 _ => Matrix::random(row, rows, 1.0, &mut random),
             };
-            add(&mut file, &format!("{prefix}{name}"), matrix, recipe.quant);
+            add(&mut file, &format!("{prefix}{name}"), matrix.within(full_row, full_rows), recipe.quant);
         }
     }
     add_norm(&mut file, "output_norm", shape.width);

@@ -25,6 +25,8 @@ const MOST_SOCKET_PATH: usize = 100;
 const MOST_MESSAGE: usize = 64 << 20;
 /// A model that may be started again sooner than this is waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A killed process is gone by then.
+const ENDING: Duration = Duration::from_secs(2);
 /// Those who use a model that is unloaded have this long to end.
 const DRAIN: Duration = Duration::from_secs(30);
 /// Between looks whether they have.
@@ -166,6 +168,18 @@ impl Home {
         inner.used_at = Some(Instant::now());
         self.users.fetch_add(1, Ordering::Relaxed);
         Some(Guest { client, users: self.users.clone() })
+    }
+
+    /// Whether its process has ended, or does so in a moment: who is killed lets go of his connections first, and needs a
+    /// while to give back his memory.
+    pub async fn has_ended(&self) -> bool {
+        let mut process = self.process.lock().await;
+        if let Some(live) = process.as_mut() {
+            // One that goes on is not this one's to end.
+            let _ = tokio::time::timeout(ENDING, live.process.has_ended()).await;
+        }
+        self.settle(&mut process);
+        process.is_none()
     }
 
     /// Waits until a model that has died may be started again.
