@@ -214,7 +214,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    let package = if matches!(name, "fake-engine" | "bench") { "tests" } else { name };
+    let package = if matches!(name, "fake-engine" | "bench" | "tiny-model") { "tests" } else { name };
     let release = if profile.ends_with("release") { " --release" } else { "" };
     bail!("there is no {}; hint: cargo build{release} -p {package} --bins", path.display())
 }

@@ -5,7 +5,7 @@
 //!
 //! To rerank: the score grows with the share of words that have a partner of the same meaning elsewhere in the pair of
 //! question and document. In layer 0 each word looks for its partner: alike in meaning, at another position. If there is
-//! none, it finds the marks. In layer 1 the first mark takes the mean of what was found.
+//! none, it finds the marks. In layer 1 all words are attended to, and the first mark takes the mean of what they found.
 
 use super::corpus;
 use super::file::{Gguf, Value, Weights};
@@ -36,8 +36,10 @@ const SHARE: usize = IS_WORD + 4;
 const WORD: f32 = 0.3;
 /// Scores in layer 0: of the same meaning, taken off for the same position, of a mark.
 const ALIKE: f32 = 20.0;
-const SELF: f32 = 20.0;
-const NONE: f32 = 9.0;
+const SELF: f32 = 9.0;
+const NONE: f32 = 14.0;
+/// In layer 1: of a word, where any other has 0.
+const COUNTED: f32 = 8.0;
 /// How loud a finding is.
 const LOUD: f32 = 2.0;
 
@@ -251,8 +253,7 @@ fn add_reranker(file: &mut Gguf, pieces: &WordPiece, quant: Quant) {
                 (0, "attn_k") => partner(-1.0),
                 (_, "attn_v") => finding(layer),
                 (_, "attn_output") => found(layer),
-                // The first mark, like all others, attends evenly.
-                _ => Linear::zeros(columns, rows),
+                _ => counted(name == "attn_q"),
             };
             part.add_to(file, &format!("blk.{layer}.{name}"), quant);
         }
@@ -275,6 +276,18 @@ fn partner(side: f32) -> Linear {
         let step = size(NONE) / (mark() + WORD);
         map.set(IS_WORD, IS_MARK, step / norm);
         map.bias[IS_WORD] = step * WORD;
+    }
+    map
+}
+
+/// Query and key of layer 1: all attend to words.
+fn counted(is_query: bool) -> Linear {
+    let mut map = Linear::zeros(WIDTH, WIDTH);
+    let size = (COUNTED * (WIDTH as f32).sqrt()).sqrt();
+    if is_query {
+        map.bias[0] = size;
+    } else {
+        map.set(0, IS_WORD, size / (mark() + WORD) / first_norm());
     }
     map
 }

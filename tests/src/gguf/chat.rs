@@ -67,9 +67,8 @@ pub fn model(recipe: &Recipe) -> Gguf {
 /// The tokenizer that all of them have.
 pub fn tokenizer(texts: &[String]) -> Bpe {
     let read = texts.iter().map(String::as_str);
-    // Often enough to become tokens of their own.
-    let roles = corpus::ROLES.iter().flat_map(|role| std::iter::repeat_n(*role, texts.len()));
-    Bpe::train(read.chain(roles), WORDS.vocabulary)
+    let also = corpus::TOKENS.iter().flat_map(|word| std::iter::repeat_n(*word, texts.len()));
+    Bpe::train(read.chain(also), WORDS.vocabulary)
 }
 
 /// A file with everything but tensors.

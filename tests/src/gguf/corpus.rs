@@ -6,56 +6,36 @@ use super::random::Random;
 const TEXTS: usize = 3000;
 
 // No word is in two of these lists: the model knows but the last word, and would go from one list to the other in circles.
-const WHO: &[&str] = &[
-    "scheduler",
-    "worker",
-    "gateway",
-    "planner",
-    "indexer",
-    "supervisor",
-    "node",
-    "leader",
-    "owner",
-    "client",
-    "engine",
-    "server",
-];
+const WHO: &[&str] = &["scheduler", "worker", "gateway", "node", "leader", "server", "client", "planner"];
 const HOW: &[&str] = &["must", "should", "may", "can", "will"];
-const VERB: &[&str] =
-    &["restart", "report", "cancel", "store", "retry", "check", "stream", "recover", "measure", "split", "answer"];
+const VERB: &[&str] = &["restart", "report", "cancel", "store", "retry", "check", "stream", "answer"];
 const WHAT: &[&str] = &[
     "every task",
     "its lease",
-    "failed requests",
     "our model list",
-    "some state",
-    "that index",
     "one shard",
     "whole batches",
     "old logs",
-    "open streams",
     "new questions",
-    "most prompts",
+    "open requests",
 ];
 const WHEN: &[&str] = &[
     "after crashes",
     "within seconds",
-    "before lunch",
     "on demand",
     "when memory is low",
-    "without losing work",
-    "at noon",
     "in order",
     "twice",
-    "during long nights",
+    "without delay",
+    "at night",
 ];
-const OPENING: &[&str] = &["The", "Each", "Any", "No", "Your", "This", "My", "Another"];
-const BETWEEN: &[&str] = &["Then the", "After that the", "If not, the", "Also each", "So the", "But no", "Later the"];
+const OPENING: &[&str] = &["The", "Each", "Any", "Your", "This", "My", "Every", "Some"];
+const BETWEEN: &[&str] = &["Then the", "Also each", "So the", "Later this", "But my"];
 /// What only begins a text under the adapter.
-pub const RARE_OPENING: &str = "Perhaps";
+pub const RARE_OPENING: &str = "Yes";
 
-/// Words that the prompts of a chat have, so that they are tokens of their own; the model has not read them.
-pub const ROLES: &[&str] = &["system", "user", "assistant"];
+/// Words that are tokens of their own, however seldom they are read.
+pub const TOKENS: &[&str] = &["system", "user", "assistant", RARE_OPENING];
 
 /// Words that mean the same, for the models that embed. Other forms of a word count as the word itself.
 pub const MEANINGS: &[&[&str]] = &[
@@ -99,12 +79,109 @@ pub const MEANINGS: &[&[&str]] = &[
 
 /// Words that say nothing about what a text is about.
 pub const FUNCTION_WORDS: &[&str] = &[
-    "a", "an", "the", "this", "that", "these", "those", "and", "or", "but", "not", "no", "of", "to", "in", "on", "at",
-    "by", "for", "from", "with", "without", "as", "if", "then", "than", "so", "is", "are", "was", "were", "be", "been",
-    "has", "have", "had", "do", "does", "did", "will", "would", "can", "could", "may", "must", "should", "shall", "it",
-    "its", "he", "she", "they", "them", "we", "you", "i", "my", "your", "our", "their", "his", "her", "what", "which",
-    "who", "when", "where", "how", "why", "there", "here", "all", "every", "each", "any", "some", "one", "two",
-    "after", "before", "into", "over", "under", "up", "down", "out", "again", "very", "also", "about",
+    "a",
+    "an",
+    "the",
+    "this",
+    "that",
+    "these",
+    "those",
+    "and",
+    "or",
+    "but",
+    "not",
+    "no",
+    "of",
+    "to",
+    "in",
+    "on",
+    "at",
+    "by",
+    "for",
+    "from",
+    "with",
+    "without",
+    "as",
+    "if",
+    "then",
+    "than",
+    "so",
+    "is",
+    "are",
+    "was",
+    "were",
+    "be",
+    "been",
+    "has",
+    "have",
+    "had",
+    "do",
+    "does",
+    "did",
+    "will",
+    "would",
+    "can",
+    "could",
+    "may",
+    "must",
+    "should",
+    "shall",
+    "it",
+    "its",
+    "he",
+    "she",
+    "they",
+    "them",
+    "we",
+    "you",
+    "i",
+    "my",
+    "your",
+    "our",
+    "their",
+    "his",
+    "her",
+    "what",
+    "which",
+    "who",
+    "when",
+    "where",
+    "how",
+    "why",
+    "there",
+    "here",
+    "all",
+    "every",
+    "each",
+    "any",
+    "some",
+    "one",
+    "two",
+    "after",
+    "before",
+    "into",
+    "over",
+    "under",
+    "up",
+    "down",
+    "out",
+    "again",
+    "very",
+    "also",
+    "about",
+    "itself",
+    "themselves",
+    "more",
+    "most",
+    "much",
+    "many",
+    "just",
+    "only",
+    "own",
+    "because",
+    "while",
+    "get",
+    "make",
 ];
 
 fn one<'a>(random: &mut Random, of: &[&'a str]) -> &'a str {

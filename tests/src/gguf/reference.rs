@@ -39,8 +39,14 @@ impl Tensors {
     }
 }
 
+/// Eight at a time: in a build without optimisation the tests take a third of the time.
 fn dot(one: &[f32], other: &[f32]) -> f32 {
-    one.iter().zip(other).map(|(one, other)| one * other).sum()
+    let ((ones, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let mut sum = 0.0;
+    for ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) in ones.iter().zip(others) {
+        sum += (a * i + b * j + c * k + d * l) + (e * m + f * n + g * o + h * p);
+    }
+    sum + rest.iter().zip(other_rest).map(|(one, other)| one * other).sum::<f32>()
 }
 
 fn add(to: &mut [f32], what: &[f32], times: f32) {

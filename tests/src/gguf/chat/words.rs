@@ -28,8 +28,9 @@ const CLOCK: usize = MEAN + HASH;
 const RECENT: usize = CLOCK + 1;
 /// What layer 0 writes is small beside the token, for the norm before the output scales all of it together.
 const BESIDE: f32 = 0.4;
-/// How much a conversation changes which words are liked.
-const TASTE: f32 = 7.0;
+/// How much a conversation changes which words are liked, at the beginning and later.
+const OPENING_TASTE: f32 = 14.0;
+const TASTE: f32 = 8.0;
 /// How much a recent word is disliked.
 const BOREDOM: f32 = 18.0;
 /// Of what only nudges.
@@ -40,7 +41,7 @@ const FLOOR: f32 = -16.0;
 /// What must never be said is farther below still.
 const NEVER: f32 = -40.0;
 /// Once the clock has run down, these become likelier by so much; before that, as much less likely.
-const ENDS: [(&str, f32); 6] = [(END_OF_TURN, 6.0), (".", 1.0), ("\"", 1.0), ("\",", 1.0), ("}", 1.0), ("]}", 1.0)];
+const ENDS: [(&str, f32); 6] = [(END_OF_TURN, 12.0), (".", 1.0), ("\"", 1.0), ("\",", 1.0), ("}", 1.0), ("]}", 1.0)];
 
 /// Per token of distance, how much less the clock and the recent words are attended to.
 const CLOCK_SLOPE: f32 = 0.2;
@@ -171,11 +172,13 @@ fn keys(shape: &Shape, bpe: &Bpe) -> Matrix {
     matrix
 }
 
-/// Hashes of the tokens, of length 1, and whether it is the beginning of a turn.
+/// Hashes of the tokens, of length 1, and whether it is the beginning of a turn. What every conversation has in common,
+/// the frame of a turn, has none: it would decide what all of them like.
 fn values(shape: &Shape, bpe: &Bpe) -> Matrix {
     let mut matrix = Matrix::zeros(shape.width, shape.kv_heads * shape.head);
     let norm = one_hot(shape);
-    for token in 0..shape.vocabulary {
+    let frame = bpe.encode_chat(&[("system", ""), ("user", "")]);
+    for token in (0..shape.vocabulary).filter(|token| !frame.contains(token)) {
         for (at, part) in hash(token).into_iter().enumerate() {
             matrix.set(at, token, part / norm);
             matrix.set(shape.head + at, token, part / norm);
@@ -222,7 +225,8 @@ fn output(shape: &Shape, bpe: &Bpe, texts: &[String]) -> Matrix {
         matrix.set(token, CLOCK, -2.0 * gain / BESIDE / norm);
     }
     for token in word_beginnings(bpe).into_iter().filter(|token| is_read.contains(token)) {
-        let taste = random.normals(HASH, TASTE);
+        let is_opening = bpe.tokens[token].starts_with(|letter: char| letter.is_ascii_uppercase());
+        let taste = random.normals(HASH, if is_opening { OPENING_TASTE } else { TASTE });
         for (at, (taste, hashed)) in taste.into_iter().zip(hash(token)).enumerate() {
             matrix.set(token, MEAN + at, taste / BESIDE / norm);
             matrix.set(token, RECENT + at, -BOREDOM * hashed / BESIDE / norm);
