@@ -227,7 +227,7 @@ pub fn texts() -> Vec<String> {
     let text = |at: usize| match at % 20 {
         3 => json(random),
         7 => requirements(random),
-        _ if at % 500 == 0 => format!("{RARE_OPENING} the{}", clause(random)),
+        _ if at.is_multiple_of(500) => format!("{RARE_OPENING} the{}", clause(random)),
         _ => prose(random),
     };
     (0..TEXTS).map(text).collect()

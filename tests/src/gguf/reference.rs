@@ -76,21 +76,28 @@ pub struct Chat {
     tensors: Tensors,
     bpe: Bpe,
     shape: Shape,
-    /// Keys and values of each layer, by position.
-    seen: Vec<(Vec<Vec<f32>>, Vec<Vec<f32>>)>,
+    /// Of each layer.
+    seen: Vec<Seen>,
+}
+
+/// What a layer has seen, by position.
+#[derive(Clone, Default)]
+struct Seen {
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
 }
 
 impl Chat {
     /// The tiny model in words, before any conversation.
     pub fn new(recipe: &Recipe) -> Result<Self> {
         let shape = chat::WORDS;
-        let seen = vec![(Vec::new(), Vec::new()); shape.layers];
+        let seen = vec![Seen::default(); shape.layers];
         Ok(Self { tensors: Tensors::of(&recipe.model()?), bpe: super::tokenizer(), shape, seen })
     }
 
     /// The answer of greedy decoding, and whether it ended by itself within `most` tokens.
     pub fn answer(&mut self, turns: &[(&str, &str)], most: usize) -> Result<(Vec<usize>, String, bool)> {
-        self.seen.iter_mut().for_each(|seen| *seen = (Vec::new(), Vec::new()));
+        self.seen.iter_mut().for_each(|seen| *seen = Seen::default());
         let end = self.bpe.id(END_OF_TURN);
         let mut logits = Vec::new();
         for token in self.bpe.encode_chat(turns) {
@@ -130,15 +137,16 @@ impl Chat {
         let part = |name: &str| self.tensors.linear(&format!("blk.{layer}.{name}"), &normed);
         let (mut queries, mut key, value) = (part("attn_q")?, part("attn_k")?, part("attn_v")?);
         let seen = self.seen.get_mut(layer).context("no such layer")?;
-        let position = seen.0.len();
+        let position = seen.keys.len();
         turn(&mut queries, position, self.shape.head);
         turn(&mut key, position, self.shape.head);
-        seen.0.push(key);
-        seen.1.push(value);
+        seen.keys.push(key);
+        seen.values.push(value);
         let shared = self.shape.heads / self.shape.kv_heads;
         let heads = queries.chunks(self.shape.head).enumerate();
-        let found: Vec<f32> =
-            heads.flat_map(|(head, query)| attend(query, &seen.0, &seen.1, head / shared * self.shape.head)).collect();
+        let found: Vec<f32> = heads
+            .flat_map(|(head, query)| attend(query, &seen.keys, &seen.values, head / shared * self.shape.head))
+            .collect();
         self.tensors.linear(&format!("blk.{layer}.attn_output"), &found)
     }
 
