@@ -22,7 +22,7 @@ fn owned(args: &[&str]) -> (String, String) {
 }
 
 /// The processes whose parent is `pid`.
-fn children(pid: u32) -> Vec<u32> {
+pub fn children(pid: u32) -> Vec<u32> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_child = |child: &u32| {
@@ -33,7 +33,8 @@ fn children(pid: u32) -> Vec<u32> {
     pids.filter(is_child).collect()
 }
 
-fn is_gone(pid: u32) -> bool {
+/// Whether a process has ended, even if nobody has waited for it.
+pub fn is_gone(pid: u32) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     stat.map_or(true, |stat| stat.contains(") Z "))
 }

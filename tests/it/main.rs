@@ -17,6 +17,7 @@ mod clients;
 mod cluster;
 mod crash;
 mod engines;
+mod foreign;
 mod hostile;
 mod lab;
 mod leaders;

@@ -247,7 +247,8 @@ fn worker(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Worke
     let key_file = s.get("key_file", "a path", |v| path(v, folder));
     let memory = s.get("memory", "a size such as \"24GiB\"", size);
     s.finish(faults);
-    let slots = slots.unwrap_or(4);
+    // The second ask of llama-cpp-python breaks off the first one, unless its owner tells it to wait.
+    let slots = slots.unwrap_or(if backend == Backend::LlamaCppPython { 1 } else { 4 });
     Worker {
         name: name.unwrap_or_default(),
         backend,

@@ -14,6 +14,10 @@ pub(super) trait Http: Send + Sync {
 
     fn models(&self, until: Instant) -> BoxFuture<'_, Result<Vec<EngineModel>>>;
 
+    fn health(&self) -> BoxFuture<'_, Health> {
+        Box::pin(self.http().health())
+    }
+
     fn load<'a>(&'a self, _model: &'a str, _keep: Option<Duration>, _until: Instant) -> BoxFuture<'a, Result<()>> {
         Box::pin(async { Ok(()) })
     }
@@ -45,7 +49,7 @@ impl<T: Http> Backend for T {
     }
 
     fn health(&self) -> BoxFuture<'_, Health> {
-        Box::pin(self.http().health())
+        Http::health(self)
     }
 
     fn load<'a>(&'a self, model: &'a str, keep: Option<Duration>, until: Instant) -> BoxFuture<'a, Result<()>> {

@@ -123,6 +123,52 @@ async fn models_of_every_other_kind_are_read() {
 }
 
 #[tokio::test]
+async fn llama_server_can_what_it_was_started_for_whatever_it_lists() {
+    let cases = [
+        (501, 501, Capability::Completion),
+        (400, 501, Capability::Embedding),
+        // It embeds as well, but the vectors are of no use.
+        (400, 400, Capability::Rerank),
+    ];
+    for (embeddings, rerank, wanted) in cases {
+        let engine = Scripted::start(move |line, _| {
+            let refused =
+                |status| Reply::Json(status, json!({"error": {"message": "no input, or not started for it"}}));
+            match line {
+                "GET /v1/models" => {
+                    let listed = json!([{"name": "m", "capabilities": ["completion"]}]);
+                    Some(Reply::Json(200, json!({"models": listed, "data": [{"id": "m"}]})))
+                }
+                "POST /v1/embeddings" => Some(refused(embeddings)),
+                "POST /v1/rerank" => Some(refused(rerank)),
+                _ => None,
+            }
+        })
+        .await;
+        let backend = open_at(Kind::LlamaCpp, &engine);
+        for _ in 0..2 {
+            let models = backend.models(soon()).await.unwrap();
+            assert_eq!(models[0].capabilities, [wanted]);
+        }
+        let posts = engine.asked().iter().filter(|asked| asked.starts_with("POST")).count();
+        assert_eq!(posts, 2, "it is asked once");
+    }
+}
+
+#[tokio::test]
+async fn a_look_breaks_off_no_answer_of_llama_cpp_python() {
+    let engine = Scripted::start(ok(vec![("GET /v1/models", json!({"data": [{"id": "m"}]}))])).await;
+    let backend = open_at(Kind::LlamaCppPython, &engine);
+    for _ in 0..3 {
+        assert_eq!(backend.health().await, Health::Up);
+        assert_eq!(backend.models(soon()).await.unwrap()[0].name, "m");
+    }
+    // Its list breaks off an answer; a path that it does not know does not.
+    let lists = engine.asked().iter().filter(|asked| asked.starts_with("GET /v1/models")).count();
+    assert_eq!(lists, 1, "{:?}", engine.asked());
+}
+
+#[tokio::test]
 async fn answer_that_is_no_list_is_an_error_with_a_hint() {
     let engine = Scripted::start(ok(vec![("GET /v1/models", json!({"hello": 1}))])).await;
     let fault = open_at(Kind::Vllm, &engine).models(soon()).await.unwrap_err();

@@ -134,6 +134,10 @@ fn classify(status: u16, text: &str) -> (Code, &'static str) {
     if status == 404 || (status != 200 && text.contains("model") && has(&["not found", "does not exist"])) {
         return (Code::ModelNotFound, "see `tmctl models` for what the engine offers");
     }
+    if status == 500 && has(&["validation error", "'loc': ('body'"]) {
+        // Of llama-cpp-python, whose every refusal has this status.
+        return (Code::InvalidArgument, "correct the request as the engine says");
+    }
     match status {
         401..=403 => (Code::EngineFailed, "check the key that is configured for this engine, and its account"),
         408 | 504 => (Code::EngineFailed, "the engine took too long; see `tmctl workers`"),
@@ -184,6 +188,12 @@ mod tests {
                 r#"{"error":{"message":"[{'type': 'missing'}]","type":"internal_server_error"}}"#,
                 Code::EngineFailed,
                 "missing",
+            ),
+            (
+                500,
+                r#"{"error":{"message":"1 validation error:\n  {'type': 'float_parsing', 'loc': ('body', 'temperature')}","type":"internal_server_error"}}"#,
+                Code::InvalidArgument,
+                "temperature",
             ),
             (500, "Internal Server Error", Code::EngineFailed, "Internal Server Error"),
             (
