@@ -5,6 +5,8 @@ FEATURES := --features tmd/faults
 # All crates, or all but the built-in engine where it cannot be compiled. Asked when it is used: `tools` comes first.
 SCOPE = $(shell deploy/scope.sh)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Real engines for the system tests, in a folder that `rm -r` ends.
+FOREIGN := $(TARGET)/foreign-engines
 
 .PHONY: demo test lint deny bench soak tools
 
@@ -12,6 +14,7 @@ demo: ## Three nodes on this machine, shown at work; one is killed in the middle
 	deploy/demo.sh
 
 test: tools lint ## Everything that CI runs
+	deploy/foreign-engines.sh $(FOREIGN)
 	cargo build $(SCOPE) --bins $(FEATURES)
 	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
 	  set -x; cargo $$run $(SCOPE) --no-fail-fast $(FEATURES)
@@ -33,7 +36,8 @@ bench: ## Cost of the gateway beside nginx, of a routing decision, of a forwarde
 	cargo bench -p routing --bench route
 	cargo bench -p inference --bench wire
 
-soak: tools ## Full counts of crash and fault runs; takes an hour or more
+soak: tools ## Full counts of crash and fault runs; takes an hour or more, and compiles llama-server
+	deploy/foreign-engines.sh $(FOREIGN) llama-server
 	cargo build $(SCOPE) --bins $(FEATURES)
 	TM_STORE_CRASHES=1000 TM_STORE_CUTS=1000 cargo test -p store --release -- --nocapture every_acknowledged_write
 	TM_FUZZ_SECONDS=600 cargo test -p inference --release --test it -- --nocapture broken_files

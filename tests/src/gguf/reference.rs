@@ -191,7 +191,8 @@ impl Bert {
 
     /// The vector of a text: the mean of all tokens, of length 1.
     pub fn embed(&self, text: &str) -> Result<Vec<f32>> {
-        let ids = self.marked(&[text]);
+        let mut ids = self.marked(&[text]);
+        ids.push(self.pieces.id("[SEP]"));
         let rows = self.rows(&ids)?;
         let mut mean = vec![0.0; bert::WIDTH];
         rows.iter().for_each(|row| add(&mut mean, row, 1.0));
@@ -207,12 +208,12 @@ impl Bert {
         self.tensors.linear("cls.output", &dense)?.first().copied().context("no score at all")
     }
 
-    /// The ids of texts, with the marks before, between and behind them.
+    /// The ids of texts, with the marks before and between them. Behind a pair llama-server has no mark.
     fn marked(&self, texts: &[&str]) -> Vec<usize> {
-        let mut ids = vec![self.pieces.id("[CLS]")];
+        let mut ids = Vec::new();
         for text in texts {
+            ids.push(self.pieces.id(if ids.is_empty() { "[CLS]" } else { "[SEP]" }));
             ids.extend(self.pieces.encode(text));
-            ids.push(self.pieces.id("[SEP]"));
         }
         ids
     }
@@ -276,4 +277,9 @@ pub fn cosine(one: &[f32], other: &[f32]) -> f32 {
 /// The reference of the tiny model that embeds, as most tests use it.
 pub fn embedder() -> Result<Bert> {
     Bert::new(&Recipe::tiny(Kind::Embed))
+}
+
+/// The reference of the tiny model that reranks, as most tests use it.
+pub fn reranker() -> Result<Bert> {
+    Bert::new(&Recipe::tiny(Kind::Rerank))
 }

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::reference::{Bert, Chat, cosine, embedder};
+use super::reference::{Chat, cosine, embedder, reranker};
 use super::*;
 
 fn bytes(recipe: &Recipe) -> Vec<u8> {
@@ -106,7 +106,7 @@ fn like_texts_have_like_vectors() {
 
 #[test]
 fn a_document_with_the_words_of_the_question_scores_higher() {
-    let bert = Bert::new(&Recipe::tiny(Kind::Rerank)).unwrap();
+    let bert = reranker().unwrap();
     let question = "how does a failed worker restart";
     let score = |document: &str| bert.score(question, document).unwrap();
     let same = score("A worker that failed will restart by itself.");

@@ -48,11 +48,11 @@ impl LlamaCpp {
         for model in &mut models {
             let same = known.iter().find(|entry| json::text(entry, "/name") == model.name);
             model.capabilities = same.map(|entry| json::capabilities(entry, "/capabilities")).unwrap_or_default();
-            if model.capabilities == [Capability::Completion] && routed.is_empty() {
-                model.capabilities = vec![self.purpose(until).await?];
-            }
             let status = routed.iter().find(|entry| json::text(entry, "/id") == model.name);
             let status = status.map_or("", |entry| json::text(entry, "/status/value"));
+            if model.capabilities == [Capability::Completion] && status.is_empty() {
+                model.capabilities = vec![self.purpose(until).await?];
+            }
             model.is_loaded = matches!(status, "" | "loaded");
         }
         Ok(models)

@@ -135,7 +135,7 @@ async fn llama_server_can_what_it_was_started_for_whatever_it_lists() {
             let refused =
                 |status| Reply::Json(status, json!({"error": {"message": "no input, or not started for it"}}));
             match line {
-                "GET /v1/models" => {
+                "GET /v1/models" | "GET /models" => {
                     let listed = json!([{"name": "m", "capabilities": ["completion"]}]);
                     Some(Reply::Json(200, json!({"models": listed, "data": [{"id": "m"}]})))
                 }
