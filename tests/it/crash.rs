@@ -187,6 +187,36 @@ async fn a_stream_waits_for_its_only_engine_to_come_back() {
     assert_eq!(told.text, Face::Chat.answer("only one"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_at_the_one_engine_that_can_continue() {
+    let mut lab = Lab::single();
+    let mut setup = Setup::new("a");
+    // Two that cannot stand in the way of the one that can.
+    for (name, speak) in [("begins", "llamacpp-python"), ("begins-too", "llamacpp-python"), ("continues", "llamacpp")] {
+        let url = lab.engine(speak, &PACE).await;
+        setup = setup.worker(name, speak, &url);
+    }
+    lab.node(setup).await;
+    for at in 0..6 {
+        lab.workers_are(0, "ready", 3).await;
+        let prompt = format!("who can continue this? {at}");
+        let mut stream = lab.http(0).stream(Face::Chat.path(), &Face::Chat.body(&prompt)).await.unwrap();
+        let mut told = Told::new(stream.status);
+        pieces(&mut stream, &mut told, 5).await;
+        let broken = busiest(&lab).await;
+        if broken == 2 {
+            // It began there already.
+            bounded("the rest of the stream", SOON, stream.tell(&mut told)).await;
+            continue;
+        }
+        lab.engines[broken].child.kill().await.unwrap();
+        bounded("the rest of the stream", SOON, stream.tell(&mut told)).await;
+        assert!(told.is_good(), "{at}: {told:?}");
+        assert_eq!(told.text, Face::Chat.answer(&prompt), "{at}");
+        lab.revive(broken, "llamacpp-python", &PACE).await;
+    }
+}
+
 /// Streams until one engine has used its fault up, with the other one told to work.
 async fn fail_once(lab: &Lab, face: Face, fault: &Value) -> Told {
     let mut stream = lab.http(0).stream(face.path(), &face.body("go on")).await.unwrap();

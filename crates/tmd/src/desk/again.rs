@@ -65,22 +65,37 @@ impl Rerun for Again {
             }
             // Text that was begun belongs to one identity; an answer without a byte may begin on any.
             let requires = continuation.as_ref().map(|_| &model_id);
-            let decision = loop {
+            let mut cannot = None;
+            loop {
                 let failed = locked(&tried).failed.clone();
-                match decide(&core, &ask.head, &record, &failed, requires) {
-                    Ok(decision) => break decision,
+                let decision = match decide(&core, &ask.head, &record, &failed, requires) {
+                    Ok(decision) => decision,
                     Err(nobody) => match chance(&core, &model_id, &tried, &why, &nobody) {
-                        Chance::Now => {}
-                        Chance::Later => tokio::time::sleep(LOOK).await,
+                        Chance::Now => continue,
+                        Chance::Later => {
+                            tokio::time::sleep(LOOK).await;
+                            continue;
+                        }
                         Chance::None => {
-                            return Err(why.hint(format!("nobody else could go on: {}", nobody.message)));
+                            let reason = cannot.unwrap_or(nobody).message;
+                            return Err(why.hint(format!("nobody else could go on: {reason}")));
                         }
                     },
+                };
+                let worker = decision.chosen.worker.clone();
+                locked(&tried).current = Some(worker.clone());
+                tracing::info!(ask = %ask.head.id, %worker, "stream goes on elsewhere");
+                match start(&core, &record, &ask, &decision, continuation.clone()).await {
+                    // Some engines can only begin. That is no reason not to ask the next one.
+                    Err(fault) if continuation.is_some() && fault.code == Code::NotSupported => {
+                        let mut tried = locked(&tried);
+                        let current = tried.current.take();
+                        tried.failed.extend(current);
+                        cannot = Some(fault);
+                    }
+                    answer => return answer,
                 }
-            };
-            locked(&tried).current = Some(decision.chosen.worker.clone());
-            tracing::info!(ask = %ask.head.id, worker = %decision.chosen.worker, "stream goes on elsewhere");
-            start(&core, &record, &ask, &decision, continuation).await
+            }
         })
     }
 
