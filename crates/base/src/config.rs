@@ -175,7 +175,7 @@ pub struct Worker {
     pub backend: Backend,
     /// Its base URL, normalised (scheme, no trailing `/`).
     pub url: String,
-    /// Asks at once.
+    /// Asks at once; 4 if not given, 1 at llama-cpp-python, whose second ask would break off the first.
     pub slots: u32,
     /// Asks that may wait at it.
     pub queue: u32,

@@ -88,6 +88,15 @@ fn the_effective_configuration_reads_back_the_same_and_hides_secrets() {
 }
 
 #[test]
+fn an_engine_that_does_one_thing_at_a_time_has_one_slot() {
+    let slots = |backend: &str| {
+        let worker = format!("[[workers]]\nname = \"w\"\nbackend = \"{backend}\"\nurl = \"http://127.0.0.1:1\"\n");
+        Config::resolve(&sources(&worker)).unwrap().workers[0].slots
+    };
+    assert_eq!([slots("llamacpp"), slots("llamacpp-python")], [4, 1]);
+}
+
+#[test]
 fn an_empty_configuration_works_at_home() {
     let config = with_env(&[]).unwrap();
     assert!(config.http_listen.ip().is_loopback());
