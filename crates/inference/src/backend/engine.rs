@@ -7,8 +7,6 @@
 mod frames;
 pub mod home;
 pub mod life;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -147,7 +147,9 @@ fn a_model_that_is_not_there_is_not_found() {
 
 fn existing_paths(stores: Vec<Store>, dir: &Path) -> Vec<String> {
     let root = |store: Store| match store {
-        Store::Ollama { root } | Store::LmStudio { root } => root.strip_prefix(dir).unwrap().display().to_string(),
+        Store::File { path: root } | Store::Ollama { root } | Store::LmStudio { root } => {
+            root.strip_prefix(dir).unwrap().display().to_string()
+        }
     };
     stores.into_iter().map(root).collect()
 }
