@@ -10,7 +10,7 @@ use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Resul
 use bytes::Bytes;
 use futures_util::Stream;
 use proto::admin::{
-    CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest, DrainResponse,
+    BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest, DrainResponse,
     ExplainRequest, ExplainResponse, GetModeResponse, HealthResponse, ImportModelRequest, ImportModelResponse,
     InjectRequest, InjectResponse, ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysResponse,
     ListModelsResponse, ListNodesResponse, ListWorkersResponse, PlaceRequest, PlaceResponse, PullModelRequest,
@@ -102,6 +102,9 @@ pub trait AdminDesk: Send + Sync {
     /// Lets an engine fetch a model from outside the house. Dropping the stream ends it.
     fn pull_model(&self, request: PullModelRequest) -> BoxFuture<'_, Result<PullStream>>;
 
+    /// Measures how fast a model is at a worker. Dropping the stream ends it.
+    fn bench_model(&self, request: BenchModelRequest) -> BoxFuture<'_, Result<BenchStream>>;
+
     /// Makes an API key; the only time that it is shown.
     fn create_key(&self, request: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>>;
 
@@ -126,6 +129,9 @@ pub type EventStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse>> + 
 
 /// What [`AdminDesk::pull_model`] gives.
 pub type PullStream = Pin<Box<dyn Stream<Item = Result<PullModelResponse>> + Send>>;
+
+/// What [`AdminDesk::bench_model`] gives.
+pub type BenchStream = Pin<Box<dyn Stream<Item = Result<BenchModelResponse>> + Send>>;
 
 /// Whether clients should be sent to this node.
 #[derive(Clone, Debug, PartialEq, Eq)]

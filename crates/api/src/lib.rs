@@ -8,4 +8,4 @@ pub mod grpc;
 pub mod http;
 mod names;
 
-pub use desk::{AdminDesk, Desk, EngineCall, EventStream, PullStream, Readiness};
+pub use desk::{AdminDesk, BenchStream, Desk, EngineCall, EventStream, PullStream, Readiness};

@@ -75,6 +75,14 @@ impl Rates {
         }
     }
 
+    /// As [`note_run`](Self::note_run), from a run that was made to be measured: how long its answer was, says nothing of
+    /// those that clients want.
+    pub fn note_probe(&mut self, run: &Finished) {
+        let output_tokens = self.output_tokens;
+        self.note_run(run);
+        self.output_tokens = output_tokens;
+    }
+
     /// Learns from an answer in one piece: what is left of its time beside reading the prompt went into answering, or
     /// beside answering into reading, where there was little to answer.
     fn note_whole(&mut self, run: &Finished, usage: Usage) {
@@ -209,6 +217,14 @@ mod tests {
         let mut cut = run(1000, 50, 500, 1500);
         cut.summary.finish = None;
         assert_eq!(learned(&[cut]).output_tokens, None);
+    }
+
+    #[test]
+    fn a_probe_says_nothing_about_length() {
+        let mut rates = learned(&[run(1000, 101, 500, 2500)]);
+        rates.note_probe(&run(1000, 9, 500, 2500));
+        assert_eq!(rates.output_tokens, Some(101.0));
+        assert!(rates.prefill_tok_s.unwrap() > 2083.0, "{rates:?}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::benching::Benching;
 use crate::desk::contexts::Contexts;
 use crate::desk::explain::Ring;
 use crate::desk::join::Joins;
@@ -71,6 +72,8 @@ pub struct Core {
     pub machine: ArcSwap<Machine>,
     /// Model files of this node.
     pub shelving: Shelving,
+    /// Measured speeds of this node's workers.
+    pub benching: Benching,
     /// Kept answers.
     pub cache: Option<Arc<dyn AnswerCache>>,
     /// Asks that wait for the same answer, or for their client to come back.
@@ -139,6 +142,8 @@ pub struct Parts {
     pub ports: HashMap<String, Arc<Port>>,
     /// The models that lie on this node.
     pub shelf: Arc<Shelf>,
+    /// Where measured speeds are kept.
+    pub speeds_kept: Table,
     pub live: LiveMap,
     pub shipped: Shipped,
     pub table: Routes,
@@ -162,6 +167,7 @@ impl Core {
         Arc::new(Self {
             node: parts.config.node.name.clone(),
             shelving: Shelving::new(parts.shelf),
+            benching: Benching::new(parts.speeds_kept),
             config: parts.config,
             mode: parts.mode,
             connector: parts.connector,

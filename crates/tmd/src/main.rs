@@ -2,6 +2,7 @@
 //! the file says; `tmd check` and `tmd config` tell what it says.
 
 mod actors;
+mod benching;
 mod command;
 mod core;
 mod desk;

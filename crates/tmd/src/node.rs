@@ -44,7 +44,7 @@ use crate::peers::{MESSAGE_BYTES, NodeService, Peers};
 use crate::spans::Spans;
 use crate::worker::built_in;
 use crate::worker::port::Port;
-use crate::{fleet, settings};
+use crate::{benching, fleet, settings};
 
 /// A dial that takes longer is a failure: engines are in the house.
 const DIAL_ENGINE: Duration = Duration::from_secs(3);
@@ -118,6 +118,7 @@ impl Node {
             live,
             sightings,
             settings_kept: local.table("settings")?,
+            speeds_kept: local.table("speeds")?,
             stop: stop.clone(),
             connector,
             config,
@@ -127,6 +128,7 @@ impl Node {
             core.degrade("storage", Some(loss));
         }
         settings::recall(&core);
+        benching::recall(&core);
         core.join(join(&core, &local, addresses).await?);
         let sightings = Arc::new(tokio::sync::Mutex::new(heard));
         let recovery = RecoveryArguments { core: core.clone(), sightings };

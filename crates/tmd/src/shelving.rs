@@ -223,7 +223,7 @@ fn may_fetch(mode: Mode) -> Result<()> {
 }
 
 /// The node that is meant, when it is another one.
-fn elsewhere(core: &Core, node: &str) -> Result<Option<NodeId>> {
+pub(crate) fn elsewhere(core: &Core, node: &str) -> Result<Option<NodeId>> {
     let node = NodeId::new(node);
     if node.as_str().is_empty() || node == core.node {
         return Ok(None);
@@ -235,7 +235,7 @@ fn elsewhere(core: &Core, node: &str) -> Result<Option<NodeId>> {
 }
 
 /// A worker of any node, by `node/worker` or by its name where that is enough.
-fn worker_named(core: &Core, named: &str) -> Result<WorkerId> {
+pub(crate) fn worker_named(core: &Core, named: &str) -> Result<WorkerId> {
     let nodes = reports(core);
     let workers = nodes.iter().filter_map(|(_, report)| report.as_ref()).flat_map(|report| &report.workers);
     let ids: Vec<&WorkerId> = workers.map(|worker| &worker.id).collect();
@@ -295,7 +295,7 @@ fn changed(core: &Core, model: &str, how: &str) {
     core.happened("model", model, format!("{how} on {}", core.node));
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     node: &NodeId,
     limit: Duration,
     call: impl Future<Output = std::result::Result<tonic::Response<T>, tonic::Status>>,
@@ -308,7 +308,7 @@ async fn within<T>(
     }
 }
 
-fn incomplete(node: &NodeId) -> Fault {
+pub(crate) fn incomplete(node: &NodeId) -> Fault {
     Fault::new(Code::EngineFailed, format!("node `{node}` answered without saying what it did"))
         .hint("compare the releases with `tmctl nodes`")
 }

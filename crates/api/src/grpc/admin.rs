@@ -7,7 +7,7 @@ use base::Fault;
 use futures_util::{Stream, StreamExt};
 use proto::admin::admin_server::Admin;
 use proto::admin::{
-    CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest, DrainResponse,
+    BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest, DrainResponse,
     ExplainRequest, ExplainResponse, GetModeRequest, GetModeResponse, HealthRequest, HealthResponse,
     ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, ListActorsRequest, ListActorsResponse,
     ListFailuresRequest, ListFailuresResponse, ListKeysRequest, ListKeysResponse, ListModelsRequest,
@@ -96,6 +96,15 @@ impl Admin for Service {
         let pulled = pulled.map_err(|fault| proto::to_status(&fault))?;
         let pulled = pulled.take_until(self.stop.clone().cancelled_owned());
         Ok(Response::new(Box::pin(pulled.map(|told| told.map_err(|fault| proto::to_status(&fault))))))
+    }
+
+    type BenchModelStream = Pin<Box<dyn Stream<Item = Result<BenchModelResponse, Status>> + Send>>;
+
+    async fn bench_model(&self, request: Request<BenchModelRequest>) -> Answered<Self::BenchModelStream> {
+        let told = self.desk.admin().bench_model(request.into_inner()).await;
+        let told = told.map_err(|fault| proto::to_status(&fault))?;
+        let told = told.take_until(self.stop.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(told.map(|told| told.map_err(|fault| proto::to_status(&fault))))))
     }
 
     async fn create_key(&self, request: Request<CreateKeyRequest>) -> Answered<CreateKeyResponse> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use api::desk::{AdminDesk, Desk, EventStream, PullStream, Readiness};
+use api::desk::{AdminDesk, BenchStream, Desk, EventStream, PullStream, Readiness};
 use api::http::HttpLimits;
 use base::answer::{Events, Frames, Ready};
 use base::{
@@ -295,6 +295,10 @@ impl AdminDesk for Script {
 
     fn create_key(&self, _: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>> {
         done()
+    }
+
+    fn bench_model(&self, _: BenchModelRequest) -> BoxFuture<'_, Result<BenchStream>> {
+        Box::pin(std::future::ready(Ok(Box::pin(tokio_stream::empty()) as BenchStream)))
     }
 
     fn list_keys(&self) -> BoxFuture<'_, Result<ListKeysResponse>> {

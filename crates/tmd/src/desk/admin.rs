@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use api::{AdminDesk, EventStream, PullStream};
+use api::{AdminDesk, BenchStream, EventStream, PullStream};
 use base::config::Mode;
 use base::report::{NodeReport, NodeState, WorkerState};
 use base::time::unix_ms;
@@ -11,7 +11,7 @@ use base::{AskId, BoxFuture, Code, Fault, NodeId, Result, WorkerId};
 use futures_util::{Stream, StreamExt, future};
 use net::keys::Key;
 use proto::admin::{
-    ActorItem, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest,
+    ActorItem, BenchModelRequest, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest,
     DrainResponse, ExplainRequest, ExplainResponse, FailureItem, GetModeResponse, GpuItem, HealthResponse,
     ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, KeyItem, ListActorsResponse,
     ListFailuresRequest, ListFailuresResponse, ListKeysResponse, ListNodesResponse, ListWorkersResponse, NodeItem,
@@ -29,7 +29,7 @@ use crate::core::Core;
 use crate::failures::{Sighting, Subject, parse_word, word};
 use crate::mode::SetMode;
 use crate::peers::CALL_WITHIN;
-use crate::{fleet, placing, settings, shelving};
+use crate::{benching, fleet, placing, settings, shelving};
 
 /// Failures that a list shows when nobody says how many.
 const FAILURES_SHOWN: usize = 100;
@@ -153,6 +153,10 @@ impl AdminDesk for NodeDesk {
 
     fn pull_model(&self, request: PullModelRequest) -> BoxFuture<'_, Result<PullStream>> {
         Box::pin(shelving::pull(&self.0, request))
+    }
+
+    fn bench_model(&self, request: BenchModelRequest) -> BoxFuture<'_, Result<BenchStream>> {
+        Box::pin(benching::bench(&self.0, request))
     }
 
     fn create_key(&self, request: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>> {

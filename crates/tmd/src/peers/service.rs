@@ -14,7 +14,7 @@ use proto::node::control_request::Command;
 use proto::node::node_server::Node;
 use proto::node::run_response::Part;
 use proto::node::{
-    ControlRequest, ControlResponse, CreateModelRequest, CreateModelResponse, ExplainRequest, ExplainResponse,
+    BenchModelRequest, BenchModelResponse, ControlRequest, ControlResponse, CreateModelRequest, CreateModelResponse, ExplainRequest, ExplainResponse,
     FailuresRequest, FailuresResponse, HeartbeatRequest, HeartbeatResponse, ImportModelRequest, ImportModelResponse,
     PlaceRequest, PlaceResponse, PullModelRequest, PullModelResponse, RunRequest, RunResponse, RunStarted,
 };
@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status};
 use crate::core::Core;
 use crate::mode::SetMode;
 use crate::spans::Span;
-use crate::{placing, settings, shelving};
+use crate::{benching, placing, settings, shelving};
 
 /// Frames that are there already are merged into one message up to this size.
 const MERGED_BYTES: usize = 16 << 10;
@@ -85,6 +85,21 @@ impl Node for NodeService {
         let told = told.take_until(self.0.stop.clone().cancelled_owned());
         Ok(Response::new(Box::pin(told.map(|progress| match progress {
             Ok(progress) => Ok(PullModelResponse { progress: Some(progress) }),
+            Err(fault) => Err(status(fault)),
+        }))))
+    }
+
+    type BenchModelStream = Pin<Box<dyn Stream<Item = Result<BenchModelResponse, Status>> + Send>>;
+
+    async fn bench_model(
+        &self,
+        request: Request<BenchModelRequest>,
+    ) -> Result<Response<Self::BenchModelStream>, Status> {
+        let order = order(request.into_inner().order)?;
+        let told = benching::bench_here(&self.0, order).map_err(status)?;
+        let told = told.take_until(self.0.stop.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(told.map(|told| match told {
+            Ok(told) => Ok(BenchModelResponse { told: Some(told) }),
             Err(fault) => Err(status(fault)),
         }))))
     }

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use base::config::{Limits, Model, Routing};
 use base::report::{ModelReport, WorkerReport, WorkerState};
 use base::{
-    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Fault, Frames, ModelId, Result, RunSummary,
+    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Face, Fault, Frames, ModelId, Result, RunSummary,
     WorkerId,
 };
 use bytes::Bytes;
@@ -87,9 +87,22 @@ pub struct Port {
 #[derive(Default)]
 struct Learned {
     rates: HashMap<String, Rates>,
+    /// Measured in an earlier life, of models that were not seen in this one yet.
+    recalled: HashMap<ModelId, Rates>,
     quarantined: HashMap<String, Instant>,
     prefixes: VecDeque<u64>,
     known_prefixes: HashSet<u64>,
+}
+
+impl Learned {
+    /// What this life has learned counts for more than what an earlier one measured.
+    fn begin_with_recalled(&mut self, models: &[OfferedModel]) {
+        for model in models {
+            if let Some(rates) = self.recalled.remove(&model.id) {
+                self.rates.entry(model.engine.name.clone()).or_insert(rates);
+            }
+        }
+    }
 }
 
 impl Port {
@@ -169,6 +182,7 @@ impl Port {
             wait,
             _permit: permit,
             engine_model: engine_model.to_owned(),
+            is_probe: head.face == Face::Internal,
             is_streamed: head.stream,
             presence,
             is_noted: false,
@@ -199,6 +213,7 @@ impl Port {
             return false;
         }
         self.gate.set_closed(facts.state == WorkerState::Draining);
+        self.learned().begin_with_recalled(&facts.models);
         self.facts.store(Arc::new(facts));
         // What is in memory decides who may run.
         self.gate.looked();
@@ -236,6 +251,11 @@ impl Port {
     /// Takes a quarantine back.
     pub fn release(&self, model: &str) {
         self.learned().quarantined.remove(model);
+    }
+
+    /// What was measured in an earlier life; a model begins with it when it is seen.
+    pub fn recall(&self, measured: HashMap<ModelId, Rates>) {
+        self.learned().recalled = measured;
     }
 
     /// A load was measured.
@@ -421,6 +441,8 @@ struct Seated {
     wait: Span,
     _permit: Permit,
     engine_model: String,
+    /// Made to measure the engine.
+    is_probe: bool,
     is_streamed: bool,
     presence: Presence,
     /// What it taught is learned.
@@ -442,12 +464,11 @@ impl Seated {
             // How much of it was somebody else's load is not known: it teaches neither load nor prompt.
             Presence::Coming => summary.first_token.filter(|_| self.is_streamed).unwrap_or_default(),
         };
-        rates.note_run(&Finished {
-            summary,
-            is_streamed: self.is_streamed,
-            waited,
-            believed_cached: self.believed_cached,
-        });
+        let run = Finished { summary, is_streamed: self.is_streamed, waited, believed_cached: self.believed_cached };
+        match self.is_probe {
+            true => rates.note_probe(&run),
+            false => rates.note_run(&run),
+        }
         tracing::trace!(worker = %self.port.id, queued = ?self.queued, "run ended");
     }
 
