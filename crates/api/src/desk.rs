@@ -10,12 +10,12 @@ use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Resul
 use bytes::Bytes;
 use futures_util::Stream;
 use proto::admin::{
-    BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest, DrainResponse,
-    ExplainRequest, ExplainResponse, GetModeResponse, HealthResponse, ImportModelRequest, ImportModelResponse,
-    InjectRequest, InjectResponse, ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysResponse,
-    ListModelsResponse, ListNodesResponse, ListWorkersResponse, PlaceRequest, PlaceResponse, PullModelRequest,
-    PullModelResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse,
-    SetModeRequest, SetModeResponse, WatchEventsResponse,
+    BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest,
+    CreateModelResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeResponse, HealthResponse,
+    ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, ListActorsResponse, ListFailuresRequest,
+    ListFailuresResponse, ListKeysResponse, ListModelsResponse, ListNodesResponse, ListWorkersResponse, PlaceRequest,
+    PlaceResponse, PullModelRequest, PullModelResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest,
+    RevokeKeyResponse, SetModeRequest, SetModeResponse, WatchEventsResponse,
 };
 
 /// The node behind the faces.

@@ -1,6 +1,7 @@
 //! `tmctl models`: what clients may name, where it is loaded and how fast it is there; `load` and `unload` move it. `import`,
-//! `pull` and `create`, in `files`, make models be there at all.
+//! `pull` and `create`, in `files`, make models be there at all; `bench` measures them.
 
+mod bench;
 mod files;
 mod progress;
 
@@ -51,6 +52,8 @@ pub enum Verb {
     Pull(files::Pull),
     /// Makes one with settings of its own out of another
     Create(files::Create),
+    /// Measures how fast they are, behind the asks of clients, and says which one is for what
+    Bench(bench::Bench),
 }
 
 /// Runs the verb.
@@ -71,6 +74,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Option<Verb>) -> 
         Verb::Import(import) => files::import(servers, screen, import).await?,
         Verb::Pull(pull) => files::pull(servers, screen, pull).await?,
         Verb::Create(create) => files::create(servers, screen, create).await?,
+        Verb::Bench(bench) => return bench::run(servers, screen, bench).await,
     }
     Ok(Verdict::Done)
 }

@@ -69,10 +69,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
-        // A cell is one line, whatever a peer put into it.
-        let cells =
-            cells.into_iter().map(|cell| Cell { text: text::visible(&cell.text).replace(['\n', '\t'], " "), ..cell });
-        self.rows.push(cells.collect());
+        self.rows.push(cells.into_iter().map(one_line).collect());
     }
 
     /// The text; `nothing` in its place when there are no rows.
@@ -94,6 +91,16 @@ impl Table {
     }
 }
 
+/// A row as it comes, under columns whose widths are known before; one that is wider pushes the rest aside.
+pub fn ruled(widths: &[usize], cells: impl IntoIterator<Item = Cell>, style: Style) -> String {
+    render_row(&cells.into_iter().map(one_line).collect::<Vec<_>>(), widths, style)
+}
+
+/// A cell is one line, whatever a peer put into it.
+fn one_line(cell: Cell) -> Cell {
+    Cell { text: text::visible(&cell.text).replace(['\n', '\t'], " "), ..cell }
+}
+
 fn render_row(row: &[Cell], widths: &[usize], style: Style) -> String {
     let mut line = String::new();
     let mut owed = 0;
@@ -104,7 +111,7 @@ fn render_row(row: &[Cell], widths: &[usize], style: Style) -> String {
             owed = 0;
             line.push_str(&paint(cell, style));
         }
-        owed += width - cell.text.chars().count() + 2;
+        owed += width.saturating_sub(cell.text.chars().count()) + 2;
     }
     line.push('\n');
     line

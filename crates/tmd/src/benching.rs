@@ -80,7 +80,8 @@ pub fn bench_here(core: &Arc<Core>, order: BenchModelRequest) -> Result<BenchStr
     let tokens = tokens.clamp(FEWEST_TOKENS, MOST_TOKENS);
     let buckets = measure::buckets(used, model.engine.context_tokens, tokens);
     if buckets.is_empty() {
-        let message = format!("no prompt fits the {} tokens of context of `{}`", model.engine.context_tokens, model.name);
+        let message =
+            format!("no prompt fits the {} tokens of context of `{}`", model.engine.context_tokens, model.name);
         return Err(Fault::invalid(message).hint("give fewer tokens with --tokens, or give the model a longer context"));
     }
     let permit = core.benching.one.clone().try_acquire_owned().map_err(|_| {

@@ -7,13 +7,14 @@ use base::Fault;
 use futures_util::{Stream, StreamExt};
 use proto::admin::admin_server::Admin;
 use proto::admin::{
-    BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest, DrainResponse,
-    ExplainRequest, ExplainResponse, GetModeRequest, GetModeResponse, HealthRequest, HealthResponse,
-    ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, ListActorsRequest, ListActorsResponse,
-    ListFailuresRequest, ListFailuresResponse, ListKeysRequest, ListKeysResponse, ListModelsRequest,
-    ListModelsResponse, ListNodesRequest, ListNodesResponse, ListWorkersRequest, ListWorkersResponse, PlaceRequest,
-    PlaceResponse, PullModelRequest, PullModelResponse, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest,
-    RevokeKeyResponse, SetModeRequest, SetModeResponse, WatchEventsRequest, WatchEventsResponse,
+    BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest,
+    CreateModelResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeRequest, GetModeResponse,
+    HealthRequest, HealthResponse, ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse,
+    ListActorsRequest, ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysRequest,
+    ListKeysResponse, ListModelsRequest, ListModelsResponse, ListNodesRequest, ListNodesResponse, ListWorkersRequest,
+    ListWorkersResponse, PlaceRequest, PlaceResponse, PullModelRequest, PullModelResponse, ReportFailureRequest,
+    ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse, SetModeRequest, SetModeResponse, WatchEventsRequest,
+    WatchEventsResponse,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};

@@ -12,7 +12,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 const STEP_PERCENT: u64 = 25;
 const BAR_CELLS: u64 = 24;
 /// Back to the begin of the line, and empty it.
-const AGAIN: &str = "\r\u{1b}[2K";
+pub(super) const AGAIN: &str = "\r\u{1b}[2K";
 
 /// What was shown so far.
 pub struct Progress {

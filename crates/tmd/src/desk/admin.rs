@@ -11,12 +11,13 @@ use base::{AskId, BoxFuture, Code, Fault, NodeId, Result, WorkerId};
 use futures_util::{Stream, StreamExt, future};
 use net::keys::Key;
 use proto::admin::{
-    ActorItem, BenchModelRequest, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse, DrainRequest,
-    DrainResponse, ExplainRequest, ExplainResponse, FailureItem, GetModeResponse, GpuItem, HealthResponse,
-    ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, KeyItem, ListActorsResponse,
-    ListFailuresRequest, ListFailuresResponse, ListKeysResponse, ListNodesResponse, ListWorkersResponse, NodeItem,
-    PlaceRequest, PlaceResponse, PullModelRequest, ReportFailureRequest, ReportFailureResponse, RevokeKeyRequest,
-    RevokeKeyResponse, SetModeRequest, SetModeResponse, View, WatchEventsResponse, WorkerItem,
+    ActorItem, BenchModelRequest, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse,
+    DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, FailureItem, GetModeResponse, GpuItem,
+    HealthResponse, ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, KeyItem,
+    ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysResponse, ListNodesResponse,
+    ListWorkersResponse, NodeItem, PlaceRequest, PlaceResponse, PullModelRequest, ReportFailureRequest,
+    ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse, SetModeRequest, SetModeResponse, View,
+    WatchEventsResponse, WorkerItem,
 };
 use proto::node::control_request::Command;
 use proto::node::{ControlRequest, FailuresRequest};

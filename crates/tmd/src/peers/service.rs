@@ -14,9 +14,10 @@ use proto::node::control_request::Command;
 use proto::node::node_server::Node;
 use proto::node::run_response::Part;
 use proto::node::{
-    BenchModelRequest, BenchModelResponse, ControlRequest, ControlResponse, CreateModelRequest, CreateModelResponse, ExplainRequest, ExplainResponse,
-    FailuresRequest, FailuresResponse, HeartbeatRequest, HeartbeatResponse, ImportModelRequest, ImportModelResponse,
-    PlaceRequest, PlaceResponse, PullModelRequest, PullModelResponse, RunRequest, RunResponse, RunStarted,
+    BenchModelRequest, BenchModelResponse, ControlRequest, ControlResponse, CreateModelRequest, CreateModelResponse,
+    ExplainRequest, ExplainResponse, FailuresRequest, FailuresResponse, HeartbeatRequest, HeartbeatResponse,
+    ImportModelRequest, ImportModelResponse, PlaceRequest, PlaceResponse, PullModelRequest, PullModelResponse,
+    RunRequest, RunResponse, RunStarted,
 };
 use routing::live::{LiveGuard, Work};
 use tonic::{Request, Response, Status};
