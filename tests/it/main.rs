@@ -12,6 +12,7 @@
 #![expect(clippy::disallowed_methods, reason = "what a test spawns ends with its runtime")]
 
 mod bed;
+mod benching;
 mod built_in;
 mod clients;
 mod cluster;
