@@ -24,7 +24,7 @@ fn bucket(tokens: u32, prefill_tok_s: f64, decode_tok_s: f64) -> Bucket {
 #[test]
 fn prompts_fit_the_context_with_the_answer() {
     for (used, context, answer, wanted) in [
-        (Use::Writes, 32_768, 64, &[128, 512, 2048, 8192] as &[u32]),
+        (Use::Writes, 32_768, 64, &[128_u32, 512, 2048, 8192] as &[u32]),
         (Use::Writes, 8192, 64, &[128, 512, 2048]),
         (Use::Writes, 0, 64, &[128, 512, 2048]),
         (Use::Writes, 1024, 512, &[128]),
