@@ -236,7 +236,12 @@ impl Running {
         if let Some(expected) = self.too_long(tokens) {
             let expected = units::format_duration(Duration::from_secs(expected.as_secs()));
             let left_out = format!("reading it would take {expected}, too near to limits.first_token or above");
-            return Ok(Went::Done(Some(Told::Bucket(BenchBucket { tokens, left_out, ..BenchBucket::default() }))));
+            return Ok(Went::Done(Some(Told::Bucket(BenchBucket {
+                tokens,
+                left_out,
+                to_come: self.to_come(),
+                ..BenchBucket::default()
+            }))));
         }
         while !measure::is_enough(self.samples.len(), self.spent) {
             let begun = Instant::now();
@@ -257,7 +262,13 @@ impl Running {
             first_token_s: bucket.first_token_s,
             texts_s: bucket.texts_s,
             left_out: String::new(),
+            to_come: self.to_come(),
         }))))
+    }
+
+    /// Lengths behind the one that is measured.
+    fn to_come(&self) -> u32 {
+        u32::try_from(self.steps.len().saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
     fn too_long(&self, tokens: u32) -> Option<Duration> {

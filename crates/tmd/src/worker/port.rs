@@ -87,7 +87,7 @@ pub struct Port {
 #[derive(Default)]
 struct Learned {
     rates: HashMap<String, Rates>,
-    /// Measured in an earlier life, of models that were not seen in this one yet.
+    /// Measured in an earlier life.
     recalled: HashMap<ModelId, Rates>,
     quarantined: HashMap<String, Instant>,
     prefixes: VecDeque<u64>,
@@ -98,8 +98,8 @@ impl Learned {
     /// What this life has learned counts for more than what an earlier one measured.
     fn begin_with_recalled(&mut self, models: &[OfferedModel]) {
         for model in models {
-            if let Some(rates) = self.recalled.remove(&model.id) {
-                self.rates.entry(model.engine.name.clone()).or_insert(rates);
+            if let Some(rates) = self.recalled.get(&model.id) {
+                self.rates.entry(model.engine.name.clone()).or_insert(*rates);
             }
         }
     }

@@ -83,10 +83,10 @@ impl Measured {
 
     /// A stream may end well and yet too early: when the server stops.
     pub fn complete(&self) -> Result<()> {
-        if self.has_figures() {
+        if self.buckets.last().is_some_and(|last| last.to_come == 0) {
             return Ok(());
         }
-        Err(Fault::unavailable(format!("the server stopped telling of `{}` before it was measured", self.place.model))
+        Err(Fault::unavailable(format!("the server stopped telling of `{}` before all was measured", self.place.model))
             .hint("look whether the node stops, then measure again"))
     }
 }
@@ -184,6 +184,21 @@ struct BucketItem<'a> {
     left_out: Option<&'a str>,
 }
 
+impl<'a> From<&'a BenchBucket> for BucketItem<'a> {
+    fn from(told: &'a BenchBucket) -> Self {
+        Self {
+            tokens: told.tokens,
+            prompt_tokens: told.prompt_tokens,
+            runs: told.runs,
+            prefill_tok_s: told.prefill_tok_s,
+            decode_tok_s: told.decode_tok_s,
+            first_token_s: told.first_token_s,
+            texts_s: told.texts_s,
+            left_out: text::filled(&told.left_out),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Failure<'a> {
     message: String,
@@ -203,20 +218,6 @@ pub fn json<'a>(view: Option<&View>, all: &'a [Measured], advice: &'a [Advice]) 
 }
 
 fn item(one: &Measured) -> Item<'_> {
-    let bucket = |bucket: &'_ BenchBucket| -> (u32, u32, u32) { (bucket.tokens, bucket.prompt_tokens, bucket.runs) };
-    let buckets = one.buckets.iter().map(|told| {
-        let (tokens, prompt_tokens, runs) = bucket(told);
-        BucketItem {
-            tokens,
-            prompt_tokens,
-            runs,
-            prefill_tok_s: told.prefill_tok_s,
-            decode_tok_s: told.decode_tok_s,
-            first_token_s: told.first_token_s,
-            texts_s: told.texts_s,
-            left_out: text::filled(&told.left_out),
-        }
-    });
     let failure =
         one.failure.as_ref().map(|fault| Failure { message: fault.full_message(), hint: fault.hint.as_deref() });
     Item {
@@ -226,7 +227,7 @@ fn item(one: &Measured) -> Item<'_> {
         memory_bytes: one.place.memory_bytes,
         context_tokens: one.place.context_tokens,
         load_s: one.load_s,
-        buckets: buckets.collect(),
+        buckets: one.buckets.iter().map(BucketItem::from).collect(),
         failure,
     }
 }
@@ -261,10 +262,13 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_that_ends_without_a_figure_is_not_whole() {
+    fn a_measurement_that_ends_before_its_last_length_is_not_whole() {
         let all = sample();
         all[0].complete().unwrap();
         assert!(Measured { buckets: Vec::new(), ..all[0].clone() }.complete().is_err());
+        let mut cut = all[1].clone();
+        cut.buckets.iter_mut().for_each(|bucket| bucket.to_come = 1);
+        assert!(cut.complete().is_err());
     }
 
     #[test]
