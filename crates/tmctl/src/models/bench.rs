@@ -7,6 +7,7 @@ mod results;
 use base::report::Backend;
 use base::{Code, Fault, Result};
 use clap::Args;
+use proto::admin::admin_client::AdminClient;
 use proto::admin::bench_model_response::Told;
 use proto::admin::{BenchModelRequest, ListModelsResponse, ListWorkersRequest, ListWorkersResponse};
 
@@ -14,7 +15,6 @@ use super::{find, list, progress};
 use crate::client::{CALL_LIMIT, Keyed, Servers, call, told};
 use crate::screen::{Ended, Screen, Verdict};
 use advice::advise;
-use proto::admin::admin_client::AdminClient;
 use results::{Lines, Measured, Place};
 
 /// What is measured.

@@ -70,6 +70,8 @@ pub struct Advice {
     pub within_s: f64,
     /// `None` where no measured model can do it.
     pub best: Option<Best>,
+    /// Why there is none.
+    pub why_not: Option<String>,
 }
 
 /// A model at a worker, with the figures that speak for it.
@@ -138,6 +140,19 @@ fn advise_for(work: &Work, all: &[Measured], catalogue: &Catalogue) -> Advice {
         amount: amount(work.size),
         within_s: work.within_s,
         best: best.map(|(_, seconds, one)| best_of(work, *seconds, one, catalogue)),
+        why_not: best.is_none().then(|| why_not(work.size, all)),
+    }
+}
+
+fn why_not(size: Size, all: &[Measured]) -> String {
+    match size {
+        Size::Text { reads, writes }
+            if all.iter().any(|one| one.buckets.iter().any(|told| told.decode_tok_s.is_some())) =>
+        {
+            format!("no measured model has the {} tokens of context", reads + writes)
+        }
+        Size::Text { .. } => "no model that writes was measured".to_owned(),
+        Size::Vectors { .. } => "no embedder was measured".to_owned(),
     }
 }
 
@@ -226,7 +241,7 @@ pub fn text(advice: &[Advice], style: Style) -> String {
         match &one.best {
             Some(best) => table.row(row(one, best)),
             None => {
-                let why = Cell::new("no measured model can do it", Tone::Odd);
+                let why = Cell::new(one.why_not.as_deref().unwrap_or("-"), Tone::Odd);
                 let empty = std::iter::repeat_with(|| Cell::from("-")).take(8);
                 table.row(
                     std::iter::once(Cell::from(format!("{}: {}", one.work, one.amount))).chain(empty).chain([why]),

@@ -107,6 +107,7 @@ fn a_model_whose_context_is_too_short_is_advised_for_nothing_long() {
     assert_eq!(best(&advice, "conversation"), Some(("llama2:7b", "nas/ollama")));
     assert_eq!(best(&advice, "long documents"), None);
     assert_eq!(best(&advice, "embeddings"), None);
+    insta::assert_snapshot!("models_bench_advice_none", text(&advice, Style::default()));
 }
 
 #[test]
