@@ -143,8 +143,7 @@ async fn an_answer_survives_the_death_of_its_process_to_the_byte() {
     let positions: Vec<usize> = (1..60).step_by(if is_soak() { 1 } else { 11 }).collect();
     // A model that dies five times in ten minutes is left alone, so after four deaths another node goes on.
     for positions in positions.chunks(4) {
-        let mut lab = Lab::single();
-        let mut lab = serving(models.setup("a", "")).await;
+        let lab = serving(models.setup("a", "")).await;
         let expected = undisturbed(&lab.http(0), &long("Which way?")).await;
         for &position in positions.iter().filter(|position| **position < expected.pieces) {
             let (told, gap) = killed_at(&lab, position).await;

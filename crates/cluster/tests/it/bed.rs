@@ -202,6 +202,12 @@ impl NodeService for Service {
         Err(Status::unimplemented("heartbeats only"))
     }
 
+    type BenchModelStream = Pin<Box<dyn Stream<Item = Result<BenchModelResponse, Status>> + Send>>;
+
+    async fn bench_model(&self, _: Request<BenchModelRequest>) -> Result<Response<Self::BenchModelStream>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
     async fn explain(&self, _: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         Err(Status::unimplemented("heartbeats only"))
     }
