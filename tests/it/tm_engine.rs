@@ -214,8 +214,8 @@ async fn an_ask_without_reader_or_without_time_frees_its_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_that_do_not_fit_together_wait_for_each_other_and_lose_nothing() {
-    let Some(engine) = Engine::start(&models::words(), &["--slots", "4", "--context", "400"]).await else { return };
-    let asks: Vec<_> = (0..8).map(|n| GenerateRequest { max_tokens: 200, ..endless(&format!("Story {n}")) }).collect();
+    let Some(engine) = Engine::start(&models::words(), &["--slots", "4", "--context", "200"]).await else { return };
+    let asks: Vec<_> = (0..8).map(|n| question(&format!("Story {n}"))).collect();
     let mut alone = Vec::new();
     for ask in &asks {
         alone.push(engine.write(ask.clone()).await.unwrap().text());

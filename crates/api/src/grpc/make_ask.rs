@@ -228,7 +228,7 @@ mod tests {
         assert_eq!((&*ask.head.model, ask.head.kind, ask.head.max_output_tokens), ("auto", Kind::Analysis, Some(5)));
         assert!(ask.head.stream && ask.head.needs.schema);
         assert_eq!(continues.unwrap().text, "so far");
-        insta::assert_snapshot!(std::str::from_utf8(&ask.body).unwrap(), @r#"{"model":"auto","messages":[{"content":"hi","role":"user"}],"stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"temperature":0.0,"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object","b":1,"a":2},"strict":true}}}"#);
+        insta::assert_snapshot!(std::str::from_utf8(&ask.body).unwrap(), @r#"{"model":"auto","messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"temperature":0.0,"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object","b":1,"a":2},"strict":true}}}"#);
     }
 
     #[test]

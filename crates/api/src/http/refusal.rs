@@ -129,9 +129,9 @@ mod tests {
     fn each_face_has_its_own_shape() {
         let fault = Fault::new(Code::ModelNotFound, "no worker offers model `x`").hint("nearest: `y`");
         let text = |face| String::from_utf8(object(face, &fault).to_vec()).unwrap();
-        insta::assert_snapshot!(text(Face::OpenAi), @r#"{"error":{"code":"model_not_found","message":"no worker offers model `x`; hint: nearest: `y`","param":"model","type":"invalid_request_error"}}"#);
+        insta::assert_snapshot!(text(Face::OpenAi), @r#"{"error":{"message":"no worker offers model `x`; hint: nearest: `y`","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#);
         insta::assert_snapshot!(text(Face::Ollama), @r#"{"error":"no worker offers model `x`; hint: nearest: `y`"}"#);
-        insta::assert_snapshot!(text(Face::Anthropic), @r#"{"error":{"message":"no worker offers model `x`; hint: nearest: `y`","type":"not_found_error"},"type":"error"}"#);
+        insta::assert_snapshot!(text(Face::Anthropic), @r#"{"type":"error","error":{"type":"not_found_error","message":"no worker offers model `x`; hint: nearest: `y`"}}"#);
     }
 
     #[test]
@@ -140,6 +140,6 @@ mod tests {
         let text = |dialect| String::from_utf8(event(dialect, &fault).to_vec()).unwrap();
         assert!(text(Dialect::OpenAiChat).starts_with("data: {") && text(Dialect::OpenAiChat).ends_with("}\n\n"));
         assert_eq!(text(Dialect::OllamaChat), "{\"error\":\"gone\"}\n");
-        assert!(text(Dialect::AnthropicMessages).starts_with("event: error\ndata: {\"error\""));
+        assert!(text(Dialect::AnthropicMessages).starts_with("event: error\ndata: {\"type\":\"error\""));
     }
 }

@@ -181,8 +181,8 @@ async fn models_are_loaded_and_unloaded_as_each_kind_wants() {
         (
             Kind::Ollama,
             "POST /api/generate",
-            r#"{"keep_alive":-1,"model":"m","stream":false}"#,
-            r#"{"keep_alive":0,"model":"m","stream":false}"#,
+            r#"{"model":"m","keep_alive":-1,"stream":false}"#,
+            r#"{"model":"m","keep_alive":0,"stream":false}"#,
         ),
         (Kind::LocalAi, "POST /backend/load", r#"{"model":"m"}"#, r#"{"model":"m"}"#),
         (Kind::WebUi, "POST /v1/internal/model/load", r#"{"model_name":"m"}"#, "{}"),
@@ -209,7 +209,7 @@ async fn model_for_embeddings_is_loaded_by_embedding_nothing() {
     })
     .await;
     open_at(Kind::Ollama, &engine).load("e", Some(LONG), soon()).await.unwrap();
-    assert!(engine.asked()[1].ends_with(r#"{"input":[],"keep_alive":10,"model":"e"}"#), "{:?}", engine.asked());
+    assert!(engine.asked()[1].ends_with(r#"{"model":"e","keep_alive":10,"input":[]}"#), "{:?}", engine.asked());
 }
 
 #[tokio::test]

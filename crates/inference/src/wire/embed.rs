@@ -186,11 +186,11 @@ pub(super) fn answer(body: &[u8], from: Dialect, shown: &Shown<'_>) -> Result<By
 /// Writes vectors as the client wants them.
 pub(super) fn write<T: Into<f64> + Copy>(vectors: Vec<Vec<T>>, tokens: u64, shown: &Shown<'_>) -> Bytes {
     let model = shown.model;
-    let mut vectors: Vec<Vec<f64>> =
+    let vectors: Vec<Vec<f64>> =
         vectors.into_iter().map(|vector| vector.into_iter().map(Into::into).collect()).collect();
     let out = match shown.dialect {
         Dialect::OllamaEmbed => json!({"model": model, "embeddings": vectors, "prompt_eval_count": tokens}),
-        Dialect::OllamaEmbeddings => json!({"embedding": vectors.pop().unwrap_or_default()}),
+        Dialect::OllamaEmbeddings => json!({"embedding": vectors.into_iter().next().unwrap_or_default()}),
         _ => {
             let item = |(index, vector): (usize, Vec<f64>)| {
                 let vector = if shown.packs { packed(&vector) } else { vector.into() };

@@ -1,13 +1,19 @@
 //! The built-in engine's protocol (`taskmaster.engine.v1`): requests for it, and its answers as a client is to have them.
 //! It has messages where other engines have JSON, so nothing of it is parsed.
 
-use base::{Ask, Continuation, Dialect, Event, Fault, Finish, Result, Usage};
+use base::{Ask, Continuation, Dialect, Fault, Finish, Result, Usage};
 use bytes::Bytes;
 use proto::engine::{Done, EmbedRequest, EmbedResponse, GenerateRequest, RerankRequest, RerankResponse, done};
 use serde_json::{Map, Value, json};
 
 use super::embed;
 use super::prompt::Prompt;
+
+mod spoken;
+#[cfg(test)]
+mod tests;
+
+pub use spoken::Spoken;
 
 /// What a model's owner set for it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,9 +29,9 @@ pub fn generate(ask: &Ask, continuation: Option<&Continuation>, tuned: &Tuned) -
     Prompt::native(ask, continuation, tuned)
 }
 
-/// The events that the end of an answer means. The engine counts exactly, also what was given before; a renderer adds
+/// The counts and the reason of the end. The engine counts exactly, also what was given before; a renderer adds
 /// what the client held as it was counted on the way, so that is taken off here.
-pub fn ended(done: &Done, held: Option<&Continuation>) -> [Event; 2] {
+pub fn ended(done: &Done, held: Option<&Continuation>) -> (Usage, Finish) {
     let (held_tokens, held_text) = held.map_or((0, 0), |held| {
         (held.tokens, if held.text.is_empty() { 0 } else { held.tokens.saturating_sub(held.thinking_tokens) })
     });
@@ -38,7 +44,7 @@ pub fn ended(done: &Done, held: Option<&Continuation>) -> [Event; 2] {
         done::Finish::Length => Finish::Length,
         _ => Finish::Stop,
     };
-    [Event::Usage(usage), Event::Done(finish)]
+    (usage, finish)
 }
 
 /// The request for an ask that wants vectors.
@@ -90,6 +96,3 @@ pub fn reranked(ask: &Ask, response: &RerankResponse, most: Option<usize>) -> By
     let answer = json!({"model": &*ask.head.model, "object": "list", "results": results, "usage": usage});
     answer.to_string().into()
 }
-
-#[cfg(test)]
-mod tests;

@@ -14,7 +14,7 @@ use tonic::Streaming;
 use super::Run;
 use super::fault_of;
 use super::home::Guest;
-use crate::wire::native::ended;
+use crate::wire::native::{Spoken, ended};
 use crate::wire::{Renderer, Shown, cut};
 
 /// An answer that is being written.
@@ -22,6 +22,7 @@ pub struct Written {
     stream: Streaming<GenerateResponse>,
     /// What came before anybody asked for it.
     first_told: Option<GenerateResponse>,
+    spoken: Spoken,
     renderer: Renderer,
     held: Option<Continuation>,
     _guest: Guest,
@@ -58,6 +59,7 @@ impl Written {
         Ok(Self {
             stream,
             first_told,
+            spoken: Spoken::new(head.needs.tools, run.continuation.is_some_and(|held| !held.text.is_empty())),
             renderer: Renderer::new(shown),
             held: run.continuation.cloned(),
             _guest: guest,
@@ -80,10 +82,14 @@ impl Written {
         match told.event {
             Some(Told::Text(text)) => {
                 self.first.get_or_insert_with(|| self.started.elapsed());
-                self.renderer.event(Event::Text(text.text), out);
+                for event in self.spoken.text(&text.text) {
+                    self.renderer.event(event, out);
+                }
             }
             Some(Told::Done(done)) => {
-                for event in ended(&done, self.held.as_ref()) {
+                let (usage, finish) = ended(&done, self.held.as_ref());
+                self.renderer.event(Event::Usage(usage), out);
+                for event in self.spoken.end(finish) {
                     self.renderer.event(event, out);
                 }
             }

@@ -96,7 +96,7 @@ fn a_tuned_model_says_what_the_client_does_not() {
 fn counts_of_a_continued_answer_are_of_the_whole() {
     let done = Done { prompt_tokens: 10, continued_tokens: 7, output_tokens: 5, ..Done::default() };
     let held = Continuation { text: "so far".into(), tokens: 6, ..Continuation::default() };
-    let [Event::Usage(usage), _] = ended(&done, Some(&held)) else { panic!("no usage") };
+    let (usage, _) = ended(&done, Some(&held));
     // The renderer takes 6 off the prompt and adds 6 to the answer: 10 and 12 in the end.
     assert_eq!((usage.prompt_tokens, usage.completion_tokens), (16, 6));
 }

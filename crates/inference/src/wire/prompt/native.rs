@@ -3,7 +3,7 @@
 use base::{Ask, Code, Continuation, Fault, Result};
 use proto::engine::generate_request::Prompt as From;
 use proto::engine::{Chat, GenerateRequest, Sampling, Tool as NativeTool, ToolCall, Turn as NativeTurn};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Call, Format, Part, Prompt, Role, ToolChoice, Turn, wrong};
 use crate::wire::native::Tuned;
@@ -17,8 +17,11 @@ impl Prompt {
     ) -> Result<GenerateRequest> {
         let (mut prompt, mut rest) = Self::read_known(ask.head.dialect, &ask.body, ask.head.stream)?;
         let bias = rest.take("logit_bias").map(read_bias).transpose()?.unwrap_or_default();
-        let template_variables_json = rest.take("chat_template_kwargs").map(|it| it.to_string()).unwrap_or_default();
+        let variables = rest.take("chat_template_kwargs");
         rest.refuse_rest()?;
+        // Templates of models that think know this word for it.
+        let variables = variables.or_else(|| prompt.think.take()?.as_bool().map(|it| json!({"enable_thinking": it})));
+        let template_variables_json = variables.map(|it| it.to_string()).unwrap_or_default();
         prompt.tune(tuned);
         prompt.check_parts()?;
         let sampling = Sampling { logit_bias: bias, ..read_sampling(&prompt)? };
