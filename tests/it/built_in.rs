@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tests::client::{Client, Told};
 use tests::process::binary;
+use tokio::task::JoinSet;
 
 use crate::lab::{Lab, SOON, Setup, bounded, is_soak, pieces, until};
 use crate::models;
@@ -335,4 +336,120 @@ async fn a_variant_has_its_own_system_text_and_adapter() {
     assert_ne!(plain.text, tuned.text);
     let (prompt, output) = tuned.usage.unwrap();
     assert!(prompt > plain.usage.unwrap().0 && output == 4, "{tuned:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_run_together_survive_the_death_of_their_process() {
+    const STREAMS: usize = 20;
+    let Some(models) = Models::of(&[("chat", models::slow())]) else { return };
+    let lab = serving(models.setup("a", "slots = 8\nqueue = 64\n")).await;
+    let client = lab.http(0);
+    undisturbed(&client, &short("Hello")).await;
+    let mut streams = JoinSet::new();
+    for at in 0..STREAMS {
+        let client = client.clone();
+        streams.spawn(async move {
+            let mut stream = client.stream("/v1/chat/completions", &long(&format!("Stream {at}"))).await.unwrap();
+            let mut told = Told::new(stream.status);
+            stream.tell(&mut told).await;
+            told
+        });
+    }
+    until("eight of them run", SOON, async || {
+        lab.nodes[0].worker("a/own").await.is_some_and(|worker| worker.busy == 8)
+    })
+    .await;
+    kill_process(*engines(lab.nodes[0].child.pid()).first().unwrap(), Signal::KILL).unwrap();
+    let told = bounded("every answer", Duration::from_secs(90), streams.join_all()).await;
+    for told in told {
+        assert!(told.is_good() && told.finish.as_deref() == Some("stop"), "{told:?}");
+    }
+}
+
+/// The file that limits the memory of a process's cgroup, where it has one that the engine's worker made.
+fn memory_limit_of(engine: Pid) -> Option<PathBuf> {
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", engine.as_raw_nonzero())).ok()?;
+    let line = own.lines().find(|line| line.contains("/taskmaster-"))?;
+    let (kind, path) = line.split_once(":/")?;
+    let root = if kind.contains("memory") { "/sys/fs/cgroup/memory" } else { "/sys/fs/cgroup" };
+    let file = if kind.contains("memory") { "memory.limit_in_bytes" } else { "memory.max" };
+    Some(std::path::Path::new(root).join(path).join(file))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_has_no_memory_left_is_told_as_such_and_its_answer_goes_on() {
+    let Some(models) = Models::of(&[("chat", models::slow())]) else { return };
+    let lab = serving(models.setup("a", "")).await;
+    let client = lab.http(0);
+    let expected = undisturbed(&client, &long("Which way?")).await;
+    let engine = *engines(lab.nodes[0].child.pid()).first().unwrap();
+    let Some(limit) = memory_limit_of(engine) else {
+        eprintln!("skipped: no cgroup can be made here");
+        return;
+    };
+    let configured: u64 = std::fs::read_to_string(&limit).unwrap().trim().parse().unwrap();
+    assert!(configured > 256 << 20 && configured < 4 << 30, "{configured}");
+    let mut stream = client.stream("/v1/chat/completions", &long("Which way?")).await.unwrap();
+    let mut told = Told::new(stream.status);
+    pieces(&mut stream, &mut told, 10).await;
+    // What it has is all that it may have, and then comes an ask that is larger than that.
+    let used =
+        limit.with_file_name(if limit.ends_with("memory.max") { "memory.current" } else { "memory.usage_in_bytes" });
+    let used: u64 = std::fs::read_to_string(used).unwrap().trim().parse().unwrap();
+    std::fs::write(&limit, (used + (1 << 20)).to_string()).unwrap();
+    let mut large = short("Hello");
+    large["stop"] = vec!["x".repeat(1600); 10_000].into();
+    let reply = bounded("a refusal", SOON, client.post_json("/v1/chat/completions", &large)).await.unwrap();
+    assert_eq!(reply.status, 400, "the next process says what is wrong with it: {}", reply.text());
+    bounded("the rest", Duration::from_secs(40), stream.tell(&mut told)).await;
+    assert!(told.is_good(), "{told:?}");
+    assert_eq!(told.text, expected.text);
+    let failures = lab.nodes[0].failures().await.unwrap();
+    assert!(failures.iter().any(|failure| failure.kind == "resource-exhaustion"), "{failures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_is_left_alone_at_one_node_is_asked_at_another() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    let mut lab = Lab::cluster().await;
+    lab.node(models.setup("w0", "")).await;
+    lab.node(models.setup("w1", "")).await;
+    lab.workers_are(0, "ready", 2).await;
+    let w0 = &lab.nodes[0];
+    let ask =
+        async || bounded("an answer", SOON, w0.client.ask("/v1/chat/completions", &short("Hello"))).await.unwrap();
+    until("it is left alone at one node", Duration::from_secs(60), async || {
+        for engine in lab.nodes.iter().flat_map(|node| engines(node.child.pid())).take(1) {
+            let _ = kill_process(engine, Signal::KILL);
+        }
+        ask().await;
+        let mut places = w0.models().await.unwrap_or_default().into_iter().flat_map(|model| model.places);
+        places.any(|place| place.quarantined_s.is_some())
+    })
+    .await;
+    for _ in 0..5 {
+        assert!(ask().await.is_good());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_on_the_command_line_is_all_that_a_node_needs() {
+    let Some(models) = Models::of(&[("chat", models::words())]) else { return };
+    let home = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(binary("tmd").unwrap());
+    command.arg("--dev").arg("--model").arg(models.file("chat"));
+    command.env("XDG_STATE_HOME", home.path()).env("HOME", home.path());
+    for port in ["HTTP", "GRPC", "PEERS"] {
+        command.env(format!("TMD_{port}__LISTEN"), "127.0.0.1:0");
+    }
+    let mut node = tests::process::Child::spawn("tmd", command).unwrap();
+    let line = node.wait_line("ready http=", SOON).await.unwrap();
+    let http = line.split_whitespace().find_map(|field| field.strip_prefix("http=")).unwrap();
+    let client = Client::new(http);
+    until("it answers", SOON, async || {
+        client.ask("/v1/chat/completions", &short("Hello")).await.is_ok_and(|told| told.is_good())
+    })
+    .await;
+    node.signal(Signal::TERM).unwrap();
+    assert!(node.wait(SOON).await.unwrap().success());
 }
