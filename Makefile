@@ -28,13 +28,14 @@ deny: ## Licences, crates and sources of everything that is built in, as deny.to
 	@cargo deny --version >/dev/null 2>&1 || { echo "no cargo-deny here: cargo install cargo-deny --locked" >&2; exit 1; }
 	cargo deny check bans licenses sources
 
-bench: ## Cost of the gateway beside nginx, of a routing decision, of a forwarded event; writes tests/bench/RESULTS.md
-	deploy/install-tools.sh nginx cc
-	cargo build --release -p tmd -p tmctl -p tests --bins
+bench: ## Cost of the gateway beside nginx, of a routing decision, of an event, of the built-in engine; writes tests/bench/RESULTS.md
+	deploy/install-tools.sh nginx cc c++ cmake libclang
+	cargo build --release $(SCOPE) --bins
 	mkdir -p tests/bench
 	$(TARGET)/release/bench --write tests/bench/RESULTS.md
 	cargo bench -p routing --bench route
 	cargo bench -p inference --bench wire
+	[ -z "$(SCOPE)" ] || cargo bench --workspace --bench engine
 
 soak: tools ## Full counts of crash and fault runs; takes an hour or more, and compiles llama-server
 	deploy/foreign-engines.sh $(FOREIGN) llama-server

@@ -21,11 +21,12 @@ use llama_cpp_2::token::LlamaToken;
 use proto::engine::engine_client::EngineClient;
 use proto::engine::generate_request::Prompt;
 use proto::engine::generate_response::Event;
-use proto::engine::{GenerateRequest, Sampling};
+use proto::engine::{GenerateRequest, Sampling, TokenizeRequest};
 use tonic::transport::{Channel, Endpoint};
 
 const ROUNDS: usize = 5;
-const PROMPT_TOKENS: usize = 512;
+/// Each is some three tokens.
+const PROMPT_WORDS: usize = 200;
 const OUTPUT_TOKENS: usize = 128;
 const STREAMS: usize = 8;
 /// The mark of the end, which the model must not say.
@@ -47,12 +48,15 @@ fn main() {
     llama_cpp_2::send_logs_to_tracing(llama_cpp_2::LogOptions::default().with_logs_enabled(false));
     let params = std::pin::pin!(LlamaModelParams::default());
     let library = LlamaModel::load_from_file(&backend, &model, &params).unwrap();
-    let engine = Engine::start(&model);
+    let (engine, shared) = (Engine::start(&model, 1), Engine::start(&model, STREAMS));
     let (mut alone, mut through, mut many) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        alone.push(library_alone(&backend, &library));
-        through.push(runtime.block_on(engine.one(round)));
-        many.push(runtime.block_on(engine.many(round)));
+        let asked = ask(round, PROMPT_WORDS, OUTPUT_TOKENS);
+        // The same number of tokens for both; which ones they are changes nothing.
+        let prompt_tokens = runtime.block_on(engine.tokens_of(&asked));
+        alone.push(library_alone(&backend, &library, prompt_tokens));
+        through.push(runtime.block_on(engine.one(asked)));
+        many.push(runtime.block_on(shared.many(round)));
     }
     let (alone, through) = (median_of(&alone), median_of(&through));
     many.sort_by(f64::total_cmp);
@@ -83,32 +87,37 @@ fn model(preset: &str) -> PathBuf {
 }
 
 /// A loop as short as it can be: one prompt in one batch, then the likeliest token after the other.
-fn library_alone(backend: &LlamaBackend, model: &LlamaModel) -> Speeds {
+fn library_alone(backend: &LlamaBackend, model: &LlamaModel, prompt_tokens: usize) -> Speeds {
     let params = LlamaContextParams::default()
-        .with_n_ctx(NonZeroU32::new(2048))
+        .with_n_ctx(NonZeroU32::new(4096))
         .with_n_batch(512)
         .with_n_ubatch(512)
         .with_n_threads(1)
         .with_n_threads_batch(1);
     let mut context = model.new_context(backend, params).unwrap();
     let mut batch = LlamaBatch::new(512, 1);
-    let prompt = (0..PROMPT_TOKENS).map(|at| LlamaToken(3 + (at as i32 * 7919) % 400));
-    for (at, token) in prompt.enumerate() {
-        batch.add(token, at as i32, &[0], at + 1 == PROMPT_TOKENS).unwrap();
-    }
+    let prompt: Vec<_> = (0..prompt_tokens).map(|at| LlamaToken(3 + (at as i32 * 7919) % 400)).collect();
     let began = Instant::now();
-    context.decode(&mut batch).unwrap();
-    let mut token = likeliest(context.get_logits_ith(PROMPT_TOKENS as i32 - 1));
-    let read = Instant::now();
+    let mut read = 0;
+    for piece in prompt.chunks(512) {
+        batch.clear();
+        for token in piece {
+            read += 1;
+            batch.add(*token, read - 1, &[0], read as usize == prompt_tokens).unwrap();
+        }
+        context.decode(&mut batch).unwrap();
+    }
+    let mut token = likeliest(context.get_logits_ith(batch.n_tokens() - 1));
+    let written = Instant::now();
     for at in 0..OUTPUT_TOKENS {
         batch.clear();
-        batch.add(token, (PROMPT_TOKENS + at) as i32, &[0], true).unwrap();
+        batch.add(token, (prompt_tokens + at) as i32, &[0], true).unwrap();
         context.decode(&mut batch).unwrap();
         token = likeliest(context.get_logits_ith(0));
     }
     Speeds {
-        prompt: PROMPT_TOKENS as f64 / (read - began).as_secs_f64(),
-        output: OUTPUT_TOKENS as f64 / read.elapsed().as_secs_f64(),
+        prompt: prompt_tokens as f64 / (written - began).as_secs_f64(),
+        output: OUTPUT_TOKENS as f64 / written.elapsed().as_secs_f64(),
     }
 }
 
@@ -125,12 +134,12 @@ struct Engine {
 }
 
 impl Engine {
-    fn start(model: &Path) -> Self {
+    fn start(model: &Path, slots: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
         let mut command = Command::new(env!("CARGO_BIN_EXE_tm-engine"));
         command.arg("--model").arg(model).arg("--socket").arg(&socket);
-        command.args(["--threads", "1", "--slots", "8", "--context", "8192"]);
+        command.args(["--threads", "1", "--context", "4096", "--slots", &slots.to_string()]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         let stdout = child.stdout.as_mut().unwrap();
@@ -145,9 +154,16 @@ impl Engine {
         Self { child, client, _folder: folder }
     }
 
-    /// One answer by itself; `salt` makes its prompt a new one.
-    async fn one(&self, salt: usize) -> Speeds {
-        let done = self.ask(ask(salt, PROMPT_TOKENS, OUTPUT_TOKENS)).await;
+    /// Tokens of its prompt.
+    async fn tokens_of(&self, ask: &GenerateRequest) -> usize {
+        let Some(Prompt::Raw(text)) = &ask.prompt else { panic!("no raw prompt") };
+        let request = TokenizeRequest { text: text.clone(), is_special: true };
+        self.client.clone().tokenize(request).await.unwrap().into_inner().tokens.len()
+    }
+
+    /// One answer by itself.
+    async fn one(&self, asked: GenerateRequest) -> Speeds {
+        let done = self.ask(asked).await;
         Speeds {
             prompt: f64::from(done.prompt_tokens - done.cached_tokens) / done.prompt_s,
             output: f64::from(done.output_tokens) / done.output_s,
@@ -156,7 +172,7 @@ impl Engine {
 
     /// Tokens per second of all streams together, from when the last one has begun to write until the first one ends.
     async fn many(&self, salt: usize) -> f64 {
-        let streams = (0..STREAMS).map(|at| self.ask(ask(1000 + salt * STREAMS + at, 16, OUTPUT_TOKENS)));
+        let streams = (0..STREAMS).map(|at| self.ask(ask(1000 + salt * STREAMS + at, 5, OUTPUT_TOKENS)));
         let began = Instant::now();
         let done = futures_util::future::join_all(streams).await;
         let tokens: u32 = done.iter().map(|done| done.output_tokens).sum();
@@ -182,9 +198,9 @@ impl Drop for Engine {
     }
 }
 
-fn ask(salt: usize, prompt_tokens: usize, output_tokens: usize) -> GenerateRequest {
-    // Each word is one token or a few; what counts is what the engine says that it read.
-    let words = (0..prompt_tokens / 3).map(|at| format!(" w{}", (salt * 31 + at * 7919) % 997));
+/// A prompt that no other `salt` has, also in its beginning.
+fn ask(salt: usize, words: usize, output_tokens: usize) -> GenerateRequest {
+    let words = (0..words).map(|at| format!(" w{}", (salt * 31 + at * 7919) % 997));
     let sampling = Sampling { temperature: Some(0.0), logit_bias: [(END, -1000.0)].into(), ..Sampling::default() };
     GenerateRequest {
         prompt: Some(Prompt::Raw(format!("{salt}{}", words.collect::<String>()))),
@@ -196,12 +212,12 @@ fn ask(salt: usize, prompt_tokens: usize, output_tokens: usize) -> GenerateReque
 
 /// Microseconds between what the engine computed and what its client waited, per token.
 async fn hop() -> f64 {
-    let engine = Engine::start(&model("tiny"));
-    engine.one(0).await;
+    let engine = Engine::start(&model("tiny"), 1);
+    engine.ask(ask(0, 5, 16)).await;
     let mut costs = Vec::new();
     for round in 1..=ROUNDS {
         let began = Instant::now();
-        let done = engine.ask(ask(round, 16, 1000)).await;
+        let done = engine.ask(ask(round, 5, 1000)).await;
         let waited = began.elapsed().as_secs_f64();
         costs.push((waited - done.prompt_s - done.output_s) * 1e6 / f64::from(done.output_tokens));
     }
@@ -215,8 +231,8 @@ async fn restart() -> Duration {
     let mut times = Vec::new();
     for round in 0..ROUNDS {
         let began = Instant::now();
-        let engine = Engine::start(&file);
-        let mut stream = engine.client.clone().generate(ask(round, 16, 4)).await.unwrap().into_inner();
+        let engine = Engine::start(&file, 1);
+        let mut stream = engine.client.clone().generate(ask(round, 5, 4)).await.unwrap().into_inner();
         stream.message().await.unwrap();
         times.push(began.elapsed());
     }
