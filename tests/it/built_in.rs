@@ -364,6 +364,10 @@ async fn streams_that_run_together_survive_the_death_of_their_process() {
     for told in told {
         assert!(told.is_good() && told.finish.as_deref() == Some("stop"), "{told:?}");
     }
+    until("every slot is free again", SOON, async || {
+        lab.nodes[0].worker("a/own").await.is_some_and(|worker| worker.busy == 0 && worker.queued == 0)
+    })
+    .await;
 }
 
 /// The file that limits the memory of a process's cgroup, where it has one that the engine's worker made.

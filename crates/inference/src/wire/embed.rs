@@ -4,7 +4,7 @@ use base::{Code, Dialect, Fault, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::fault::junk;
@@ -160,9 +160,10 @@ pub(super) fn packs_vectors(body: &[u8]) -> bool {
     Fields::parse(body).is_some_and(|fields| fields.get("encoding_format") == Some("\"base64\""))
 }
 
-fn packed(vector: &[f64]) -> Value {
-    let bytes: Vec<u8> = vector.iter().flat_map(|&number| (number as f32).to_le_bytes()).collect();
-    STANDARD.encode(bytes).into()
+fn packed<T: Number>(vector: &[T]) -> String {
+    let float = |number: &T| number.clone().into() as f32;
+    let bytes: Vec<u8> = vector.iter().flat_map(|number| float(number).to_le_bytes()).collect();
+    STANDARD.encode(bytes)
 }
 
 /// Translates an answer.
@@ -180,26 +181,74 @@ pub(super) fn answer(body: &[u8], from: Dialect, shown: &Shown<'_>) -> Result<By
     if vectors.is_empty() {
         return Err(junk("no embeddings"));
     }
-    Ok(write(vectors, tokens, shown))
+    Ok(write(&vectors, tokens, shown))
 }
 
-/// Writes vectors as the client wants them.
-pub(super) fn write<T: Into<f64> + Copy>(vectors: Vec<Vec<T>>, tokens: u64, shown: &Shown<'_>) -> Bytes {
+/// Writes vectors as the client wants them; each number as short as its precision allows.
+pub(super) fn write<T: Number>(vectors: &[Vec<T>], tokens: u64, shown: &Shown<'_>) -> Bytes {
     let model = shown.model;
-    let vectors: Vec<Vec<f64>> =
-        vectors.into_iter().map(|vector| vector.into_iter().map(Into::into).collect()).collect();
-    let out = match shown.dialect {
-        Dialect::OllamaEmbed => json!({"model": model, "embeddings": vectors, "prompt_eval_count": tokens}),
-        Dialect::OllamaEmbeddings => json!({"embedding": vectors.into_iter().next().unwrap_or_default()}),
+    let written = match shown.dialect {
+        Dialect::OllamaEmbed => to_json(&OllamaVectors { model, embeddings: vectors, prompt_eval_count: tokens }),
+        Dialect::OllamaEmbeddings => to_json(&OllamaVector { embedding: vectors.first().map_or(&[], Vec::as_slice) }),
         _ => {
-            let item = |(index, vector): (usize, Vec<f64>)| {
-                let vector = if shown.packs { packed(&vector) } else { vector.into() };
-                json!({"object": "embedding", "index": index, "embedding": vector})
+            let written = |vector: &'_ Vec<T>| {
+                if shown.packs { Written::Packed(packed(vector)) } else { Written::Numbers(vector.clone()) }
             };
-            let data: Vec<Value> = vectors.into_iter().enumerate().map(item).collect();
-            let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-            json!({"object": "list", "model": model, "data": data, "usage": usage})
+            let item = |(index, vector)| OpenAiVector { object: "embedding", index, embedding: written(vector) };
+            let data = vectors.iter().enumerate().map(item).collect();
+            let usage = OpenAiUsage { prompt_tokens: tokens, total_tokens: tokens };
+            to_json(&OpenAiVectors { object: "list", model, data, usage })
         }
     };
-    out.to_string().into()
+    written.into()
+}
+
+/// A number of a vector.
+pub(super) trait Number: Serialize + Clone + Into<f64> {}
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// Plain numbers and texts: writing them cannot fail.
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct OllamaVectors<'a, T> {
+    model: &'a str,
+    embeddings: &'a [Vec<T>],
+    prompt_eval_count: u64,
+}
+
+#[derive(Serialize)]
+struct OllamaVector<'a, T> {
+    embedding: &'a [T],
+}
+
+#[derive(Serialize)]
+struct OpenAiVectors<'a, T> {
+    object: &'static str,
+    model: &'a str,
+    data: Vec<OpenAiVector<T>>,
+    usage: OpenAiUsage,
+}
+
+#[derive(Serialize)]
+struct OpenAiVector<T> {
+    object: &'static str,
+    index: usize,
+    embedding: Written<T>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Written<T> {
+    Numbers(Vec<T>),
+    Packed(String),
+}
+
+#[derive(Serialize)]
+struct OpenAiUsage {
+    prompt_tokens: u64,
+    total_tokens: u64,
 }

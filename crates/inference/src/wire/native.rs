@@ -59,13 +59,13 @@ pub fn embed_request(ask: &Ask) -> Result<EmbedRequest> {
 
 /// Its answer.
 pub fn embedded(ask: &Ask, response: EmbedResponse) -> Bytes {
-    let vectors = response.vectors.into_iter().map(|vector| vector.values).collect();
+    let vectors: Vec<Vec<f32>> = response.vectors.into_iter().map(|vector| vector.values).collect();
     let shown = embed::Shown {
         dialect: ask.head.dialect,
         model: &ask.head.model,
         packs: ask.head.dialect == Dialect::OpenAiEmbeddings && embed::packs_vectors(&ask.body),
     };
-    embed::write(vectors, response.prompt_tokens.into(), &shown)
+    embed::write(&vectors, response.prompt_tokens.into(), &shown)
 }
 
 /// The request for an ask that wants documents in order, and how many of them it wants to see.
