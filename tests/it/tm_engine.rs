@@ -190,6 +190,16 @@ async fn bad_asks_are_refused_by_what_is_wrong_with_them() {
     assert!(status.code() == Code::InvalidArgument && status.message().contains("10000"), "{status}");
     let status = refused(GenerateRequest { schema_json: "{".into(), ..question("x") }).await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let endless = [r##"{"$ref":"#"}"##, r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"}"##];
+    for schema in endless {
+        let status = refused(GenerateRequest { schema_json: schema.into(), ..question("x") }).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
+    let mut sampling = Sampling { repeat_last_n: Some(2_000_000_000), repeat_penalty: Some(1.1), ..Sampling::default() };
+    engine.write(GenerateRequest { sampling: Some(sampling.clone()), ..question("x") }).await.unwrap();
+    sampling.repeat_last_n = Some(-2);
+    let status = refused(GenerateRequest { sampling: Some(sampling), ..question("x") }).await;
+    assert!(status.message().contains("repeat_last_n"), "{status}");
     let status = refused(GenerateRequest { prompt: None, ..question("x") }).await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     let written = engine.write(question("x")).await.unwrap();
@@ -234,6 +244,32 @@ async fn a_shared_beginning_is_read_once() {
     assert_eq!(first.done.cached_tokens, 0);
     let second = engine.write(question(&format!("{long} Two?"))).await.unwrap();
     assert!(second.done.cached_tokens > 200, "{:?}", second.done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_as_wide_as_is_taken_does_not_end_the_process() {
+    let Some(engine) = Engine::start(&models::noise(), &[]).await else { return };
+    let names: Vec<String> = (0..6000).map(|n| format!("n{n}")).collect();
+    let properties: serde_json::Map<_, _> =
+        names.iter().map(|name| (name.clone(), serde_json::json!({"type": "integer"}))).collect();
+    let schema = serde_json::json!({"type": "object", "properties": properties, "required": names});
+    let ask = GenerateRequest { schema_json: schema.to_string(), max_tokens: 20, ..question("x") };
+    // It is kept to or refused; what matters is that the process is there afterwards.
+    let _ = engine.write(ask).await;
+    engine.write(question("x")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_weights_are_an_error_and_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.gguf");
+    let mut bytes = std::fs::read(models::words()).unwrap();
+    let end = bytes.len();
+    bytes[end / 2..].fill(0xff);
+    std::fs::write(&file, bytes).unwrap();
+    let Some(engine) = Engine::start(&file, &[]).await else { return };
+    let status = engine.write(question("x")).await.unwrap_err();
+    assert_eq!(proto::from_status(&status).code, base::Code::EngineFailed, "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

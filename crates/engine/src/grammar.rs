@@ -45,7 +45,13 @@ impl Grammars {
         fields.insert("x-guidance".into(), json!({"whitespace_flexible": false}));
         let parser = self.factory.create_parser(TopLevelGrammar::from_json_schema(schema));
         let matcher = Matcher::new(Ok(parser.map_err(|error| refused(&first_line(&format!("{error:#}"))))?));
-        Ok(Grammar { matcher })
+        let mut grammar = Grammar { matcher };
+        // What can never begin, or is too wide to follow, shows here and not in the middle of an answer.
+        let begun = grammar.matcher.compute_mask_or_eos().map_err(|error| refused(&first_line(&error.to_string())))?;
+        if begun.is_zero() {
+            return Err(refused("nothing fits it"));
+        }
+        Ok(grammar)
     }
 
     /// Tokens that spell exactly these bytes, longest first.
@@ -55,7 +61,8 @@ impl Grammars {
 }
 
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    // Some messages begin with their kind and say what is wrong on the next lines.
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect::<Vec<_>>().join(" ")
 }
 
 fn refused(why: &str) -> Fault {
@@ -90,6 +97,7 @@ impl Grammar {
 }
 
 fn broken(why: &str) -> Fault {
-    Fault::new(Code::EngineFailed, format!("the answer left its JSON schema: {}", first_line(why)))
+    // The schema's fault, and not the model's: it is not held against that.
+    Fault::new(Code::InvalidArgument, format!("the answer left its JSON schema: {}", first_line(why)))
         .hint("ask again; a simpler schema is easier to keep to")
 }

@@ -71,10 +71,20 @@ fn default_threads() -> u32 {
     u32::try_from(usable).unwrap_or(1).saturating_sub(1).max(1)
 }
 
+/// The variants for processors lie beside the program where it is installed, else where it was built.
+#[cfg(feature = "dynamic")]
+fn load_variants() {
+    let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_owned));
+    match beside.filter(|folder| folder.join("libggml-cpu-x64.so").exists()) {
+        Some(folder) => llama_cpp_2::llama_backend::load_backends_from_path(&folder),
+        None => llama_cpp_2::llama_backend::load_backends(),
+    }
+}
+
 /// Loads the model, its template and its vocabulary.
 pub fn load(arguments: &Arguments) -> Result<Loaded> {
     #[cfg(feature = "dynamic")]
-    llama_cpp_2::llama_backend::load_backends();
+    load_variants();
     let backend = LlamaBackend::init().map_err(|error| Fault::internal("could not start llama.cpp").because(error))?;
     let file = ModelFile::open(&arguments.model)?;
     let params = pin!(LlamaModelParams::default().with_n_gpu_layers(arguments.gpu_layers));
@@ -88,7 +98,7 @@ pub fn load(arguments: &Arguments) -> Result<Loaded> {
     let context_tokens = if arguments.context == 0 { trained } else { arguments.context.min(trained) }.max(1);
     let threads = if arguments.threads == 0 { default_threads() } else { arguments.threads };
     let task = task_of(&model);
-    let template = Template::of(&model)?;
+    let template = Template::of(&model).transpose();
     let grammars = (task == Task::Generate).then(|| Grammars::new(&model)).transpose()?;
     Ok(Loaded {
         backend,

@@ -37,6 +37,8 @@ use crate::service::Service;
 const GRACE: Duration = Duration::from_secs(2);
 /// Between looks at the model's file, which must not change under the mapping.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A schema is walked recursively: one as large as is taken at all must not end the process. Only what is used is memory.
+pub const STACK: usize = 256 << 20;
 /// A long chat in one message.
 const MOST_MESSAGE: usize = 64 << 20;
 
@@ -95,7 +97,11 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<()> {
     let started = Instant::now();
     let loaded = load::load(&arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()?;
     let served = runtime.block_on(serve(&arguments, Arc::new(loaded), started));
     // The thread that decodes may be in the middle of a long step; the process ends without it.
     runtime.shutdown_background();

@@ -27,8 +27,8 @@ pub struct Loaded {
     pub file: ModelFile,
     /// What it is for.
     pub task: Task,
-    /// How a chat becomes a prompt.
-    pub template: Option<Template>,
+    /// How a chat becomes a prompt; a template that cannot be used does so for chats alone.
+    pub template: Option<Result<Template>>,
     /// How answers are bound to a schema; there for models that write.
     pub grammars: Option<Grammars>,
     /// Tokens in the cache, and so the longest ask with its answer.

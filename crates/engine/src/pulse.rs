@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use proto::engine::WatchResponse;
 
+/// Prompt tokens of a step that tell how fast prompts are read.
+const LEAST_PROMPT: usize = 32;
 /// Weight of the latest step in means: the last dozen or so count.
 const WEIGHT: f64 = 0.15;
 
@@ -67,10 +69,10 @@ impl Pulse {
         let took = Duration::from_micros(self.now_us().saturating_sub(began)).as_secs_f64().max(1e-6);
         self.steps.fetch_add(1, Ordering::Relaxed);
         self.step_s.mean_with(took);
-        // A step with both is of the prompt for the most part.
-        if prompt > output {
+        // A step with both is of the prompt for the most part. One with little of it says nothing of the speed of much.
+        if prompt >= LEAST_PROMPT {
             self.prompt_tok_s.mean_with((prompt + output) as f64 / took);
-        } else if output > 0 {
+        } else if output > 0 && prompt == 0 {
             self.output_tok_s.mean_with(output as f64 / took);
         }
     }

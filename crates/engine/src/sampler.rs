@@ -26,21 +26,29 @@ pub struct Sampler {
     chain: Option<LlamaSampler>,
     is_greedy: bool,
     seed: u64,
+    /// Tokens that penalties look back.
+    window: usize,
     grammar: Option<Grammar>,
 }
 
 impl Sampler {
     /// As asked for; refuses what makes no sense.
-    pub fn new(asked: &Sampling, vocabulary: i32, grammar: Option<Grammar>) -> Result<Self> {
+    pub fn new(asked: &Sampling, vocabulary: i32, context_tokens: u32, grammar: Option<Grammar>) -> Result<Self> {
         check(asked)?;
         let is_greedy = asked.temperature == Some(0.0);
         let seed = asked.seed.unwrap_or_else(seed_of_the_moment);
-        Ok(Self { chain: chain(asked, vocabulary, is_greedy), is_greedy, seed, grammar })
+        // llama.cpp makes room for as many as it is told, and takes a negative number for none.
+        let window = match asked.repeat_last_n.unwrap_or(LAST_N) {
+            -1 => context_tokens,
+            tokens => tokens.unsigned_abs().min(context_tokens),
+        };
+        let chain = chain(asked, vocabulary, window, is_greedy);
+        Ok(Self { chain, is_greedy, seed, window: window as usize, grammar })
     }
 
     /// Tokens of the prompt, for penalties on repetition.
     pub fn has_read(&mut self, prompt: &[LlamaToken]) {
-        let tail = prompt.len().saturating_sub(LAST_N.unsigned_abs() as usize);
+        let tail = prompt.len().saturating_sub(self.window);
         if let Some(chain) = &mut self.chain {
             chain.accept_many(prompt.get(tail..).unwrap_or_default());
         }
@@ -48,6 +56,9 @@ impl Sampler {
 
     /// The token at place `place` of the answer, by the model's `logits`.
     pub fn choose(&mut self, logits: &[f32], place: usize) -> Result<LlamaToken> {
+        if logits.iter().any(|logit| logit.is_nan()) {
+            return Err(no_numbers());
+        }
         let allowed = self.grammar.as_mut().map(Grammar::allowed).transpose()?;
         let candidate = |(id, logit): (usize, &f32)| {
             LlamaTokenData::new(LlamaToken(i32::try_from(id).unwrap_or(i32::MAX)), *logit, 0.0)
@@ -92,7 +103,7 @@ pub fn is_repeatable(asked: &Sampling) -> bool {
     asked.temperature == Some(0.0) || asked.seed.is_some()
 }
 
-fn chain(asked: &Sampling, vocabulary: i32, is_greedy: bool) -> Option<LlamaSampler> {
+fn chain(asked: &Sampling, vocabulary: i32, window: u32, is_greedy: bool) -> Option<LlamaSampler> {
     let mut parts = Vec::new();
     let biases: Vec<_> =
         asked.logit_bias.iter().map(|(id, bias)| LlamaLogitBias::new(LlamaToken(id.cast_signed()), *bias)).collect();
@@ -102,8 +113,7 @@ fn chain(asked: &Sampling, vocabulary: i32, is_greedy: bool) -> Option<LlamaSamp
     let repeat = asked.repeat_penalty.unwrap_or(1.0);
     let (often, present) = (asked.frequency_penalty.unwrap_or(0.0), asked.presence_penalty.unwrap_or(0.0));
     if repeat != 1.0 || often != 0.0 || present != 0.0 {
-        let last = asked.repeat_last_n.unwrap_or(LAST_N);
-        parts.push(LlamaSampler::penalties(vocabulary, last, repeat, often, present));
+        parts.push(LlamaSampler::penalties(vocabulary, window.cast_signed(), repeat, often, present));
     }
     if !is_greedy {
         let top_k = asked.top_k.unwrap_or(TOP_K);
@@ -126,7 +136,7 @@ fn check(asked: &Sampling) -> Result<()> {
         ("top_p", asked.top_p, 0.0, 1.0),
         ("min_p", asked.min_p, 0.0, 1.0),
         ("typical_p", asked.typical_p, 0.0, 1.0),
-        ("repeat_penalty", asked.repeat_penalty, 0.0, 100.0),
+        ("repeat_penalty", asked.repeat_penalty, 0.01, 100.0),
         ("frequency_penalty", asked.frequency_penalty, -100.0, 100.0),
         ("presence_penalty", asked.presence_penalty, -100.0, 100.0),
     ];
@@ -135,6 +145,9 @@ fn check(asked: &Sampling) -> Result<()> {
             return Err(Fault::invalid(format!("`{name}` is not between {least} and {most}"))
                 .hint(format!("leave `{name}` out, or give a number in that range")));
         }
+    }
+    if asked.repeat_last_n.is_some_and(|tokens| tokens < -1) {
+        return Err(Fault::invalid("`repeat_last_n` is below -1").hint("give a number of tokens, or -1 for the whole context"));
     }
     if asked.logit_bias.len() > MOST_BIASES || asked.logit_bias.values().any(|bias| bias.is_nan()) {
         return Err(Fault::invalid(format!(
@@ -147,6 +160,11 @@ fn check(asked: &Sampling) -> Result<()> {
 
 fn higher(one: LlamaTokenData, other: LlamaTokenData) -> LlamaTokenData {
     if other.logit() > one.logit() { other } else { one }
+}
+
+fn no_numbers() -> Fault {
+    Fault::new(base::Code::EngineFailed, "the model computed what is no number: its weights are damaged")
+        .hint("get the file again")
 }
 
 fn nothing_left() -> Fault {

@@ -70,7 +70,7 @@ impl Service {
             let (jobs, inbox) = mpsc::channel(QUEUE);
             (Worker::MakesVectors(jobs), Box::new(move || embed::run(&thread_loaded, inbox, &thread_pulse, made)))
         };
-        let spawned = std::thread::Builder::new().name("compute".into()).spawn(move || {
+        let spawned = std::thread::Builder::new().name("compute".into()).stack_size(crate::STACK).spawn(move || {
             let _ends = ends;
             body();
         });
@@ -177,7 +177,7 @@ fn prepare(
         (None, _) => return Err(Fault::internal("the vocabulary was not prepared for schemas")),
     };
     let sampling = asked.sampling.unwrap_or_default();
-    let sampler = Sampler::new(&sampling, loaded.model.n_vocab(), grammar)?;
+    let sampler = Sampler::new(&sampling, loaded.model.n_vocab(), loaded.context_tokens, grammar)?;
     let mut prompt = match asked.prompt {
         Some(Prompt::Chat(chat)) => template::prompt_of(loaded, &chat)?,
         Some(Prompt::Raw(text)) => loaded.tokenize(&text, true, true)?,
@@ -209,6 +209,9 @@ fn tokens_of_texts(loaded: &Loaded, asked: &EmbedRequest) -> Result<(Vec<Vec<Lla
     let mut texts = Vec::with_capacity(asked.texts.len());
     for (place, text) in (0..).zip(&asked.texts) {
         let mut tokens = loaded.tokenize(text, true, false)?;
+        if tokens.is_empty() {
+            return Err(Fault::invalid(format!("text {place} has no tokens")).hint("leave empty texts out"));
+        }
         if tokens.len() > most {
             if asked.refuse_long {
                 return Err(too_long(&format!("text {place} with {} tokens", tokens.len()), loaded.context_tokens));

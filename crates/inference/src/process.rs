@@ -60,6 +60,8 @@ pub struct EngineEnd {
     pub cause: String,
     /// Whether the kernel probably ended it for lack of memory.
     pub is_out_of_memory: bool,
+    /// Whether a signal ended it, and not its own decision.
+    pub is_by_signal: bool,
     /// The last lines that it wrote to stderr.
     pub last_lines: Vec<String>,
 }
@@ -91,9 +93,9 @@ impl EngineProcess {
     }
 
     /// The first line that it writes to stdout; `None` when it closes that without a word.
-    pub async fn first_line(&self) -> Option<String> {
+    pub fn first_line(&self) -> impl Future<Output = Option<String>> + Send + use<> {
         let mut first_line = self.first_line.clone();
-        first_line.wait_for(Option::is_some).await.ok()?.clone()
+        async move { first_line.wait_for(Option::is_some).await.ok()?.clone() }
     }
 
     /// Whether it has written that line.
@@ -148,7 +150,8 @@ impl EngineProcess {
             (None, None) => "ended".to_owned(),
         };
         let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        EngineEnd { cause, is_out_of_memory, last_lines: lines.iter().cloned().collect() }
+        let is_by_signal = status.signal().is_some();
+        EngineEnd { cause, is_out_of_memory, is_by_signal, last_lines: lines.iter().cloned().collect() }
     }
 }
 
@@ -161,10 +164,9 @@ impl Drop for EngineProcess {
 }
 
 impl EngineEnd {
-    /// Ended by us, because it was `silent`.
-    pub fn frozen(silent: Duration) -> Self {
-        let cause = format!("was frozen ({} without a sign of life) and killed", base::units::format_duration(silent));
-        Self { cause, is_out_of_memory: false, last_lines: Vec::new() }
+    /// Ended by us, for a cause in words.
+    pub fn killed(cause: String) -> Self {
+        Self { cause, is_out_of_memory: false, is_by_signal: true, last_lines: Vec::new() }
     }
 
     /// All that is known of it.
@@ -177,7 +179,9 @@ impl EngineEnd {
 
     /// As the reason of a worker that is down.
     pub fn reason(&self) -> String {
-        match self.last_lines.last() {
+        // Hints and notes stand below what they are about.
+        let is_about = |line: &&String| !["hint:", "note:"].iter().any(|word| line.trim_start().starts_with(word));
+        match self.last_lines.iter().rev().find(is_about) {
             Some(last) => format!("engine {}: {last}", self.cause),
             None => format!("engine {}", self.cause),
         }

@@ -113,6 +113,7 @@ fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
     }
     let mut config = Config::resolve(&sources).map_err(Wrong::Config)?;
     if let Some(file) = &arguments.model {
+        built_in::check_file(file).map_err(Wrong::File)?;
         config.engine.file = Some(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
         if !config.workers.iter().any(|worker| worker.backend == Backend::Engine) {
             config.workers.push(built_in::worker());

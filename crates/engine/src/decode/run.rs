@@ -23,8 +23,8 @@ const MOST_DRAFTED: usize = 64;
 const EXACT_WITHIN: Duration = Duration::from_millis(700);
 /// Tokens until the speed of that is known.
 const LEAST_MEASURED: usize = 4;
-/// Pieces that one choice says: what was held back, the last text, the end.
-const MOST_SAID: usize = 3;
+/// Pieces that one choice says: what was held back, the last text, the end; and one more for a fault.
+const MOST_SAID: usize = 4;
 
 /// An ask.
 pub struct Run {
@@ -52,6 +52,8 @@ pub struct Run {
     read: Option<Instant>,
     cached: usize,
     written: usize,
+    /// It is not seated again before so many asks have ended.
+    waits_for: u64,
 }
 
 /// What an ask is made of.
@@ -122,12 +124,23 @@ impl Run {
             read: None,
             cached: 0,
             written: 0,
+            waits_for: 0,
         })
     }
 
     /// All that is to be in the cache before the next choice.
     pub fn path(&self) -> &[LlamaToken] {
         &self.path
+    }
+
+    /// See [`Run::wait_for`].
+    pub const fn waits_for(&self) -> u64 {
+        self.waits_for
+    }
+
+    /// It was put back, and waits until `ended` asks have ended.
+    pub const fn wait_for(&mut self, ended: u64) {
+        self.waits_for = ended;
     }
 
     /// The first place whose logits are wanted.

@@ -23,6 +23,8 @@ pub struct Slots {
     shares: bool,
     /// Counts up with every ask that is seated; the lowest one came first.
     seated: u64,
+    /// Asks that have ended in a slot.
+    ended: u64,
 }
 
 #[derive(Default)]
@@ -64,7 +66,7 @@ impl Slots {
     /// `count` empty ones, with a cache of `room` tokens between them.
     pub fn new(count: usize, room: usize, shares: bool) -> Self {
         let slots = (0..count).map(|_| Slot::default()).collect();
-        Self { slots, waiting: VecDeque::new(), room, shares, seated: 0 }
+        Self { slots, waiting: VecDeque::new(), room, shares, seated: 0, ended: 0 }
     }
 
     pub fn queue(&mut self, run: Run) {
@@ -99,6 +101,7 @@ impl Slots {
 
     /// Its ask is over; what it computed stays.
     pub fn end(&mut self, slot: usize) {
+        self.ended += 1;
         if let Some(slot) = self.slots.get_mut(slot) {
             slot.run = None;
         }
@@ -115,6 +118,7 @@ impl Slots {
         for slot in &mut self.slots {
             if let Some(run) = slot.run.take_if(|run| run.is_left()) {
                 run.leave();
+                self.ended += 1;
             }
         }
         self.waiting.retain(|run| {
@@ -129,7 +133,9 @@ impl Slots {
     pub fn next_seat(&mut self) -> Option<Seat> {
         let first = self.waiting.front()?;
         let needed = first.path().len() + ROOM_TO_BEGIN;
-        if self.is_busy() && self.in_use() + needed > self.room {
+        // Who was put back for lack of room would only be put back again before anybody has ended.
+        let waits = self.in_use() + needed > self.room || first.waits_for() > self.ended;
+        if self.is_busy() && waits {
             return None;
         }
         let free = |slot: &(usize, &Slot)| slot.1.run.is_none();
@@ -216,7 +222,9 @@ impl Slots {
         if busy < 2 {
             return None;
         }
-        self.waiting.push_front(slot.run.take()?);
+        let mut run = slot.run.take()?;
+        run.wait_for(self.ended + 1);
+        self.waiting.push_front(run);
         Some(at)
     }
 

@@ -10,6 +10,7 @@ pub mod life;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::gguf::Correction;
 use crate::shelf::{Shelf, Shelved};
 use crate::wire::{KeepWish, native};
 use frames::Written;
-use home::{Guest, Home, State};
+use home::{Guest, Home, Plan, State};
 
 /// A file up to this size is read in a second.
 const SOON_READ: u64 = 1 << 30;
@@ -58,6 +59,8 @@ pub struct Engine {
     /// What the last look at the shelf found.
     shelved: Mutex<Vec<Shelved>>,
     corrections: Mutex<HashMap<String, Correction>>,
+    /// Whether all files that are quickly read were, once.
+    has_read: AtomicBool,
     /// One file is read for its identity at a time.
     identifying: Arc<tokio::sync::Mutex<()>>,
     /// One model is brought in at a time: what fits depends on what is there.
@@ -67,6 +70,7 @@ pub struct Engine {
 impl Engine {
     /// Serves the models of `shelf`.
     pub fn new(settings: Settings, shelf: Arc<Shelf>) -> Self {
+        remove_sockets(&settings.folder);
         Self {
             settings: Arc::new(settings),
             shelf,
@@ -74,6 +78,7 @@ impl Engine {
             homes: Mutex::default(),
             shelved: Mutex::default(),
             corrections: Mutex::default(),
+            has_read: AtomicBool::new(false),
             identifying: Arc::default(),
             bringing: tokio::sync::Mutex::default(),
         }
@@ -139,7 +144,8 @@ impl Engine {
 
     fn context_of(&self, model: &Shelved) -> u32 {
         let trained = model.header.as_ref().map_or(0, |header| header.context_tokens);
-        match self.settings.context_tokens {
+        let own = model.variant.as_ref().and_then(|variant| variant.parameters.num_ctx);
+        match own.unwrap_or(self.settings.context_tokens) {
             0 => trained,
             most if trained == 0 => most,
             most => most.min(trained),
@@ -168,6 +174,9 @@ impl Engine {
         let model = self.shelved(name).await?;
         let home = self.home(&model);
         let tuned = tuned(&model);
+        if home.is_outdated(model.digest.as_deref()) {
+            home.start_to_leave();
+        }
         if let Some(guest) = home.guest() {
             return Ok((guest, tuned));
         }
@@ -177,8 +186,9 @@ impl Engine {
             if let Some(guest) = home.guest() {
                 return Ok(guest);
             }
+            self.must_be_the_same(&model).await?;
             self.make_room(&model).await?;
-            home.bring(&model, self.context_of(&model), self.memory_limit(&model)).await
+            home.bring(&self.plan(&model)).await
         };
         let guest = tokio::time::timeout_at(until.into(), bring).await.unwrap_or_else(|_| {
             Err(Fault::new(Code::DeadlineExceeded, format!("model `{name}` was not loaded in time"))
@@ -187,9 +197,23 @@ impl Engine {
         Ok((guest, tuned))
     }
 
-    /// Twice what is expected, and what a machine without a GPU maps of the file: to hold a leak, not a guess that is off.
-    fn memory_limit(&self, model: &Shelved) -> u64 {
-        self.estimate(model).saturating_mul(2).saturating_add(256 << 20)
+    /// The file must still be what it was when the ask was given to this worker: an answer does not go on with other
+    /// weights.
+    async fn must_be_the_same(&self, model: &Shelved) -> Result<()> {
+        let now = self.look().await?.into_iter().find(|now| now.name == model.name);
+        if now.is_some_and(|now| now.digest.is_some() && now.digest == model.digest) {
+            return Ok(());
+        }
+        let message = format!("the file of model `{}` is another one than a moment ago", model.name);
+        Err(Fault::new(Code::ModelNotFound, message).hint("ask again once it was read for its identity"))
+    }
+
+    fn plan(&self, model: &Shelved) -> Plan {
+        Plan {
+            model: model.clone(),
+            context_tokens: self.context_of(model),
+            memory_bytes: self.estimate(model),
+        }
     }
 
     async fn make_room(&self, model: &Shelved) -> Result<()> {
@@ -220,7 +244,7 @@ impl Engine {
     async fn begin(&self, run: &Run<'_>) -> Result<Started> {
         match self.begin_once(run).await {
             Err(fault) if fault.code == Code::EngineCut && self.has_ended(run.engine_model).await => {
-                self.begin_once(run).await
+                self.begin_once(run).await.map_err(ended_twice)
             }
             begun => begun,
         }
@@ -297,16 +321,22 @@ impl Backend for Engine {
     fn health(&self) -> BoxFuture<'_, Health> {
         Box::pin(async {
             let program = std::path::Path::new(&self.settings.program);
-            if program.is_absolute() && !program.exists() {
-                return Health::Down(format!("there is no program `{}`; set engine.program", program.display()));
+            if !program.is_file() {
+                let name = program.display();
+                return Health::Down(format!("there is no program `{name}` beside `tmd` or in PATH; set engine.program"));
             }
             let shelved = match self.look().await {
                 Ok(shelved) => shelved,
                 Err(fault) => return Health::Down(fault.full_message()),
             };
             // A large file that is new here may take minutes, and the others are not to wait for it.
-            let is_soon = |model: &&Shelved| is_nameless(model) && file_bytes(model) < SOON_READ;
-            if shelved.iter().any(|model| is_soon(&model)) { Health::Loading } else { Health::Up }
+            let is_soon = |model: &Shelved| is_nameless(model) && file_bytes(model) < SOON_READ;
+            // Only at the start: later, files that come or change are no reason not to serve the others.
+            if !self.has_read.load(Ordering::Relaxed) && shelved.iter().any(is_soon) {
+                return Health::Loading;
+            }
+            self.has_read.store(true, Ordering::Relaxed);
+            Health::Up
         })
     }
 
@@ -336,19 +366,21 @@ impl Backend for Engine {
     fn tend(&self) -> BoxFuture<'_, Vec<Incident>> {
         Box::pin(async move {
             let homes = self.homes();
-            let mut incidents: Vec<Incident> =
+            let incidents: Vec<Incident> =
                 join_all(homes.iter().map(|home| home.tend())).await.into_iter().flatten().collect();
             for home in &homes {
                 self.learn(home);
-                let Ok(model) = self.shelved(home.name()).await else { continue };
-                if !home.is_due(Instant::now()) {
-                    continue;
+                let shelved = held(&self.shelved).iter().find(|model| model.name == home.name()).cloned();
+                let digest = shelved.as_ref().and_then(|model| model.digest.clone());
+                // Taken away, or put anew under its old name. A file that is still being read for its identity is neither.
+                if home.is_outdated(digest.as_deref()) && (digest.is_some() || shelved.is_none()) {
+                    home.start_to_leave();
                 }
+                let Some(model) = shelved.filter(|_| digest.is_some() && home.is_due(Instant::now())) else { continue };
                 // An ask that came meanwhile brings it up by itself.
                 let Ok(_alone) = self.bringing.try_lock() else { continue };
-                if let Err(fault) = home.bring(&model, self.context_of(&model), self.memory_limit(&model)).await {
+                if let Err(fault) = home.begin(&self.plan(&model)).await {
                     tracing::warn!(model = model.name, error = %fault.full_message(), "could not start a model again");
-                    incidents.extend(home.tend().await);
                 }
             }
             incidents
@@ -372,6 +404,16 @@ impl Engine {
     }
 }
 
+/// Two processes that end on one ask end because of it: it is not tried on the next one.
+fn ended_twice(fault: Fault) -> Fault {
+    if fault.code != Code::EngineCut {
+        return fault;
+    }
+    Fault::new(Code::EngineFailed, "two processes of the engine ended when they were given this ask")
+        .because(fault)
+        .hint("`tmctl failures` shows what they said; ask for something else")
+}
+
 /// Whether it is a model that was never read as a whole.
 fn is_nameless(model: &Shelved) -> bool {
     model.is_model() && model.digest.is_none()
@@ -389,6 +431,15 @@ fn tuned(model: &Shelved) -> native::Tuned {
         _ => serde_json::Map::new(),
     };
     native::Tuned { system: variant.system.clone().unwrap_or_default(), parameters }
+}
+
+/// Sockets of processes that a killed node left behind; they ended with it.
+fn remove_sockets(folder: &std::path::Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "sock") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// What a failed call means: a connection that broke is a process that ended.

@@ -8,6 +8,8 @@ use super::{GgufError, Header, Kind, PerLayer, Pooling, SlidingWindow};
 
 const MOST_LAYERS: u32 = 4_096;
 const MOST_HEADS: u32 = 1 << 16;
+/// llama.cpp counts positions with a sign.
+const MOST_CONTEXT: u32 = 1 << 30;
 /// Most numbers that stand for a token, between the halves of a layer, or in a key.
 const MOST_LENGTH: u32 = 1 << 24;
 /// Networks that read a text as a whole.
@@ -51,7 +53,7 @@ pub(super) fn header(metadata: &Metadata, tensors: &Tensors, file_bytes: u64) ->
         kind,
         quantisation: facts.quantisation(tensors)?,
         parameters: tensors.parameters,
-        context_tokens: facts.number("context_length")?.unwrap_or(0),
+        context_tokens: facts.bounded("context_length", MOST_CONTEXT)?.unwrap_or(0),
         embedding_length,
         feed_forward_length: facts.per_layer_of("feed_forward_length", MOST_LENGTH)?.most(),
         layers,

@@ -1,7 +1,8 @@
 //! A limit on the memory of one engine process, where this process may make cgroups.
 //!
-//! With systemd that is so for a unit with `Delegate=yes`; in a container, often; for a user's shell, seldom. Where it is
-//! not so, an engine runs without a limit, and the kernel ends it before others by its score.
+//! With systemd that is so for a unit with `Delegate=yes` and `DelegateSubgroup=`, which puts this process into a group
+//! below the unit's own; in a container, often; for a user's shell, seldom. Where it is not so, an engine runs without a
+//! limit, and the kernel ends it before others by its score.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // A process that is not quite gone keeps it; then the next one that is made sweeps it away.
+        // A process that is not quite gone keeps it; then it is swept away once this node has ended.
         let _ = fs::remove_dir(&self.0);
     }
 }

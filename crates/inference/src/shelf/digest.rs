@@ -86,7 +86,10 @@ impl Digests {
         let mut known = self.lock();
         known.insert(path.to_owned(), Known { stamp, digest: digest.to_owned() });
         known.retain(|path, _| path.exists());
-        let kept = Kept { format: FORMAT, files: known.clone() };
+        // JSON has no words for a path that is no text: such a file is read anew in the next life.
+        let files = known.iter().filter(|(path, _)| path.to_str().is_some());
+        let files = files.map(|(path, known)| (path.clone(), known.clone())).collect();
+        let kept = Kept { format: FORMAT, files };
         // Written under the lock: a slower writer with an older list must not come last.
         if let Err(error) = write(&self.file, &kept) {
             tracing::warn!(file = %self.file.display(), error = %error, "could not keep the digests of models");

@@ -118,7 +118,9 @@ impl Shelf {
         let text = variant.to_toml()?;
         self.refuse_taken(name)?;
         let path = self.folder().join(format!("{name}.toml"));
-        try_resolve(name, &path, variant.clone(), &self.look(), &self.digests)?;
+        // As a look resolves it: a variant is made of a file, and not of another variant.
+        let files: Vec<_> = self.look().into_iter().filter(|model| model.variant.is_none()).collect();
+        try_resolve(name, &path, variant.clone(), &files, &self.digests)?;
         let partial = Partial::new(self.folder(), name)?;
         partial.write(text.as_bytes()).map_err(|error| could_not_write(&path, error))?;
         partial.place(&path)?;

@@ -143,7 +143,9 @@ fn by_model(
     if let Some(capability) = row.capabilities.lacks(wanted) {
         return Some(Refusal::Lacks(capability));
     }
-    if row.context_tokens > 0 && request.prompt_tokens >= row.context_tokens {
+    // Texts for vectors and documents for scores are counted together, but computed each by itself.
+    let is_one_text = !matches!(request.kind, base::Kind::Embedding | base::Kind::Rerank);
+    if is_one_text && row.context_tokens > 0 && request.prompt_tokens >= row.context_tokens {
         return Some(Refusal::Context { needs: request.prompt_tokens, has: row.context_tokens });
     }
     let left = row.quarantined.saturating_sub(table.age(now));

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::{Context as _, Result};
 use base::config::{Config, ModelStore, Worker};
 use base::report::Backend as Kind;
 use inference::backend::Backend;
@@ -60,6 +61,20 @@ pub fn worker() -> Worker {
         models: Vec::new(),
         key_file: None,
         memory: base::ByteSize(0),
+    }
+}
+
+/// Refuses a file that was named on the command line and cannot be served.
+pub fn check_file(file: &Path) -> Result<()> {
+    // A folder that is not there is an empty one.
+    let folder = file.with_extension("none");
+    let shelf = Shelf::new(folder, vec![Store::File { path: file.to_owned() }]);
+    let model = shelf.look().into_iter().next();
+    let model = model.with_context(|| format!("could not look at `{}`", file.display()))?;
+    match &model.header {
+        Err(why) => anyhow::bail!("cannot serve `{}`: {why}", file.display()),
+        Ok(_) if !model.is_model() => anyhow::bail!("cannot serve `{}`: it is no model by itself", file.display()),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
-use super::life::{Deaths, Next, Resident, is_frozen};
+use super::life::{Deaths, Next, Resident, is_frozen, is_hung, is_too_long};
 use super::{Incident, Settings, held};
 use crate::process::cgroup::Cgroup;
 use crate::process::{EngineEnd, EngineProcess, Launch};
@@ -69,8 +69,42 @@ struct Inner {
     /// The last sign of life, and when it came.
     heard: Option<(Instant, WatchResponse)>,
     used_at: Option<Instant>,
+    loads_since: Option<Instant>,
+    /// As it was estimated when it was started.
+    expected_bytes: u64,
+    /// Identity of the file that it was started with.
+    digest: Option<String>,
+    /// How the last process ended that was not told to.
+    last_end: Option<EngineEnd>,
     /// Not told yet.
     incidents: Vec<Incident>,
+}
+
+/// How a model is to be started.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The file, with its adapter.
+    pub model: Shelved,
+    /// Tokens of its cache.
+    pub context_tokens: u32,
+    /// Memory that it is believed to take.
+    pub memory_bytes: u64,
+}
+
+/// Counts as a user of the process as long as it is there.
+struct User(Arc<AtomicU32>);
+
+impl User {
+    fn of(users: &Arc<AtomicU32>) -> Self {
+        users.fetch_add(1, Ordering::Relaxed);
+        Self(users.clone())
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A process, with where it listens.
@@ -97,13 +131,7 @@ impl Drop for Socket {
 pub struct Guest {
     /// The way to it.
     pub client: EngineClient<Channel>,
-    users: Arc<AtomicU32>,
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.users.fetch_sub(1, Ordering::Relaxed);
-    }
+    _user: User,
 }
 
 impl Home {
@@ -116,6 +144,10 @@ impl Home {
             from: None,
             heard: None,
             used_at: None,
+            loads_since: None,
+            expected_bytes: 0,
+            digest: None,
+            last_end: None,
             incidents: Vec::new(),
         };
         let process = tokio::sync::Mutex::default();
@@ -139,11 +171,19 @@ impl Home {
         Some(sign.memory_bytes).filter(|bytes| *bytes > 0)
     }
 
+    /// Whether what it runs is another file than `digest`; `None`: no file at all.
+    pub fn is_outdated(&self, digest: Option<&str>) -> bool {
+        let inner = held(&self.inner);
+        matches!(inner.state, State::Ready | State::Loading) && inner.digest.as_deref() != digest
+    }
+
     /// As room is made for others.
     pub fn resident(&self) -> Resident {
         let inner = held(&self.inner);
-        let is_there = matches!(inner.state, State::Ready | State::Loading);
-        let memory_bytes = inner.heard.as_ref().map_or(1, |(_, sign)| sign.memory_bytes.max(1));
+        let is_there = matches!(inner.state, State::Ready | State::Loading | State::Draining);
+        let seen = inner.heard.as_ref().map_or(0, |(_, sign)| sign.memory_bytes);
+        // What it has not touched yet it may touch any time.
+        let memory_bytes = seen.max(inner.expected_bytes).max(1);
         Resident {
             name: self.name.clone(),
             memory_bytes: if is_there { memory_bytes } else { 0 },
@@ -166,8 +206,7 @@ impl Home {
         let mut inner = held(&self.inner);
         let client = inner.client.clone().filter(|_| inner.state == State::Ready)?;
         inner.used_at = Some(Instant::now());
-        self.users.fetch_add(1, Ordering::Relaxed);
-        Some(Guest { client, users: self.users.clone() })
+        Some(Guest { client, _user: User::of(&self.users) })
     }
 
     /// Whether its process has ended, or does so in a moment: who is killed lets go of his connections first, and needs a
@@ -182,8 +221,11 @@ impl Home {
         process.is_none()
     }
 
-    /// Waits until a model that has died may be started again.
+    /// Waits until a model that has died may be started again, and until one that leaves is gone.
     pub async fn wait_its_turn(&self) -> Result<()> {
+        while self.state() == State::Draining {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
         let from = held(&self.inner).from;
         let Some(wait) = from.map(|from| from.saturating_duration_since(Instant::now())) else { return Ok(()) };
         if wait > LONGEST_WAIT {
@@ -195,36 +237,62 @@ impl Home {
         Ok(())
     }
 
-    /// Starts the process for `model`, where none is on its way, and waits until it takes asks. Who stops waiting does
-    /// not stop the process: the next one finds it.
-    pub async fn bring(&self, model: &Shelved, context_tokens: u32, memory_limit: u64) -> Result<Guest> {
+    /// Starts the process, where none is on its way.
+    pub async fn begin(&self, plan: &Plan) -> Result<()> {
         let mut process = self.process.lock().await;
-        if process.is_none() {
-            held(&self.inner).state = State::Loading;
-            let started = self.launch(model, context_tokens, memory_limit).await;
-            *process = Some(started.inspect_err(|_| held(&self.inner).state = State::Away)?);
-        }
-        if let Some(live) = process.as_mut()
-            && live.process.first_line().await.is_none()
-        {
-            live.process.has_ended().await;
-        }
         self.settle(&mut process);
-        drop(process);
+        if process.is_some() {
+            return Ok(());
+        }
+        {
+            let mut inner = held(&self.inner);
+            inner.state = State::Loading;
+            inner.loads_since = Some(Instant::now());
+            inner.expected_bytes = plan.memory_bytes;
+            inner.digest.clone_from(&plan.model.digest);
+            inner.last_end = None;
+        }
+        let launched = self.launch(plan).await;
+        *process = Some(launched.inspect_err(|_| held(&self.inner).state = State::Away)?);
+        Ok(())
+    }
+
+    /// Starts the process, where none is on its way, and waits until it takes asks. Who stops waiting does not stop the
+    /// process: the next one finds it.
+    pub async fn bring(&self, plan: &Plan) -> Result<Guest> {
+        // Who waits is a user as well: the model is not ended for another one meanwhile.
+        let _waits = User::of(&self.users);
+        self.begin(plan).await?;
+        let first_line = self.process.lock().await.as_ref().map(|live| live.process.first_line());
+        if let Some(first_line) = first_line
+            && first_line.await.is_none()
+        {
+            self.has_ended().await;
+        }
         self.guest().ok_or_else(|| self.is_not_up())
     }
 
     fn is_not_up(&self) -> Fault {
-        let inner = held(&self.inner);
-        let why =
-            inner.incidents.last().map_or_else(|| "it was unloaded meanwhile".to_owned(), |last| last.end.reason());
-        Fault::new(Code::EngineFailed, format!("model `{}` could not be loaded: {why}", self.name))
-            .hint("`tmctl failures` shows what its process said")
+        let fault = match &held(&self.inner).last_end {
+            Some(end) => {
+                let message = format!("model `{}` could not be loaded: {}", self.name, end.reason());
+                // What was killed from outside may well come up the next time; what gave up itself will not.
+                Fault::new(if end.is_by_signal { Code::EngineCut } else { Code::EngineFailed }, message)
+            }
+            None => Fault::unavailable(format!("model `{}` was unloaded while it was waited for", self.name)),
+        };
+        fault.hint("ask again; `tmctl failures` shows what its process said")
     }
 
     /// Brings the state in line with what the process is.
     fn settle(&self, process: &mut Option<Live>) {
-        let Some(live) = process else { return };
+        let Some(live) = process else {
+            let mut inner = held(&self.inner);
+            if matches!(inner.state, State::Ready | State::Loading) {
+                inner.state = State::Away;
+            }
+            return;
+        };
         if let Some(end) = live.process.try_ended() {
             *process = None;
             return self.died(end);
@@ -249,6 +317,7 @@ impl Home {
         let mut inner = held(&self.inner);
         inner.client = None;
         inner.heard = None;
+        inner.last_end = Some(end.clone());
         let (state, wait, quarantine) = match inner.deaths.another(now) {
             Next::Restart(wait) => (State::Dead, wait, None),
             // Nobody tries again by himself: the next ask does, once it may.
@@ -264,38 +333,59 @@ impl Home {
         // While it is started or ended, whoever does that looks.
         if let Ok(mut process) = self.process.try_lock() {
             self.settle(&mut process);
-            if let Some(silent) = self.silence()
+            if let Some(why) = self.is_stuck()
                 && let Some(live) = process.take()
             {
+                self.died(EngineEnd::killed(why));
                 live.end(true).await;
-                self.died(EngineEnd::frozen(silent));
             }
         }
         std::mem::take(&mut held(&self.inner).incidents)
     }
 
-    /// For how long a process that is up has been silent, when that means that it is frozen.
-    fn silence(&self) -> Option<Duration> {
+    /// Why a process that lives is not going to answer any more.
+    fn is_stuck(&self) -> Option<String> {
         let inner = held(&self.inner);
-        let (at, sign) = inner.heard.as_ref().filter(|_| inner.state == State::Ready)?;
-        let mean_step = Duration::try_from_secs_f64(sign.mean_step_s).unwrap_or_default();
-        Some(at.elapsed()).filter(|silent| is_frozen(*silent, mean_step))
+        let words = base::units::format_duration;
+        if inner.state == State::Loading {
+            let since = inner.loads_since.map_or(Duration::ZERO, |since| since.elapsed());
+            return is_too_long(since, inner.expected_bytes).then(|| format!("was killed: it loaded for {}", words(since)));
+        }
+        let (at, sign) = inner.heard.as_ref().filter(|_| matches!(inner.state, State::Ready | State::Draining))?;
+        let seconds = |number: f64| Duration::try_from_secs_f64(number).unwrap_or_default();
+        let (silent, step) = (at.elapsed(), seconds(sign.present_step_s));
+        match () {
+            () if is_frozen(silent) => Some(format!("was frozen ({} without a sign of life) and killed", words(silent))),
+            () if is_hung(step, seconds(sign.mean_step_s)) => Some(format!("hung in a step for {} and was killed", words(step))),
+            () => None,
+        }
     }
 
     /// Ends the process once those who use it are done, or have had their time.
-    pub async fn leave(&self) {
+    pub async fn leave(self: &Arc<Self>) {
+        self.start_to_leave();
+        while self.state() == State::Draining {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// The same, without waiting for it.
+    pub fn start_to_leave(self: &Arc<Self>) {
         {
             let mut inner = held(&self.inner);
-            if inner.state != State::Ready {
+            if !matches!(inner.state, State::Ready | State::Loading) {
                 return;
             }
             inner.state = State::Draining;
         }
-        let until = Instant::now() + DRAIN;
-        while self.users.load(Ordering::Relaxed) > 0 && Instant::now() < until {
-            tokio::time::sleep(DRAIN_LOOK).await;
-        }
-        self.end(false).await;
+        let home = self.clone();
+        self.tasks.spawn(async move {
+            let until = Instant::now() + DRAIN;
+            while home.users.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+            home.end(false).await;
+        });
     }
 
     /// Ends the process; with `force`, at once.
@@ -313,14 +403,14 @@ impl Home {
         }
     }
 
-    async fn launch(&self, model: &Shelved, context_tokens: u32, memory_limit: u64) -> Result<Live> {
-        let settings = &self.settings;
+    async fn launch(&self, plan: &Plan) -> Result<Live> {
+        let (settings, model) = (&self.settings, &plan.model);
         let socket = Socket(self.socket()?);
         let mut command = vec![settings.program.clone()];
         let mut add = |name: &str, value: String| command.extend([name.to_owned(), value]);
         add("--model", model.path.to_string_lossy().into_owned());
         add("--socket", socket.0.to_string_lossy().into_owned());
-        add("--context", context_tokens.to_string());
+        add("--context", plan.context_tokens.to_string());
         add("--slots", settings.slots.clamp(1, MOST_SLOTS).to_string());
         add("--threads", settings.threads.to_string());
         if let Some(adapter) = &model.adapter {
@@ -328,7 +418,8 @@ impl Home {
             let scale = model.variant.as_ref().and_then(|variant| variant.adapter_scale).unwrap_or(1.0);
             add("--adapter-scale", scale.to_string());
         }
-        let cgroup = Cgroup::make(memory_limit);
+        // To hold a leak, and not an estimate that is off.
+        let cgroup = Cgroup::make(plan.memory_bytes.saturating_mul(2).saturating_add(256 << 20));
         let launch = Launch {
             worker: format!("{}/{}", settings.worker, self.name),
             command,

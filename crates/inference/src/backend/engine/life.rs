@@ -10,10 +10,16 @@ const MOST_WAIT: Duration = Duration::from_secs(30);
 const DEATHS: usize = 5;
 /// See [`DEATHS`].
 pub const WINDOW: Duration = Duration::from_secs(600);
-/// Without a sign of life for this long, a process is frozen, unless its steps are long.
-const LEAST_PATIENCE: Duration = Duration::from_secs(10);
-/// A step may take so many times what the last ones took.
+/// Signs of life come twice a second, also from a process that computes; without any for this long it is frozen.
+const SILENCE: Duration = Duration::from_secs(10);
+/// A step may take this long whatever the last ones took: the first one may read a prompt on a slow machine.
+const LEAST_STEP: Duration = Duration::from_secs(120);
+/// And so many times what the last ones took.
 const STEPS_OF_PATIENCE: f64 = 20.0;
+/// A load may take this long and [`PER_GIB`] more for each GiB.
+const LOAD_AT_LEAST: Duration = Duration::from_secs(300);
+/// See [`LOAD_AT_LEAST`].
+const PER_GIB: f64 = 20.0;
 
 /// The deaths of one model's processes.
 #[derive(Clone, Debug, Default)]
@@ -48,9 +54,19 @@ impl Deaths {
     }
 }
 
-/// Whether a process that was last heard `silent` ago, with steps of `mean_step`, is frozen.
-pub fn is_frozen(silent: Duration, mean_step: Duration) -> bool {
-    silent > LEAST_PATIENCE.max(mean_step.mul_f64(STEPS_OF_PATIENCE))
+/// Whether a process that was last heard `silent` ago is frozen.
+pub fn is_frozen(silent: Duration) -> bool {
+    silent > SILENCE
+}
+
+/// Whether a process hangs whose present step takes `step` and whose last ones took `mean_step`.
+pub fn is_hung(step: Duration, mean_step: Duration) -> bool {
+    step > LEAST_STEP.max(mean_step.mul_f64(STEPS_OF_PATIENCE))
+}
+
+/// Whether a model of `memory_bytes` that has been loading `since` then will never be there.
+pub fn is_too_long(since: Duration, memory_bytes: u64) -> bool {
+    since > LOAD_AT_LEAST + Duration::from_secs_f64(memory_bytes as f64 / f64::from(1 << 30) * PER_GIB)
 }
 
 /// A model in memory, as room is made.
@@ -108,10 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn long_steps_earn_patience() {
+    fn silence_long_steps_and_long_loads_have_bounds() {
         let seconds = Duration::from_secs;
-        assert!(!is_frozen(seconds(9), Duration::ZERO) && is_frozen(seconds(11), Duration::ZERO));
-        assert!(!is_frozen(seconds(30), seconds(2)) && is_frozen(seconds(41), seconds(2)));
+        assert!(!is_frozen(seconds(9)) && is_frozen(seconds(11)));
+        assert!(!is_hung(seconds(119), Duration::ZERO) && is_hung(seconds(121), Duration::ZERO));
+        assert!(!is_hung(seconds(199), seconds(10)) && is_hung(seconds(201), seconds(10)));
+        assert!(!is_too_long(seconds(400), 10 << 30) && is_too_long(seconds(501), 10 << 30));
     }
 
     fn resident(name: &str, memory_bytes: u64, is_used: bool, used: u64) -> Resident {

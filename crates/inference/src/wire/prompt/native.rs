@@ -34,6 +34,10 @@ impl Prompt {
             ..GenerateRequest::default()
         };
         if prompt.is_raw {
+            if prompt.turns.len() > 1 || !prompt.tools.is_empty() {
+                let message = "a raw prompt stands alone: `system` and `tools` have no place in it";
+                return Err(Fault::invalid(message).hint("put them into the prompt, or ask without `raw`"));
+            }
             request.prompt = prompt.turns.pop().map(|turn| From::Raw(turn.text()));
             return Ok(request);
         }
@@ -59,6 +63,9 @@ impl Prompt {
                     self.stop = texts.map(str::to_owned).collect();
                 }
                 "stop" => {}
+                // The client says it under another name.
+                "repeat_penalty" if self.more_sampling.contains_key("repetition_penalty") => {}
+                _ if self.more_sampling.contains_key(name) => {}
                 _ => {
                     self.sampling.entry(name).or_insert_with(|| value.clone());
                 }
