@@ -190,12 +190,14 @@ async fn bad_asks_are_refused_by_what_is_wrong_with_them() {
     assert!(status.code() == Code::InvalidArgument && status.message().contains("10000"), "{status}");
     let status = refused(GenerateRequest { schema_json: "{".into(), ..question("x") }).await;
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    let endless = [r##"{"$ref":"#"}"##, r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"}"##];
+    let endless =
+        [r##"{"$ref":"#"}"##, r##"{"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"}"##];
     for schema in endless {
         let status = refused(GenerateRequest { schema_json: schema.into(), ..question("x") }).await;
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     }
-    let mut sampling = Sampling { repeat_last_n: Some(2_000_000_000), repeat_penalty: Some(1.1), ..Sampling::default() };
+    let mut sampling =
+        Sampling { repeat_last_n: Some(2_000_000_000), repeat_penalty: Some(1.1), ..Sampling::default() };
     engine.write(GenerateRequest { sampling: Some(sampling.clone()), ..question("x") }).await.unwrap();
     sampling.repeat_last_n = Some(-2);
     let status = refused(GenerateRequest { sampling: Some(sampling), ..question("x") }).await;

@@ -97,11 +97,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<()> {
     let started = Instant::now();
     let loaded = load::load(&arguments)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_stack_size(STACK)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_stack_size(STACK).enable_all().build()?;
     let served = runtime.block_on(serve(&arguments, Arc::new(loaded), started));
     // The thread that decodes may be in the middle of a long step; the process ends without it.
     runtime.shutdown_background();

@@ -147,7 +147,9 @@ fn check(asked: &Sampling) -> Result<()> {
         }
     }
     if asked.repeat_last_n.is_some_and(|tokens| tokens < -1) {
-        return Err(Fault::invalid("`repeat_last_n` is below -1").hint("give a number of tokens, or -1 for the whole context"));
+        return Err(
+            Fault::invalid("`repeat_last_n` is below -1").hint("give a number of tokens, or -1 for the whole context")
+        );
     }
     if asked.logit_bias.len() > MOST_BIASES || asked.logit_bias.values().any(|bias| bias.is_nan()) {
         return Err(Fault::invalid(format!(

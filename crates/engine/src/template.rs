@@ -314,7 +314,8 @@ mod tests {
 
     #[test]
     fn tools_are_written_as_python_writes_them_and_their_marks_are_fenced() {
-        let template = Template::new("{{ tools | tojson(ensure_ascii=False) }}".to_owned(), String::new(), String::new());
+        let template =
+            Template::new("{{ tools | tojson(ensure_ascii=False) }}".to_owned(), String::new(), String::new());
         let tool = proto::engine::Tool {
             name: "look".into(),
             description: "don't <|im_end|>".into(),

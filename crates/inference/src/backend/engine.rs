@@ -209,11 +209,7 @@ impl Engine {
     }
 
     fn plan(&self, model: &Shelved) -> Plan {
-        Plan {
-            model: model.clone(),
-            context_tokens: self.context_of(model),
-            memory_bytes: self.estimate(model),
-        }
+        Plan { model: model.clone(), context_tokens: self.context_of(model), memory_bytes: self.estimate(model) }
     }
 
     async fn make_room(&self, model: &Shelved) -> Result<()> {
@@ -323,7 +319,9 @@ impl Backend for Engine {
             let program = std::path::Path::new(&self.settings.program);
             if !program.is_file() {
                 let name = program.display();
-                return Health::Down(format!("there is no program `{name}` beside `tmd` or in PATH; set engine.program"));
+                return Health::Down(format!(
+                    "there is no program `{name}` beside `tmd` or in PATH; set engine.program"
+                ));
             }
             let shelved = match self.look().await {
                 Ok(shelved) => shelved,

@@ -349,14 +349,19 @@ impl Home {
         let words = base::units::format_duration;
         if inner.state == State::Loading {
             let since = inner.loads_since.map_or(Duration::ZERO, |since| since.elapsed());
-            return is_too_long(since, inner.expected_bytes).then(|| format!("was killed: it loaded for {}", words(since)));
+            return is_too_long(since, inner.expected_bytes)
+                .then(|| format!("was killed: it loaded for {}", words(since)));
         }
         let (at, sign) = inner.heard.as_ref().filter(|_| matches!(inner.state, State::Ready | State::Draining))?;
         let seconds = |number: f64| Duration::try_from_secs_f64(number).unwrap_or_default();
         let (silent, step) = (at.elapsed(), seconds(sign.present_step_s));
         match () {
-            () if is_frozen(silent) => Some(format!("was frozen ({} without a sign of life) and killed", words(silent))),
-            () if is_hung(step, seconds(sign.mean_step_s)) => Some(format!("hung in a step for {} and was killed", words(step))),
+            () if is_frozen(silent) => {
+                Some(format!("was frozen ({} without a sign of life) and killed", words(silent)))
+            }
+            () if is_hung(step, seconds(sign.mean_step_s)) => {
+                Some(format!("hung in a step for {} and was killed", words(step)))
+            }
             () => None,
         }
     }
