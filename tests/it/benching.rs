@@ -9,9 +9,10 @@ use tests::process::{Child, binary};
 
 use crate::lab::{Lab, Node, SOON, Setup, bounded, chat, until};
 
-/// On a machine that is busy with other tests, an engine is slower than it was told to be, and never faster.
+/// On a machine that is busy with other tests an engine is slower than it was told to be; a figure that is the difference of
+/// two times may come out faster as well.
 const SLOWER: f64 = 3.0;
-const NO_FASTER: f64 = 1.15;
+const NO_FASTER: f64 = 2.0;
 
 async fn tmctl(node: &Node, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary("tmctl").unwrap());
