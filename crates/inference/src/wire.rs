@@ -21,8 +21,9 @@ mod stamp;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use base::Dialect;
+use base::{Dialect, Fault, Result};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 pub use answer::{AnswerFrames, AnswerSpec, answer};
 pub use decode::{Decoder, events};
@@ -108,6 +109,13 @@ pub struct EngineRequest {
     pub body: Bytes,
     /// What the answer will be in; the target's dialect but for a continued `/api/generate`, which goes to `/api/chat`.
     pub dialect: Dialect,
+}
+
+/// The body of a request, as JSON.
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        Fault::invalid("could not read the request body as JSON").because(error).hint("send one JSON object")
+    })
 }
 
 /// Where an engine takes asks of a dialect.

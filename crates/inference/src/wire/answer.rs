@@ -57,7 +57,7 @@ impl AnswerSpec {
             continuation: None,
             echoes: false,
             prompt_tokens: head.prompt_tokens,
-            packs_vectors: head.dialect == Dialect::OpenAiEmbeddings && embed::packs_vectors(&ask.body),
+            packs_vectors: embed::packs_vectors(ask),
             most_whole: MAX_WHOLE_BYTES,
             started,
         }

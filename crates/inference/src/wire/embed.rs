@@ -1,6 +1,6 @@
 //! Embeddings between OpenAI's form and Ollama's two.
 
-use base::{Code, Dialect, Fault, Result};
+use base::{Ask, Code, Dialect, Fault, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -15,20 +15,12 @@ const HINTS: &[&str] = &["model", "user", "keep_alive", "options", "truncate"];
 
 /// Translates a request; only its texts, `dimensions` and the hints can go along.
 pub(super) fn request(body: &[u8], from: Dialect, to: Dialect) -> Result<Bytes> {
-    let mut fields: Map<String, Value> = serde_json::from_slice(body)
-        .map_err(|error| Fault::invalid("could not read the request body as JSON").because(error))?;
+    let mut fields: Map<String, Value> = super::read_json(body)?;
     if !(is_embeddings(from) && is_embeddings(to)) {
         let what = format!("an ask of kind `{from}` cannot be served by an engine that takes `{to}`");
         return Err(Fault::new(Code::NotSupported, what).hint("choose a model whose engine offers this"));
     }
-    let name = if from == Dialect::OllamaEmbeddings { "prompt" } else { "input" };
-    let input = fields.remove(name).unwrap_or_default();
-    let dimensions = fields.remove("dimensions").filter(|value| !value.is_null());
-    // The form of the vectors is made here; see `packs_vectors`.
-    fields.remove("encoding_format");
-    if let Some((name, _)) = fields.iter().find(|(name, value)| !HINTS.contains(&name.as_str()) && !value.is_null()) {
-        return Err(refused(name));
-    }
+    let Meaning { input, dimensions, .. } = Meaning::take(&mut fields, from)?;
     let mut out = json!({"model": fields.remove("model").unwrap_or_default()});
     match to {
         Dialect::OllamaEmbeddings => out["prompt"] = single(input)?,
@@ -50,37 +42,55 @@ pub(super) fn request(body: &[u8], from: Dialect, to: Dialect) -> Result<Bytes> 
     Ok(out.to_string().into())
 }
 
+/// What of a request says which vectors are wanted.
+struct Meaning {
+    input: Value,
+    /// The field that has it, in its dialect.
+    input_name: &'static str,
+    dimensions: Option<Value>,
+}
+
+impl Meaning {
+    /// Takes it out of `fields`; leaves hints there, and refuses what is neither.
+    fn take(fields: &mut Map<String, Value>, dialect: Dialect) -> Result<Self> {
+        let input_name = if dialect == Dialect::OllamaEmbeddings { "prompt" } else { "input" };
+        let input = fields.remove(input_name).unwrap_or_default();
+        let dimensions = fields.remove("dimensions").filter(|value| !value.is_null());
+        // The form of the vectors is made here; see `packs_vectors`.
+        fields.remove("encoding_format");
+        let is_odd = |(name, value): &(&String, &Value)| !HINTS.contains(&name.as_str()) && !value.is_null();
+        match fields.iter().find(is_odd) {
+            Some((name, _)) => Err(refused(name)),
+            None => Ok(Self { input, input_name, dimensions }),
+        }
+    }
+}
+
 /// A request for vectors, in no dialect.
 pub(super) struct Asked {
     pub texts: Vec<String>,
-    pub dimensions: Option<u64>,
+    pub dimensions: Option<Value>,
     /// Whether the end of a text that is too long may be left out, as Ollama does unless told otherwise.
     pub may_cut: bool,
 }
 
 /// Reads a request for vectors of texts.
 pub(super) fn read(body: &[u8], dialect: Dialect) -> Result<Asked> {
-    let mut fields: Map<String, Value> = serde_json::from_slice(body)
-        .map_err(|error| Fault::invalid("could not read the request body as JSON").because(error))?;
-    let name = if dialect == Dialect::OllamaEmbeddings { "prompt" } else { "input" };
+    let mut fields: Map<String, Value> = super::read_json(body)?;
+    let Meaning { input, input_name, dimensions } = Meaning::take(&mut fields, dialect)?;
     let wrong = || {
-        Fault::invalid(format!("field `{name}` is not a text or a list of texts"))
-            .hint(format!("give `{name}` as text; token numbers mean something to one model only"))
+        Fault::invalid(format!("field `{input_name}` is not a text or a list of texts"))
+            .hint(format!("give `{input_name}` as text; token numbers mean something to one model only"))
     };
-    let texts = match fields.remove(name) {
-        Some(Value::String(text)) => vec![text],
-        Some(Value::Array(list)) => {
+    let texts = match input {
+        Value::String(text) => vec![text],
+        Value::Array(list) => {
             let text = |value: Value| value.as_str().map(str::to_owned).ok_or_else(wrong);
             list.into_iter().map(text).collect::<Result<_>>()?
         }
         _ => return Err(wrong()),
     };
     let truncate = fields.remove("truncate").and_then(|value| value.as_bool());
-    let dimensions = fields.remove("dimensions").and_then(|value| value.as_u64());
-    fields.remove("encoding_format");
-    if let Some((name, _)) = fields.iter().find(|(name, value)| !HINTS.contains(&name.as_str()) && !value.is_null()) {
-        return Err(refused(name));
-    }
     Ok(Asked { texts, dimensions, may_cut: truncate.unwrap_or(dialect != Dialect::OpenAiEmbeddings) })
 }
 
@@ -155,9 +165,10 @@ pub(super) struct Shown<'a> {
     pub packs: bool,
 }
 
-/// Whether an OpenAI request asks for packed vectors.
-pub(super) fn packs_vectors(body: &[u8]) -> bool {
-    Fields::parse(body).is_some_and(|fields| fields.get("encoding_format") == Some("\"base64\""))
+/// Whether a client wants packed vectors, which only OpenAI's can say.
+pub(super) fn packs_vectors(ask: &Ask) -> bool {
+    ask.head.dialect == Dialect::OpenAiEmbeddings
+        && Fields::parse(&ask.body).is_some_and(|fields| fields.get("encoding_format") == Some("\"base64\""))
 }
 
 fn packed<T: Number>(vector: &[T]) -> String {

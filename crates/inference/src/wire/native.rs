@@ -1,7 +1,7 @@
 //! The built-in engine's protocol (`taskmaster.engine.v1`): requests for it, and its answers as a client is to have them.
 //! It has messages where other engines have JSON, so nothing of it is parsed.
 
-use base::{Ask, Continuation, Dialect, Fault, Finish, Result, Usage};
+use base::{Ask, Continuation, Fault, Finish, Result, Usage};
 use bytes::Bytes;
 use proto::engine::{Done, EmbedRequest, EmbedResponse, GenerateRequest, RerankRequest, RerankResponse, done};
 use serde_json::{Map, Value, json};
@@ -60,18 +60,13 @@ pub fn embed_request(ask: &Ask) -> Result<EmbedRequest> {
 /// Its answer.
 pub fn embedded(ask: &Ask, response: EmbedResponse) -> Bytes {
     let vectors: Vec<Vec<f32>> = response.vectors.into_iter().map(|vector| vector.values).collect();
-    let shown = embed::Shown {
-        dialect: ask.head.dialect,
-        model: &ask.head.model,
-        packs: ask.head.dialect == Dialect::OpenAiEmbeddings && embed::packs_vectors(&ask.body),
-    };
+    let shown = embed::Shown { dialect: ask.head.dialect, model: &ask.head.model, packs: embed::packs_vectors(ask) };
     embed::write(&vectors, response.prompt_tokens.into(), &shown)
 }
 
 /// The request for an ask that wants documents in order, and how many of them it wants to see.
 pub fn rerank_request(ask: &Ask) -> Result<(RerankRequest, Option<usize>)> {
-    let body: Value = serde_json::from_slice(&ask.body)
-        .map_err(|error| Fault::invalid("could not read the request body as JSON").because(error))?;
+    let body: Value = super::read_json(&ask.body)?;
     let wrong = |name: &str, what: &str| {
         Fault::invalid(format!("field `{name}` is not {what}")).hint(format!("give `{name}` as {what}"))
     };

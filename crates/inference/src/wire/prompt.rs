@@ -134,9 +134,7 @@ impl Prompt {
 
     /// The same; gives along what of the body it does not know.
     fn read_known(dialect: Dialect, body: &[u8], stream: bool) -> Result<(Self, Taken)> {
-        let map = serde_json::from_slice(body).map_err(|error| {
-            Fault::invalid("could not read the request body as JSON").because(error).hint("send one JSON object")
-        })?;
+        let map = super::read_json(body)?;
         let mut fields = Taken(map);
         fields.take("model");
         fields.take("stream");

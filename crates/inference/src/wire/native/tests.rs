@@ -1,7 +1,7 @@
 //! Asks of every dialect as the built-in engine gets them.
 
-use base::AskHead;
 use base::time::Deadline;
+use base::{AskHead, Dialect};
 use proto::engine::generate_request::Prompt as From;
 use proto::engine::{Chat, Done, Sampling};
 
@@ -106,6 +106,10 @@ fn vectors_and_scores_are_asked_for_and_shown_in_the_dialect() {
     let request = embed_request(&ask(Dialect::OpenAiEmbeddings, json!({"model": "m", "input": ["a", "b"]}))).unwrap();
     assert_eq!((request.texts.len(), request.refuse_long), (2, true));
     assert!(!embed_request(&ask(Dialect::OllamaEmbed, json!({"model": "m", "input": "a"}))).unwrap().refuse_long);
+    for dimensions in [json!(16), json!("16")] {
+        let shorter = ask(Dialect::OpenAiEmbeddings, json!({"model": "m", "input": "a", "dimensions": dimensions}));
+        assert!(embed_request(&shorter).unwrap_err().message.contains("dimensions"), "{dimensions}");
+    }
     let tokens = ask(Dialect::OpenAiEmbeddings, json!({"model": "m", "input": [1, 2]}));
     assert!(embed_request(&tokens).unwrap_err().hint.is_some());
     let ranked =
