@@ -125,8 +125,7 @@ pub async fn create_here(core: &Arc<Core>, order: CreateModelRequest) -> Result<
                 return Err(Fault::new(Code::NotSupported, format!("worker `{}` takes no adapter this way", port.id))
                     .hint("leave --worker out: the built-in engine uses adapters of its node's shelf"));
             }
-            let parameters = as_object(&parameters)?;
-            let model = NewModel { name: name.clone(), from, system, parameters };
+            let model = NewModel { name: name.clone(), from, system, parameters: parameters.to_object() };
             port.backend.create(&model, Instant::now() + CREATE_WITHIN).await?;
             port.look.notify_one();
             core.happened("model", &name, format!("created at {}", port.id));
@@ -142,14 +141,6 @@ pub async fn create_here(core: &Arc<Core>, order: CreateModelRequest) -> Result<
         }
     }
     Ok(CreateModelResponse { node: core.node.to_string(), worker, name })
-}
-
-fn as_object(parameters: &Parameters) -> Result<serde_json::Map<String, serde_json::Value>> {
-    match serde_json::to_value(parameters) {
-        Ok(serde_json::Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Fault::internal("the parameters are no object")),
-        Err(error) => Err(Fault::internal("could not write the parameters").because(error)),
-    }
 }
 
 /// Pulls a model at a worker, wherever that is.

@@ -126,9 +126,14 @@ impl Engine {
         }
     }
 
+    /// A model, as the last look at the shelf found it.
+    fn known(&self, name: &str) -> Option<Shelved> {
+        held(&self.shelved).iter().find(|model| model.name == name).cloned()
+    }
+
+    /// A model that can be used; looks for it where it is not known yet.
     async fn shelved(&self, name: &str) -> Result<Shelved> {
-        let known = held(&self.shelved).iter().find(|model| model.name == name).cloned();
-        let model = match known {
+        let model = match self.known(name) {
             Some(model) => model,
             None => self.look().await?.into_iter().find(|model| model.name == name).ok_or_else(|| {
                 Fault::new(Code::ModelNotFound, format!("there is no model `{name}` on this node"))
@@ -154,15 +159,32 @@ impl Engine {
 
     /// The memory that a model takes, as believed after what was seen of it.
     fn estimate(&self, model: &Shelved) -> u64 {
-        let Ok(header) = &model.header else { return 0 };
-        // All slots share one cache, which is as large as the context.
-        let estimate = header.memory(self.context_of(model), 1).total();
-        held(&self.corrections).get(&model.name).copied().unwrap_or_default().corrected(estimate)
+        let correction = held(&self.corrections).get(&model.name).copied().unwrap_or_default();
+        correction.corrected(self.uncorrected(model))
     }
 
+    /// The same, by its header alone.
+    fn uncorrected(&self, model: &Shelved) -> u64 {
+        // All slots share one cache, which is as large as the context.
+        model.header.as_ref().map_or(0, |header| header.memory(self.context_of(model), 1).total())
+    }
+
+    /// Compares the estimate with what a process takes.
+    fn learn(&self, home: &Home) {
+        let Some((seen, model)) = home.memory_bytes().zip(self.known(home.name())) else { return };
+        let estimate = self.uncorrected(&model);
+        held(&self.corrections).entry(model.name).or_default().learn(estimate, seen);
+    }
+
+    /// The place of a model, made for it where there is none.
     fn home(&self, model: &Shelved) -> Arc<Home> {
         let make = || Arc::new(Home::new(self.settings.clone(), self.tasks.clone(), model.name.clone()));
         held(&self.homes).entry(model.name.clone()).or_insert_with(make).clone()
+    }
+
+    /// The place that a model has already.
+    fn home_of(&self, name: &str) -> Option<Arc<Home>> {
+        held(&self.homes).get(name).cloned()
     }
 
     fn homes(&self) -> Vec<Arc<Home>> {
@@ -247,8 +269,7 @@ impl Engine {
     }
 
     async fn has_ended(&self, name: &str) -> bool {
-        let home = held(&self.homes).get(name).cloned();
-        match home {
+        match self.home_of(name) {
             Some(home) => home.has_ended().await,
             None => false,
         }
@@ -344,8 +365,7 @@ impl Backend for Engine {
 
     fn unload<'a>(&'a self, model: &'a str, _: Instant) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let home = held(&self.homes).get(model).cloned();
-            if let Some(home) = home {
+            if let Some(home) = self.home_of(model) {
                 home.leave().await;
             }
             Ok(())
@@ -368,7 +388,7 @@ impl Backend for Engine {
                 join_all(homes.iter().map(|home| home.tend())).await.into_iter().flatten().collect();
             for home in &homes {
                 self.learn(home);
-                let shelved = held(&self.shelved).iter().find(|model| model.name == home.name()).cloned();
+                let shelved = self.known(home.name());
                 let digest = shelved.as_ref().and_then(|model| model.digest.clone());
                 // Taken away, or put anew under its old name. A file that is still being read for its identity is neither.
                 if home.is_outdated(digest.as_deref()) && (digest.is_some() || shelved.is_none()) {
@@ -389,16 +409,6 @@ impl Backend for Engine {
         Box::pin(async move {
             join_all(self.homes().iter().map(|home| home.end(force))).await;
         })
-    }
-}
-
-impl Engine {
-    fn learn(&self, home: &Home) {
-        let shelved = held(&self.shelved).iter().find(|model| model.name == home.name()).cloned();
-        let Some((seen, model)) = home.memory_bytes().zip(shelved) else { return };
-        let Ok(header) = &model.header else { return };
-        let estimate = header.memory(self.context_of(&model), 1).total();
-        held(&self.corrections).entry(model.name.clone()).or_default().learn(estimate, seen);
     }
 }
 
@@ -424,11 +434,7 @@ fn file_bytes(model: &Shelved) -> u64 {
 /// What the model's owner set for it.
 fn tuned(model: &Shelved) -> native::Tuned {
     let Some(variant) = &model.variant else { return native::Tuned::default() };
-    let parameters = match serde_json::to_value(&variant.parameters) {
-        Ok(serde_json::Value::Object(parameters)) => parameters,
-        _ => serde_json::Map::new(),
-    };
-    native::Tuned { system: variant.system.clone().unwrap_or_default(), parameters }
+    native::Tuned { system: variant.system.clone().unwrap_or_default(), parameters: variant.parameters.to_object() }
 }
 
 /// Sockets of processes that a killed node left behind; they ended with it.

@@ -126,6 +126,15 @@ impl Parameters {
         Ok(parameters)
     }
 
+    /// What is set, as a JSON object.
+    pub fn to_object(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(object)) => object,
+            // Numbers and texts under fixed names always are one.
+            _ => serde_json::Map::new(),
+        }
+    }
+
     /// What is known of a JSON object, and the names that are not.
     pub(super) fn of_known(given: &serde_json::Map<String, serde_json::Value>) -> (Self, Vec<String>) {
         let mut known = serde_json::Map::new();
