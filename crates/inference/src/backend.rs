@@ -84,6 +84,13 @@ pub trait Backend: Send + Sync {
     }
 }
 
+/// How long a model of `bytes` may load at most, wherever it lies.
+pub fn load_within(bytes: u64) -> Duration {
+    const LEAST: Duration = Duration::from_secs(300);
+    const PER_GIB: Duration = Duration::from_secs(20);
+    LEAST + PER_GIB.mul_f64(bytes as f64 / f64::from(1 << 30))
+}
+
 fn not_by_this(what: &str) -> Fault {
     Fault::new(Code::NotSupported, format!("this engine cannot {what}")).hint("use a worker whose engine can")
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use base::report::{NodeReport, NodeState};
 use base::{Code, Epoch, Fault, ModelId, Result, WorkerId};
 use cluster::Lead;
+use inference::backend::load_within;
 use routing::placement::{Action, Demand, Move, Plan, plan};
 use serde::Serialize;
 use store::Txn;
@@ -18,9 +19,7 @@ use crate::fleet;
 
 /// The key of the last placement below the store's prefix.
 const PLACEMENT: &str = "placement";
-/// A load may take this long and [`PER_GIB`] more for each GiB.
-const LOAD_AT_LEAST: Duration = Duration::from_secs(300);
-const PER_GIB: Duration = Duration::from_secs(20);
+/// No load may take longer, whatever its size.
 const LOAD_AT_MOST: Duration = Duration::from_secs(6 * 3600);
 /// How long a model that was placed stays in memory without an ask.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
@@ -178,8 +177,7 @@ pub async fn place_here(core: &Arc<Core>, worker: &str, engine_name: &str, load:
     let model = facts.models.iter().find(|model| model.engine.name == engine_name).ok_or_else(|| {
         Fault::new(Code::ModelNotFound, format!("worker `{}` does not offer model `{engine_name}`", port.id))
     })?;
-    let gib = u32::try_from(model.engine.size_bytes >> 30).unwrap_or(u32::MAX);
-    let within = (LOAD_AT_LEAST + PER_GIB.saturating_mul(gib)).min(LOAD_AT_MOST);
+    let within = load_within(model.engine.size_bytes).min(LOAD_AT_MOST);
     let begun = Instant::now();
     let placed = match load {
         true => port.backend.load(engine_name, Some(KEEP), begun + within).await,

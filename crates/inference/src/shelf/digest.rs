@@ -139,17 +139,22 @@ fn text_of(digest: &[u8]) -> String {
     text
 }
 
+/// What stands behind `sha256:` in a digest as it is written here and by Ollama; `None` where it is none.
+pub(super) fn hex_of(digest: &str) -> Option<&str> {
+    digest.strip_prefix("sha256:").filter(|hex| is_hex(hex))
+}
+
+/// Whether it can be the hexadecimal part of a digest.
+pub(super) fn is_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 fn parse(text: &str) -> Result<BTreeMap<PathBuf, Known>, String> {
     let kept: Kept = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if kept.format != FORMAT {
         return Err(format!("its format is {}", kept.format));
     }
-    let is_digest = |digest: &str| {
-        digest
-            .strip_prefix("sha256:")
-            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    };
-    match kept.files.values().find(|known| !is_digest(&known.digest)) {
+    match kept.files.values().find(|known| hex_of(&known.digest).is_none()) {
         Some(odd) => Err(format!("`{}` is no digest", odd.digest)),
         None => Ok(kept.files),
     }

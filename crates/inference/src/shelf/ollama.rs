@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::digest::Digests;
+use super::digest::{Digests, hex_of, is_hex};
 use super::files::{self, Headers, with_hint};
 use super::scan::{self, Unusable};
 use super::variant::{Parameters, Variant, known_identity};
@@ -130,14 +130,10 @@ fn own(
 }
 
 fn blob(root: &Path, digest: &str) -> Result<PathBuf, String> {
-    match digest.strip_prefix("sha256:").filter(|hex| is_hex(hex)) {
+    match hex_of(digest) {
         Some(hex) => Ok(root.join("blobs").join(format!("sha256-{hex}"))),
         None => Err(format!("`{}` is no digest", digest.escape_debug())),
     }
-}
-
-fn is_hex(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// The digest that a blob's name promises; `None` for other files.

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::backend::load_within;
+
 /// After the first death; each further one within the window doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const MOST_WAIT: Duration = Duration::from_secs(30);
@@ -16,10 +18,6 @@ const SILENCE: Duration = Duration::from_secs(10);
 const LEAST_STEP: Duration = Duration::from_secs(120);
 /// And so many times what the last ones took.
 const STEPS_OF_PATIENCE: f64 = 20.0;
-/// A load may take this long and [`PER_GIB`] more for each GiB.
-const LOAD_AT_LEAST: Duration = Duration::from_secs(300);
-/// See [`LOAD_AT_LEAST`].
-const PER_GIB: f64 = 20.0;
 
 /// The deaths of one model's processes.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +64,7 @@ pub fn is_hung(step: Duration, mean_step: Duration) -> bool {
 
 /// Whether a model of `memory_bytes` that has been loading `since` then will never be there.
 pub fn is_too_long(since: Duration, memory_bytes: u64) -> bool {
-    since > LOAD_AT_LEAST + Duration::from_secs_f64(memory_bytes as f64 / f64::from(1 << 30) * PER_GIB)
+    since > load_within(memory_bytes)
 }
 
 /// A model in memory, as room is made.
