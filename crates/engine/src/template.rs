@@ -3,6 +3,7 @@
 //! What people and documents wrote stays text. Where it spells a mark of the model (`<|im_end|>`), it is fenced while
 //! the template is rendered, and tokenised as ordinary text between the fences.
 
+use base::time::{civil, unix_ms};
 use base::{Code, Fault, Result};
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
@@ -244,10 +245,7 @@ fn today(format: &str) -> String {
         "November",
         "December",
     ];
-    let days = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs() / 86_400).unwrap_or(0));
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil(unix_ms() / 86_400_000);
     let name = usize::try_from(month - 1).ok().and_then(|place| MONTHS.get(place)).copied().unwrap_or_default();
     format
         .replace("%Y", &year.to_string())
@@ -255,20 +253,6 @@ fn today(format: &str) -> String {
         .replace("%d", &format!("{day:02}"))
         .replace("%B", name)
         .replace("%b", name.get(..3).unwrap_or_default())
-}
-
-/// Year, month and day, `days` after 1970-01-01 (the proleptic Gregorian calendar, counted in eras of 400 years).
-const fn civil(days: i64) -> (i64, i64, i64) {
-    let from_march = days + 719_468;
-    let era = from_march.div_euclid(146_097);
-    let day_of_era = from_march.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
 }
 
 fn broken(why: &str) -> Fault {
@@ -348,10 +332,5 @@ mod tests {
     fn a_template_without_end_is_stopped() {
         let source = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
         assert!(rendered(source, Vec::new()).is_err());
-    }
-
-    #[test]
-    fn days_are_dates() {
-        assert_eq!((civil(0), civil(11_016), civil(20_786)), ((1970, 1, 1), (2000, 2, 29), (2026, 11, 29)));
     }
 }

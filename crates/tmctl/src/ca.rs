@@ -4,6 +4,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use base::time::rfc3339;
 use base::{Fault, Result};
 use clap::Subcommand;
 use net::ca::{Existing, Issued, init, issue};
@@ -85,7 +86,7 @@ struct Made<'a> {
 }
 
 fn json(issued: &Issued) -> impl Serialize + '_ {
-    Made { certificate: &issued.certificate, key: &issued.key, ends: text::rfc3339(issued.expires_ms) }
+    Made { certificate: &issued.certificate, key: &issued.key, ends: rfc3339(issued.expires_ms) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `tmctl events`: what happens in the cluster, a line for each event, until interrupted.
 
+use base::time::rfc3339;
 use base::{Code, Fault, Result};
 use proto::admin::{WatchEventsRequest, WatchEventsResponse};
 use serde::Serialize;
@@ -36,7 +37,7 @@ struct Line<'a> {
 }
 
 fn json(event: &WatchEventsResponse) -> impl Serialize + '_ {
-    Line { at: text::rfc3339(event.at_unix_ms), kind: &event.kind, subject: &event.subject, text: &event.text }
+    Line { at: rfc3339(event.at_unix_ms), kind: &event.kind, subject: &event.subject, text: &event.text }
 }
 
 #[cfg(test)]

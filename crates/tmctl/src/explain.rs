@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::Result;
+use base::time::rfc3339;
 use proto::admin::{Candidate, ExplainRequest, ExplainResponse};
 use serde::Serialize;
 
@@ -141,7 +142,7 @@ fn json(response: &ExplainResponse) -> impl Serialize + '_ {
         candidates: response.candidates.iter().map(candidate).collect(),
         runs: response.runs.iter().map(run).collect(),
         decided_by: &response.decided_by,
-        at: text::rfc3339(response.at_unix_ms),
+        at: rfc3339(response.at_unix_ms),
         outcome: &response.outcome,
     }
 }

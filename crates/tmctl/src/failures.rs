@@ -117,7 +117,7 @@ fn json(response: &ListFailuresResponse) -> impl Serialize + '_ {
     fn item(failure: &FailureItem) -> Item<'_> {
         Item {
             id: &failure.id,
-            at: text::rfc3339(failure.at_unix_ms),
+            at: time::rfc3339(failure.at_unix_ms),
             subject: &failure.subject,
             kind: &failure.kind,
             severity: &failure.severity,

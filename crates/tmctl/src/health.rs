@@ -35,7 +35,7 @@ struct Health<'a> {
 fn json(response: &HealthResponse) -> impl Serialize + '_ {
     let view = response.view.as_ref();
     Health {
-        as_of: text::rfc3339(view.map_or_else(time::unix_ms, |view| view.as_of_unix_ms)),
+        as_of: time::rfc3339(view.map_or_else(time::unix_ms, |view| view.as_of_unix_ms)),
         view_of: view.map_or("unknown", |view| &view.node),
         verdict: &response.verdict,
         reasons: &response.reasons,

@@ -1,5 +1,6 @@
 //! `tmctl keys`: API keys of clients. A key is shown once, when it is made; the cluster keeps only its hash.
 
+use base::time::rfc3339;
 use base::{Fault, Result};
 use clap::Subcommand;
 use proto::admin::{CreateKeyRequest, KeyItem, ListKeysRequest, RevokeKeyRequest};
@@ -92,7 +93,7 @@ struct Item<'a> {
 }
 
 fn item(key: &KeyItem) -> Item<'_> {
-    Item { name: &key.name, created: text::rfc3339(key.created_unix_ms) }
+    Item { name: &key.name, created: rfc3339(key.created_unix_ms) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `tmctl mode`: what may leave the house; `set` changes it on every node.
 
 use base::config::Mode;
+use base::time::rfc3339;
 use base::{Fault, Result};
 use clap::Subcommand;
 use proto::admin::{GetModeRequest, GetModeResponse, SetModeRequest, SetModeResponse};
@@ -82,7 +83,7 @@ struct Shown<'a> {
 }
 
 fn json(response: &GetModeResponse) -> impl Serialize + '_ {
-    Shown { mode: &response.mode, since: text::rfc3339(response.since_unix_ms), set_by: &response.set_by }
+    Shown { mode: &response.mode, since: rfc3339(response.since_unix_ms), set_by: &response.set_by }
 }
 
 #[derive(Serialize)]

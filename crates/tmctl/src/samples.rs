@@ -1,5 +1,6 @@
 //! A small cluster as a server tells of it, for the snapshots of every text.
 
+use base::time::rfc3339;
 use proto::admin::{
     ActorItem, Candidate, ExplainResponse, FailureItem, GetModeResponse, GpuItem, ListActorsResponse,
     ListFailuresResponse, ListModelsResponse, ListNodesResponse, ListWorkersResponse, ModelItem, ModelPlace, NodeItem,
@@ -7,7 +8,7 @@ use proto::admin::{
 };
 use serde::Serialize;
 
-use crate::text::{self, List};
+use crate::text::List;
 
 /// When the snapshots are taken: 2026-11-20 23:05:00.250 UTC.
 pub const NOW: u64 = 1_795_215_900_250;
@@ -20,7 +21,7 @@ pub fn json(value: &impl Serialize) -> String {
 
 /// A list that `server` gave at [`NOW`].
 pub fn list<T>(server: &str, items: Vec<T>) -> List<T> {
-    List { as_of: text::rfc3339(NOW), ..List::of_now(server, items) }
+    List { as_of: rfc3339(NOW), ..List::of_now(server, items) }
 }
 
 /// A view that is 250 ms old.

@@ -4,13 +4,12 @@
 //! length.
 
 use base::answer::Ready;
+use base::time::{rfc3339, unix_ms};
 use base::{Ask, Dialect, Finish, RunSummary};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-
-use super::stamp;
 
 /// What an ask without a question wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl KeepWish {
             Self::Load => "load",
             Self::Unload => "unload",
         };
-        let created = stamp::format(base::time::unix_ms());
+        let created = rfc3339(unix_ms());
         let mut object = json!({"model": &*ask.head.model, "created_at": created, "done": true, "done_reason": reason});
         match ask.head.dialect {
             Dialect::OllamaChat => object["message"] = json!({"role": "assistant", "content": ""}),

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use base::time::{rfc3339, unix_ms};
 use base::{Dialect, Finish};
 use serde_json::{Value, json};
 
 use super::Renderer;
-use crate::wire::stamp;
 
 pub(super) fn text(it: &Renderer, text: &str, out: &mut Vec<u8>) {
     write_line(&line(it, text, None), out);
@@ -36,7 +36,7 @@ pub(super) fn whole(it: &Renderer, finish: Finish, out: &mut Vec<u8>) {
 }
 
 fn line(it: &Renderer, text: &str, thinking: Option<&str>) -> Value {
-    let mut value = json!({"model": it.model, "created_at": stamp::format(base::time::unix_ms()), "done": false});
+    let mut value = json!({"model": it.model, "created_at": rfc3339(unix_ms()), "done": false});
     let place = if it.dialect == Dialect::OllamaChat {
         value["message"] = json!({"role": "assistant", "content": text});
         &mut value["message"]
