@@ -17,9 +17,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("inference", &["base", "proto", "net", "store"]),
     ("engine", &["base", "proto"]),
     ("cluster", &["base", "proto", "net", "store"]),
-    ("api", &["base", "proto", "net"]),
-    ("tmd", &["base", "proto", "net", "store", "routing", "inference", "cluster", "api"]),
-    ("tmctl", &["base", "proto", "net", "routing"]),
+    ("jobs", &["base", "store"]),
+    ("planner", &["base", "store", "jobs"]),
+    ("api", &["base", "proto", "net", "planner"]),
+    ("tmd", &["base", "proto", "net", "store", "routing", "inference", "cluster", "jobs", "planner", "api"]),
+    ("tmctl", &["base", "proto", "net", "routing", "planner"]),
 ];
 /// Files longer than this are split.
 const MOST_LINES: usize = 600;
