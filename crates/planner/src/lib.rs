@@ -4,6 +4,7 @@
 
 pub mod task;
 pub mod tasks;
+pub mod tasks_file;
 
 pub use task::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId};
 pub use tasks::Tasks;
