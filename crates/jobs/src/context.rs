@@ -43,22 +43,23 @@ impl Context {
     /// Cancelled once the run shall end: the job was cancelled, this node lost it, or it stops. Whatever the work waits for
     /// inside a step is dropped at that moment; this is for what it has started elsewhere.
     pub fn cancelled(&self) -> CancellationToken {
-        self.0.ending.clone()
+        self.0.ending.child_token()
     }
 
     /// The recorded result of step `name`, of whichever run; else does `work` and records what it gives. A fault is not
     /// recorded. Several steps may be under way at once; what a step does beside its result may happen again after a
     /// crash, its result is accepted once. The work chooses the same names and the same steps for the same input.
-    pub async fn step<T, W, F>(&self, name: &str, work: W) -> Result<T>
+    pub async fn step<T, W, F>(&self, name: impl Into<String>, work: W) -> Result<T>
     where
         T: Serialize + DeserializeOwned,
         W: FnOnce() -> F,
         F: Future<Output = Result<T>>,
     {
+        let name = name.into();
         tokio::select! {
             biased;
             () = self.0.ending.cancelled() => Err(self.0.why_it_ended()),
-            result = self.step_to_its_end(name, work) => result,
+            result = self.step_to_its_end(&name, work) => result,
         }
     }
 
@@ -118,7 +119,7 @@ impl Context {
         let large = large::cut(&key, &below, json)?;
         self.0.put_parts(large.parts).await?;
         let txn = Txn::new().when(Guard::Absent(key.clone())).put(key, large.head);
-        match self.0.commit(self.0.with_setbacks_forgotten(txn)?).await {
+        match self.0.commit(self.0.with_advance(txn)?).await {
             Ok(_) => {
                 self.0.ran.fetch_add(1, Ordering::Relaxed);
                 Ok(Recorded::Now)

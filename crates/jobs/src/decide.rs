@@ -44,8 +44,8 @@ pub(crate) fn next_for(facts: &Facts, node: &NodeId, now_unix_ms: u64) -> Decisi
     if facts.is_cancel_wanted {
         return Decision::Finish(finished(record, State::Cancelled, now_unix_ms));
     }
-    let is_orphan = record.state == State::Running;
-    let deaths = record.setbacks.deaths + u32::from(is_orphan);
+    let is_setback = record.state == State::Running && !record.setbacks.has_advanced;
+    let deaths = record.setbacks.deaths + u32::from(is_setback);
     if deaths >= MAX_DEATHS {
         return Decision::Finish(failed(record, &fault::deadly(id), now_unix_ms));
     }
@@ -54,7 +54,7 @@ pub(crate) fn next_for(facts: &Facts, node: &NodeId, now_unix_ms: u64) -> Decisi
     if !wait.is_zero() && wait <= LONGEST_WAIT {
         return Decision::Wait(wait);
     }
-    let setbacks = Setbacks { deaths, not_before_unix_ms: None, ..record.setbacks };
+    let setbacks = Setbacks { deaths, has_advanced: false, not_before_unix_ms: None, ..record.setbacks };
     let (attempts, node) = (record.attempts + 1, Some(node.clone()));
     Decision::Claim(Record { state: State::Running, attempts, node, setbacks, ..record.clone() })
 }
@@ -82,8 +82,11 @@ pub(crate) fn after(record: &Record, end: &End, now_unix_ms: u64, chance: f64) -
             let asked = fault.retry_after.unwrap_or_default();
             let delay = RETRY.delay(record.setbacks.retries, chance).max(asked).min(LONGEST_WAIT);
             let not_before = now_unix_ms.saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-            let setbacks =
-                Setbacks { deaths: 0, retries: record.setbacks.retries + 1, not_before_unix_ms: Some(not_before) };
+            let setbacks = Setbacks {
+                retries: record.setbacks.retries + 1,
+                not_before_unix_ms: Some(not_before),
+                ..Setbacks::default()
+            };
             Record { state: State::Waiting, setbacks, ..record.clone() }
         }
         End::Failed(fault) => failed(record, fault, now_unix_ms),
@@ -129,7 +132,7 @@ mod tests {
     }
 
     fn with(state: State, deaths: u32, not_before_unix_ms: Option<u64>) -> Record {
-        Record { setbacks: Setbacks { deaths, retries: 0, not_before_unix_ms }, ..record(state) }
+        Record { setbacks: Setbacks { deaths, not_before_unix_ms, ..Setbacks::default() }, ..record(state) }
     }
 
     fn told(decision: &Decision) -> String {
@@ -148,6 +151,8 @@ mod tests {
     #[test]
     fn what_is_decided_follows_from_state_owner_and_wish() {
         use State::{Cancelled, Done, Running, Waiting};
+        let setbacks = Setbacks { has_advanced: true, ..Setbacks::default() };
+        let advanced = Record { setbacks, ..record(Running) };
         let limit = u64::try_from(LONGEST_WAIT.as_millis()).unwrap();
         for (record, has_owner, is_cancel_wanted, decided) in [
             (record(Waiting), false, false, "claim after 0 deaths"),
@@ -167,6 +172,7 @@ mod tests {
             (with(Running, 1, None), false, false, "claim after 2 deaths"),
             (with(Running, 2, None), false, false, "fail: internal"),
             (with(Running, 2, None), true, false, "leave"),
+            (advanced.clone(), false, false, "claim after 0 deaths"),
             (record(Done), false, true, "leave"),
             (record(Cancelled), false, false, "leave"),
         ] {
@@ -180,7 +186,7 @@ mod tests {
         let Decision::Claim(claimed) = decide(&with(State::Waiting, 1, Some(NOW - 1)), false, false) else { panic!() };
         assert_eq!((claimed.state, claimed.attempts), (State::Running, 1));
         assert_eq!(claimed.node, Some(NodeId::from("here")));
-        assert_eq!(claimed.setbacks, Setbacks { deaths: 1, retries: 0, not_before_unix_ms: None });
+        assert_eq!(claimed.setbacks, Setbacks { deaths: 1, ..Setbacks::default() });
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) fn over(id: JobId) -> Fault {
 }
 
 pub(crate) fn deadly(id: JobId) -> Fault {
-    Fault::internal(format!("job `{id}` took its node along {MAX_DEATHS} times at the same step"))
+    Fault::internal(format!("job `{id}` lost its node {MAX_DEATHS} times at the same step"))
         .hint("look for the end of `tmd` in the logs of the nodes that ran it, before submitting it again")
 }
 
@@ -35,8 +35,7 @@ pub(crate) fn too_many_waiting(waiting: usize) -> Fault {
 }
 
 pub(crate) fn too_large(what: &str, bytes: usize, most: usize) -> Fault {
-    let (bytes, most) = (base::ByteSize(bytes as u64), base::ByteSize(most as u64));
-    Fault::new(Code::TooLarge, format!("{what} has {bytes}, over the limit of {most}"))
+    Fault::new(Code::TooLarge, format!("{what} has {bytes} bytes, over the limit of {most}"))
         .hint("split it into smaller parts")
 }
 

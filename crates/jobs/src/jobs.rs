@@ -44,7 +44,8 @@ impl Jobs {
         Self { store, node, held: Arc::default(), late_writes: Arc::default() }
     }
 
-    /// Accepts a job; once this returns it will be done, by whichever node, or be seen to fail.
+    /// Accepts a job; once this returns it will be done, by whichever node, or be seen to fail. Where the answer of the
+    /// store got lost, the fault leaves open whether it was accepted: with a key it can be submitted again.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         check_names(&new)?;
         let input =
@@ -73,14 +74,17 @@ impl Jobs {
         Ok(Some(found.record.view(id, progress)))
     }
 
-    /// The jobs that `filter` admits, the oldest first. One that cannot be read is told to the log and left out.
+    /// The jobs that `filter` admits, the oldest first. One that cannot be read is left out; asked for by
+    /// its id, it says why.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<JobView>> {
-        let mut progress = HashMap::new();
-        for entry in self.store.list(keys::PROGRESS).await?.entries {
-            if let Some(id) = keys::id_in(keys::PROGRESS, &entry.key) {
-                progress.insert(id, stored::read::<Progress>(&entry.key, &entry.value)?);
-            }
-        }
+        let progress = self.store.list(keys::PROGRESS).await?.entries;
+        let mut progress: HashMap<JobId, Progress> = progress
+            .iter()
+            .filter_map(|entry| {
+                // Without its progress a job is still worth showing.
+                Some((keys::id_in(keys::PROGRESS, &entry.key)?, stored::read(&entry.key, &entry.value).ok()?))
+            })
+            .collect();
         let found = self.records().await?.into_iter().filter(|found| !found.record.is_draft);
         let views = found.map(|Found { id, record, .. }| record.view(id, progress.remove(&id)));
         Ok(views.filter(|job| filter.admits(job)).collect())
@@ -159,14 +163,14 @@ impl Jobs {
     pub(crate) async fn records(&self) -> Result<Vec<Found>> {
         let listing = self.store.list(keys::RECORDS).await?;
         for damaged in &listing.damaged {
-            tracing::warn!(key = damaged.key, reason = damaged.reason, "a job cannot be read");
+            tracing::debug!(key = damaged.key, reason = damaged.reason, "a job cannot be read");
         }
         let mut records = Vec::with_capacity(listing.entries.len());
         for entry in listing.entries {
             let Some(id) = keys::id_in(keys::RECORDS, &entry.key) else { continue };
             match stored::read(&entry.key, &entry.value) {
                 Ok(record) => records.push(Found { id, record, modified: entry.modified }),
-                Err(error) => tracing::warn!(job = %id, %error, "a job cannot be read"),
+                Err(error) => tracing::debug!(job = %id, %error, "a job cannot be read"),
             }
         }
         Ok(records)

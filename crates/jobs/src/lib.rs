@@ -48,7 +48,7 @@ pub const MAX_WAITING: usize = 1_000;
 /// How many finished jobs are kept; whoever finishes one removes those that finished before them.
 pub const MAX_FINISHED: usize = 200;
 
-/// A job that took its node along this many times, and recorded no step in between, fails.
+/// A job that lost its node this many times, and recorded no step in between, fails.
 pub const MAX_DEATHS: u32 = 3;
 
 /// How often a job that failed for a passing reason is tried again without recording a step in between.

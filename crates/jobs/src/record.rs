@@ -31,6 +31,8 @@ pub(crate) struct Record {
 pub(crate) struct Setbacks {
     /// Its node ended, or lost it.
     pub deaths: u32,
+    /// The run at hand has recorded a step: if its node ends, that is no setback.
+    pub has_advanced: bool,
     /// It failed for a passing reason.
     pub retries: u32,
     /// Not to be tried again before; by the clock of the node that let go of it.
@@ -57,7 +59,7 @@ impl Record {
 }
 
 /// Which node works on a job.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Owner {
     pub node: NodeId,
     pub since_unix_ms: u64,

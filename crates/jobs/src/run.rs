@@ -84,18 +84,22 @@ impl Jobs {
         });
         let _ending = run.ending.clone().drop_guard();
         let ended = {
-            let work = AssertUnwindSafe(async { work(Context(run.clone()), run.input().await?).await }).catch_unwind();
+            let work = async {
+                let result = work(Context(run.clone()), run.input().await?).await?;
+                run.put_result_parts(&result).await
+            };
             tokio::select! {
                 biased;
                 why = run.interrupted(&lease, stop) => Err(why),
                 () = run.write_progress() => Err(Interruption::Lost),
-                result = work => Ok(result.unwrap_or_else(|_panic| Err(fault::panicked(id)))),
+                result = AssertUnwindSafe(work).catch_unwind() => Ok(result.unwrap_or_else(|_panic| Err(fault::panicked(id)))),
             }
         };
-        self.conclude(&run, ended).await
+        // Work may end by the very fault that says that the job is lost.
+        self.conclude(&run, run.why.get().copied().map_or(ended, Err)).await
     }
 
-    async fn conclude(&self, run: &Run, ended: Result<Result<Value>, Interruption>) -> Result<State> {
+    async fn conclude(&self, run: &Run, ended: Result<Result<Large>, Interruption>) -> Result<State> {
         let (mut end, result) = match ended {
             Err(why) => {
                 run.interrupt(why);
@@ -107,10 +111,7 @@ impl Jobs {
                 (end, None)
             }
             Ok(Err(fault)) => (End::Failed(fault), None),
-            Ok(Ok(value)) => match run.put_result_parts(&value).await {
-                Ok(large) => (End::Done, Some(large.head)),
-                Err(fault) => (End::Failed(fault), None),
-            },
+            Ok(Ok(result)) => (End::Done, Some(result.head)),
         };
         loop {
             let record = run.record_after(&end);
@@ -122,7 +123,7 @@ impl Jobs {
                     continue;
                 }
                 // Ours may have happened, although the answer got lost.
-                Err(StoreError::Refused { .. }) if self.find(run.id).await?.is_some_and(|is| is.record == record) => {}
+                Err(StoreError::Refused { .. }) if self.has_become(run.id, &record).await? => {}
                 Err(error) => return Err(run.explain(error)),
             }
             tracing::info!(job = %run.id, kind = record.kind, state = ?record.state, "a run of a job ended");
@@ -131,6 +132,12 @@ impl Jobs {
             }
             return Ok(record.state);
         }
+    }
+
+    /// Whether `record` is how this very attempt ended.
+    async fn has_become(&self, id: JobId, record: &Record) -> Result<bool> {
+        let found = self.find(id).await?;
+        Ok(found.is_some_and(|is| (is.record.attempts, is.record.state) == (record.attempts, record.state.clone())))
     }
 }
 
@@ -149,13 +156,14 @@ impl Run {
         Ok(())
     }
 
-    /// With the first step that a run records, what went wrong before is over.
-    pub fn with_setbacks_forgotten(&self, txn: Txn) -> Result<Txn> {
-        if self.has_advanced() || self.record.setbacks == Setbacks::default() {
+    /// With the first step that a run records, what went wrong before is over: that goes with `txn`.
+    pub fn with_advance(&self, txn: Txn) -> Result<Txn> {
+        if self.has_advanced() {
             return Ok(txn);
         }
         let key = keys::record(self.id);
-        let record = Record { setbacks: Setbacks::default(), ..self.record.clone() };
+        let setbacks = Setbacks { has_advanced: true, ..Setbacks::default() };
+        let record = Record { setbacks, ..self.record.clone() };
         let value = stored::write(&key, &record)?;
         Ok(txn.put(key, value))
     }
@@ -232,6 +240,7 @@ impl Run {
         read.map(Input).ok_or_else(|| Fault::internal(format!("`{key}` is missing")))
     }
 
+    /// Puts all of a result that does not fit into the transaction that ends the job.
     async fn put_result_parts(&self, value: &Value) -> Result<Large> {
         let json = to_raw_value(value).map_err(|error| Fault::internal("could not write the result").because(error))?;
         if json.get().len() > MAX_RESULT_BYTES {
