@@ -92,7 +92,9 @@ impl Jobs {
                 biased;
                 why = run.interrupted(&lease, stop) => Err(why),
                 () = run.write_progress() => Err(Interruption::Lost),
-                result = AssertUnwindSafe(work).catch_unwind() => Ok(result.unwrap_or_else(|_panic| Err(fault::panicked(id)))),
+                result = AssertUnwindSafe(work).catch_unwind() => {
+                    Ok(result.unwrap_or_else(|_panic| Err(fault::panicked(id))))
+                }
             }
         };
         // Work may end by the very fault that says that the job is lost.
