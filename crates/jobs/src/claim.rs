@@ -13,8 +13,8 @@ use crate::jobs::{Found, Jobs};
 use crate::record::{Owner, Record};
 use crate::{JobId, keys, stored};
 
-/// A job that this node owns, to be given to [`Jobs::run`]. Dropped instead, it is taken up again like that of a node that
-/// died.
+/// A job that this node owns, to be given to [`Jobs::run`]. Dropped instead, it is taken up again like that of a node
+/// that died.
 pub struct Claimed {
     pub(crate) id: JobId,
     pub(crate) record: Record,
@@ -69,8 +69,8 @@ pub(crate) enum Look {
 }
 
 impl Jobs {
-    /// Takes up the oldest job of these kinds that waits or whose node is gone; `None` if there is none. It is owned until
-    /// it is run to its end or the lease ends.
+    /// Takes up the oldest job of these kinds that waits or whose node is gone; `None` if there is none. It is owned
+    /// until it is run to its end or the lease ends.
     pub async fn claim_next(&self, kinds: &[&str], lease: &Arc<Lease>) -> Result<Option<Claimed>> {
         match self.look(kinds, lease).await? {
             Look::Claimed(claimed) => Ok(Some(*claimed)),

@@ -40,8 +40,8 @@ impl Context {
         &self.0.record.who
     }
 
-    /// Cancelled once the run shall end: the job was cancelled, this node lost it, or it stops. Whatever the work waits for
-    /// inside a step is dropped at that moment; this is for what it has started elsewhere.
+    /// Cancelled once the run shall end: the job was cancelled, this node lost it, or it stops. Whatever the work waits
+    /// for inside a step is dropped at that moment; this is for what it has started elsewhere.
     pub fn cancelled(&self) -> CancellationToken {
         self.0.ending.child_token()
     }

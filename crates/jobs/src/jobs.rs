@@ -1,7 +1,7 @@
 //! Jobs as the whole cluster shares them: submitted, listed, cancelled, on any node.
 //!
-//! A record whose input is too large for one transaction is first put as a draft, which nobody sees, then its parts, then
-//! the record as it shall be: so a job that was accepted is whole.
+//! A record whose input is too large for one transaction is first put as a draft, which nobody sees, then its parts,
+//! then the record as it shall be: so a job that was accepted is whole.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Durable jobs: work in steps that survives the death of the node that does it.
 //!
-//! A job is accepted once it is whole in the store. A node claims it with a key that ends with the node's lease, does its
-//! steps, and records each result in a transaction that holds only while that key does; so a step's result is accepted
-//! once, and another node goes on from the last one. [`Jobs`] submits, shows and cancels, [`serve`] claims and runs,
-//! [`Context`] is what the work sees. What to do with a job is decided in `decide`, without I/O.
+//! A job is accepted once it is whole in the store. A node claims it with a key that ends with the node's lease, does
+//! its steps, and records each result in a transaction that holds only while that key does; so a step's result is
+//! accepted once, and another node goes on from the last one. [`Jobs`] submits, shows and cancels, [`serve`] claims and
+//! runs, [`Context`] is what the work sees. What to do with a job is decided in `decide`, without I/O.
 //!
 //! Every stored value is JSON with a version (`stored`); large ones are cut into parts (`large`).
 

@@ -1,4 +1,5 @@
-//! Waiting for a store that is away: work that is done must not be lost because its result could not be written at once.
+//! Waiting for a store that is away: work that is done must not be lost because its result could not be written at
+//! once.
 
 use std::time::Duration;
 

@@ -21,7 +21,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `ran` steps were done in the `elapsed` time of this run; those that it found recorded cost nothing and say nothing.
+    /// `ran` steps were done in the `elapsed` time of this run; those that it found recorded cost nothing and say
+    /// nothing.
     pub(crate) fn new(done: u64, total: u64, mut current: String, ran: u64, elapsed: Duration) -> Self {
         current.truncate(current.floor_char_boundary(MAX_CURRENT_BYTES));
         let left = total.saturating_sub(done);

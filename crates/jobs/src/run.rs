@@ -1,7 +1,7 @@
 //! A run of a job on this node, from the moment it is owned to what becomes of it.
 //!
-//! Every write of it carries the owner's key as a guard. The last one puts the result and the state, and deletes that key,
-//! in one transaction; so what a run still has under way then is refused.
+//! Every write of it carries the owner's key as a guard. The last one puts the result and the state, and deletes that
+//! key, in one transaction; so what a run still has under way then is refused.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -57,12 +57,12 @@ enum Interruption {
 }
 
 impl Jobs {
-    /// Does the work of a claimed job and records what became of it, which is given back: `Waiting` where it failed for a
-    /// passing reason, or `stop` was cancelled, and it is free again. A fault only where that could not be recorded: this
-    /// node lost the job, or the store is away for too long.
+    /// Does the work of a claimed job and records what became of it, which is given back: `Waiting` where it failed for
+    /// a passing reason, or `stop` was cancelled, and it is free again. A fault only where that could not be recorded:
+    /// this node lost the job, or the store is away for too long.
     ///
-    /// The work is dropped where it stands when the job is cancelled, lost or stopped. Dropping the future leaves the job
-    /// to whoever claims it next.
+    /// The work is dropped where it stands when the job is cancelled, lost or stopped. Dropping the future leaves the
+    /// job to whoever claims it next.
     pub async fn run<W, F>(&self, claimed: Claimed, stop: &CancellationToken, work: W) -> Result<State>
     where
         W: FnOnce(Context, Input) -> F,
@@ -92,7 +92,9 @@ impl Jobs {
                 biased;
                 why = run.interrupted(&lease, stop) => Err(why),
                 () = run.write_progress() => Err(Interruption::Lost),
-                result = AssertUnwindSafe(work).catch_unwind() => Ok(result.unwrap_or_else(|_panic| Err(fault::panicked(id)))),
+                result = AssertUnwindSafe(work).catch_unwind() => {
+                    Ok(result.unwrap_or_else(|_panic| Err(fault::panicked(id))))
+                }
             }
         };
         // Work may end by the very fault that says that the job is lost.

@@ -24,8 +24,8 @@ impl Jobs {
         self.erase(found).await
     }
 
-    /// Tidies up after `id`, which is finished, and after others that are old. What fails here, whoever finishes the next
-    /// job does.
+    /// Tidies up after `id`, which is finished, and after others that are old. What fails here, whoever finishes the
+    /// next job does.
     pub(crate) async fn tidy_after(&self, id: JobId) {
         if let Err(fault) = self.erase_work(id).await {
             tracing::debug!(job = %id, %fault, "could not remove the steps of a finished job");

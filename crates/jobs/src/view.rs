@@ -10,8 +10,8 @@ use crate::record::Record;
 use crate::{JobId, JobView, Jobs, fault, keys, stored};
 
 impl Jobs {
-    /// The job as it is and whenever that changes, until it is finished. An item that is a fault is the last: there is no
-    /// such job, it was removed, it cannot be read, or the store was closed.
+    /// The job as it is and whenever that changes, until it is finished. An item that is a fault is the last: there is
+    /// no such job, it was removed, it cannot be read, or the store was closed.
     pub fn watch(&self, id: JobId) -> impl Stream<Item = Result<JobView>> + Send + use<> {
         let following = Following {
             id,

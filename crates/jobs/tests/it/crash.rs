@@ -1,5 +1,5 @@
-//! kill -9 of a node at each boundary of a step and at random instants: this test binary runs itself as the node, ends it,
-//! and looks at what the next one makes of it.
+//! kill -9 of a node at each boundary of a step and at random instants: this test binary runs itself as the node, ends
+//! it, and looks at what the next one makes of it.
 //!
 //! `TM_JOB_CRASHES` sets how many random instants (50 in the soak), `TM_JOB_SEED` which.
 

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use jobs::{Context, State};
 use serde_json::{Value, json};
 use store::Txn;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::bed::{Place, never, soon};
@@ -177,7 +178,8 @@ pub async fn a_wish_to_cancel_is_heeded_by_a_run_that_ends_before_it_has_heard_o
         let id = here.submit(json!(null)).await;
         let (claimed, stop) = (here.claim().await.unwrap(), never());
         let work = async |_, _| {
-            there.jobs.cancel(id).await?;
+            // Without a moment in which the run could hear of it.
+            tokio::task::block_in_place(|| Handle::current().block_on(there.jobs.cancel(id)))?;
             match is_stopped {
                 true => {
                     stop.cancel();
