@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "taskmaster/inference/v1/inference.proto",
     "taskmaster/admin/v1/admin.proto",
+    "taskmaster/planning/v1/planning.proto",
     "taskmaster/node/v1/node.proto",
     "taskmaster/engine/v1/engine.proto",
 ];

@@ -18,8 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["base", "proto"]),
     ("cluster", &["base", "proto", "net", "store"]),
     ("jobs", &["base", "store"]),
-    ("planner", &["base", "store", "jobs"]),
-    ("api", &["base", "proto", "net", "planner"]),
+    ("planner", &["base", "proto", "store", "jobs"]),
+    ("api", &["base", "proto", "net", "jobs", "planner"]),
     ("tmd", &["base", "proto", "net", "store", "routing", "inference", "cluster", "jobs", "planner", "api"]),
     ("tmctl", &["base", "proto", "net", "routing", "planner"]),
 ];

@@ -1,10 +1,21 @@
 //! Task Master's core: task trees and the rules that they keep, the tasks.json format, and plans made from requirements.
 //!
-//! Everything here decides over values: no I/O but in [`tasks_file`], no clock. Jobs and the store are in `projects`.
+//! Deciding is pure: `edit`, `graph`, `query`, `report`, `prd`, `requirements`, `structural` and `gates` take values and
+//! give values. `projects` keeps them in the store, `tasks_file` in a folder, `work` does what wants a model, as jobs.
 
+pub mod edit;
+pub mod graph;
+pub mod model;
+pub mod projects;
+pub mod query;
+pub mod render;
+pub mod report;
+pub mod schema;
 pub mod task;
 pub mod tasks;
 pub mod tasks_file;
+pub mod wire;
 
+pub use edit::{Edit, NewTask};
 pub use task::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId};
 pub use tasks::Tasks;

@@ -232,8 +232,8 @@ impl PartialEq for Raw {
 pub type Extra = Vec<(String, Raw)>;
 
 /// How hard a task is, and what follows from that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Complexity {
     /// 1 (trivial) to 10.
     pub score: u8,

@@ -23,6 +23,11 @@ pub mod taskmaster {
             tonic::include_proto!("taskmaster.admin.v1");
         }
     }
+    pub mod planning {
+        pub mod v1 {
+            tonic::include_proto!("taskmaster.planning.v1");
+        }
+    }
     pub mod node {
         pub mod v1 {
             tonic::include_proto!("taskmaster.node.v1");
@@ -41,6 +46,7 @@ pub use taskmaster::admin::v1 as admin;
 pub use taskmaster::engine::v1 as engine;
 pub use taskmaster::inference::v1 as inference;
 pub use taskmaster::node::v1 as node;
+pub use taskmaster::planning::v1 as planning;
 
 /// Every service as a descriptor set, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

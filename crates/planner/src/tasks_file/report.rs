@@ -93,7 +93,8 @@ impl ComplexityReport {
         self.analyses.iter().find(|analysis| analysis.task == *task)
     }
 
-    fn merge(&mut self, newer: Vec<Analysis>, facts: &ReportFacts<'_>) -> serde_json::Result<()> {
+    /// Replaces what was said about the tasks of `newer`, and leaves the rest.
+    pub fn merge(&mut self, newer: Vec<Analysis>, facts: &ReportFacts<'_>) -> serde_json::Result<()> {
         let analysed = newer.len();
         self.analyses.retain(|old| newer.iter().all(|new| new.task != old.task));
         self.analyses.extend(newer);
@@ -107,7 +108,8 @@ impl ComplexityReport {
         fields::set(&mut self.meta, "usedResearch", facts.used_research)
     }
 
-    fn write(&self) -> serde_json::Result<String> {
+    /// The text of the file.
+    pub fn write(&self) -> serde_json::Result<String> {
         pretty(self)
     }
 }

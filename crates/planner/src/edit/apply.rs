@@ -1,0 +1,563 @@
+//! Making edits.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::{
+    Applied, Edit, EditError, Fields, MAX_DEPENDENCIES, MAX_TASKS, MAX_TEXT_BYTES, MAX_TITLE_CHARS, NewTask, Stamp,
+};
+use crate::graph::{self, Breach};
+use crate::task::MAX_DEPTH;
+use crate::{Raw, Status, Task, TaskId, Tasks};
+
+/// The tree with one edit made.
+pub fn apply(tasks: &Tasks, edit: &Edit, stamp: &Stamp) -> Result<Applied, EditError> {
+    let mut work = Work { tasks: tasks.clone(), stamp, notes: Vec::new(), added: Vec::new(), touched: false };
+    work.make(edit)?;
+    if work.touched {
+        // Only what brings or turns edges can break a rule that held before.
+        let known = graph::check(tasks);
+        if let Some(breach) = graph::check(&work.tasks).into_iter().find(|breach| !known.contains(breach)) {
+            return Err(EditError::Breach { edit: edit.to_string(), breach });
+        }
+    }
+    Ok(Applied { tasks: work.tasks, notes: work.notes, added: work.added })
+}
+
+/// The tree with all edits made, one after the other, or the first refusal.
+pub fn apply_all(tasks: &Tasks, edits: &[Edit], stamp: &Stamp) -> Result<Applied, EditError> {
+    let mut all = Applied { tasks: tasks.clone(), ..Applied::default() };
+    for edit in edits {
+        let one = apply(&all.tasks, edit, stamp)?;
+        all.tasks = one.tasks;
+        all.notes.extend(one.notes);
+        all.added.extend(one.added);
+    }
+    Ok(all)
+}
+
+struct Work<'a> {
+    tasks: Tasks,
+    stamp: &'a Stamp,
+    notes: Vec<String>,
+    added: Vec<TaskId>,
+    /// Whether edges came or addresses changed.
+    touched: bool,
+}
+
+impl Work<'_> {
+    fn make(&mut self, edit: &Edit) -> Result<(), EditError> {
+        match edit {
+            Edit::Add { parent, task } => self.add(parent.as_ref(), std::slice::from_ref(task)),
+            Edit::Change { id, fields } => self.change(id, fields),
+            Edit::Note { id, text } => self.note(id, text),
+            Edit::SetStatus { ids, status } => self.set_status(ids, *status),
+            Edit::Remove { ids } => self.remove(ids),
+            Edit::ReplaceSubtasks { id, subtasks, keep_finished } => {
+                self.replace_subtasks(id, subtasks, *keep_finished)
+            }
+            Edit::AddSubtasks { id, subtasks } => self.add(Some(id), subtasks),
+            Edit::ClearSubtasks { ids } => self.clear_subtasks(ids),
+            Edit::Demote { id, parent } => {
+                let number = next_number(&self.get(parent)?.subtasks);
+                self.moved(&[(id.clone(), parent.child(number))])
+            }
+            Edit::Promote { id } => {
+                if id.depth() == 1 {
+                    return Err(EditError::NoMove { why: format!("task {id} is at the top already") });
+                }
+                self.moved(&[(id.clone(), TaskId::top(self.tasks.next_number()))])
+            }
+            Edit::Move { from, to } => {
+                if from.len() != to.len() || from.is_empty() {
+                    let why = format!("{} are named and {} places to go to", from.len(), to.len());
+                    return Err(EditError::NoMove { why });
+                }
+                self.moved(&from.iter().cloned().zip(to.iter().cloned()).collect::<Vec<_>>())
+            }
+            Edit::AddDependency { id, on } => self.add_dependency(id, on),
+            Edit::RemoveDependency { id, on } => self.remove_dependency(id, on),
+            Edit::Fix => self.fix(),
+            Edit::Replace { tasks } => self.replace(tasks),
+            Edit::Append { tasks } => self.append(tasks),
+        }
+    }
+
+    fn get(&self, id: &TaskId) -> Result<&Task, EditError> {
+        self.tasks.get(id).ok_or_else(|| EditError::NoTask { id: id.clone() })
+    }
+
+    /// The task, to be changed and stamped.
+    fn get_mut(&mut self, id: &TaskId) -> Result<&mut Task, EditError> {
+        let stamp = self.stamp;
+        let task = self.tasks.get_mut(id).ok_or_else(|| EditError::NoTask { id: id.clone() })?;
+        mark(task, stamp);
+        Ok(task)
+    }
+
+    fn add(&mut self, parent: Option<&TaskId>, new: &[NewTask]) -> Result<(), EditError> {
+        let first = match parent {
+            Some(parent) => next_number(&self.get(parent)?.subtasks),
+            None => self.tasks.next_number(),
+        };
+        let mut made = Vec::new();
+        for (new, number) in new.iter().zip(first..) {
+            let id = parent.map_or_else(|| TaskId::top(number), |parent| parent.child(number));
+            let task = Task { number, ..self.made(new) };
+            self.check_whole(&id, &task)?;
+            self.touched |= has_edges(&task);
+            self.added.push(id);
+            made.push(task);
+        }
+        self.check_room(made.iter().map(Task::count).sum())?;
+        match parent {
+            _ if made.is_empty() => {}
+            Some(parent) => self.get_mut(parent)?.subtasks.extend(made),
+            None => made.into_iter().for_each(|task| self.tasks.put(Arc::new(task))),
+        }
+        Ok(())
+    }
+
+    /// The task of a new one, stamped at every depth.
+    fn made(&self, new: &NewTask) -> Task {
+        let mut task = Task::from(new);
+        stamp_all(&mut task, self.stamp);
+        task
+    }
+
+    fn check_room(&self, more: usize) -> Result<(), EditError> {
+        let count = self.tasks.count() + more;
+        match count > MAX_TASKS {
+            true => Err(EditError::TooMany { why: format!("there would be {count} in this tag") }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether texts and depth of a task and of all below it are within bounds.
+    fn check_whole(&self, id: &TaskId, task: &Task) -> Result<(), EditError> {
+        check_texts(id, task)?;
+        if id.depth() > MAX_DEPTH {
+            return Err(EditError::TooMany { why: format!("task {id} would be {} levels deep", id.depth()) });
+        }
+        if task.dependencies.len() > MAX_DEPENDENCIES {
+            let why = format!("task {id} would wait for {} others", task.dependencies.len());
+            return Err(EditError::TooMany { why });
+        }
+        let mut numbers = HashSet::new();
+        for sub in &task.subtasks {
+            let id = id.child(sub.number);
+            if sub.number == 0 || !numbers.insert(sub.number) {
+                return Err(EditError::Twice { id });
+            }
+            self.check_whole(&id, sub)?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, id: &TaskId, fields: &Fields) -> Result<(), EditError> {
+        let mut task = self.get(id)?.clone();
+        let before = task.clone();
+        let Fields { title, description, details, test_strategy, priority, complexity, sources, made_by, metadata } =
+            fields.clone();
+        task.title = title.unwrap_or(task.title);
+        task.description = description.unwrap_or(task.description);
+        task.details = details.unwrap_or(task.details);
+        task.test_strategy = test_strategy.unwrap_or(task.test_strategy);
+        task.priority = priority.unwrap_or(task.priority);
+        task.complexity = complexity.or(task.complexity);
+        task.sources = sources.unwrap_or(task.sources);
+        task.made_by = made_by.unwrap_or(task.made_by);
+        if let Some(metadata) = metadata {
+            set_extra(&mut task, "metadata", metadata);
+        }
+        check_texts(id, &task)?;
+        if task != before {
+            *self.get_mut(id)? = task;
+            self.get_mut(id)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, id: &TaskId, text: &str) -> Result<(), EditError> {
+        if text.trim().is_empty() {
+            return Err(EditError::BadText { id: id.clone(), field: "note", why: "it is empty".into() });
+        }
+        let at = self.stamp.updated_at.clone();
+        let task = self.get_mut(id)?;
+        // The form in which Task Master's own tools write and show notes.
+        task.details.push_str(&format!("\n<info added on {at}>\n{}\n</info added on {at}>", text.trim()));
+        let task = task.clone();
+        check_texts(id, &task)
+    }
+
+    fn set_status(&mut self, ids: &[TaskId], status: Status) -> Result<(), EditError> {
+        if ids.is_empty() {
+            return Err(EditError::Nothing { edit: "set a status" });
+        }
+        ids.iter().try_for_each(|id| self.get(id).map(drop))?;
+        for id in ids {
+            self.set_one(id, status)?;
+        }
+        for id in ids {
+            self.tell_of_parent(id, status);
+        }
+        Ok(())
+    }
+
+    fn set_one(&mut self, id: &TaskId, status: Status) -> Result<(), EditError> {
+        if self.get(id)?.status != status {
+            self.get_mut(id)?.status = status;
+        }
+        if !matches!(status, Status::Done | Status::Cancelled) {
+            return Ok(());
+        }
+        let open: Vec<TaskId> = open_below(id, self.get(id)?);
+        for sub in &open {
+            self.get_mut(sub)?.status = status;
+        }
+        if !open.is_empty() {
+            self.notes.push(format!(
+                "{} of task {id} became {status} with it: {}",
+                counted(open.len(), "subtask"),
+                listed(&open)
+            ));
+        }
+        Ok(())
+    }
+
+    /// A parent does not end by itself; whoever ended the last subtask may want it to.
+    fn tell_of_parent(&mut self, id: &TaskId, status: Status) {
+        let Some(parent) = id.parent() else { return };
+        let Some(task) = self.tasks.get(&parent) else { return };
+        if status.satisfies() && !task.status.satisfies() && task.subtasks.iter().all(|sub| sub.status.satisfies()) {
+            let note = format!("all subtasks of task {parent} are finished; it may be set to done");
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
+
+    fn remove(&mut self, ids: &[TaskId]) -> Result<(), EditError> {
+        if ids.is_empty() {
+            return Err(EditError::Nothing { edit: "remove tasks" });
+        }
+        ids.iter().try_for_each(|id| self.get(id).map(drop))?;
+        for id in ids {
+            // One that was named beside its parent is gone by then.
+            let Some(gone) = self.take(id) else { continue };
+            if gone.count() > 1 {
+                self.notes.push(format!("task {id} went with {}", counted(gone.count() - 1, "subtask")));
+            }
+        }
+        self.forget(|on| ids.iter().any(|id| on.is_within(id)));
+        Ok(())
+    }
+
+    /// Takes a task out of the tree.
+    fn take(&mut self, id: &TaskId) -> Option<Task> {
+        let Some(parent) = id.parent() else {
+            return self.tasks.remove(id.number()).map(Arc::unwrap_or_clone);
+        };
+        let place = self.tasks.get(&parent)?.subtasks.iter().position(|sub| sub.number == id.number())?;
+        let parent = self.get_mut(&parent).ok()?;
+        Some(parent.subtasks.remove(place))
+    }
+
+    /// Nobody waits for those any more.
+    fn forget(&mut self, is_gone: impl Fn(&TaskId) -> bool) {
+        let mut waiting: Vec<(TaskId, Vec<TaskId>)> = Vec::new();
+        for (id, task) in self.tasks.walk() {
+            let gone: Vec<TaskId> = task.dependencies.iter().filter(|on| is_gone(on)).cloned().collect();
+            if !gone.is_empty() {
+                waiting.push((id, gone));
+            }
+        }
+        for (id, gone) in waiting {
+            if let Ok(task) = self.get_mut(&id) {
+                task.dependencies.retain(|on| !is_gone(on));
+            }
+            self.notes.push(format!("task {id} does not wait for {} any more", listed(&gone)));
+        }
+    }
+
+    fn replace_subtasks(&mut self, id: &TaskId, new: &[NewTask], keep_finished: bool) -> Result<(), EditError> {
+        let task = self.get(id)?;
+        let goes = |sub: &Task| !(keep_finished && sub.status.satisfies());
+        let going: Vec<TaskId> = task.subtasks.iter().filter(|sub| goes(sub)).map(|sub| id.child(sub.number)).collect();
+        let kept = task.subtasks.len() - going.len();
+        if kept > 0 {
+            self.notes.push(format!("{} of task {id} stayed", counted(kept, "finished subtask")));
+        }
+        if !going.is_empty() {
+            self.get_mut(id)?.subtasks.retain(|sub| !goes(sub));
+            self.forget(|on| going.iter().any(|gone| on.is_within(gone)));
+        }
+        self.add(Some(id), new)
+    }
+
+    fn clear_subtasks(&mut self, ids: &[TaskId]) -> Result<(), EditError> {
+        let ids: Vec<TaskId> = match ids.is_empty() {
+            true => self.tasks.top().iter().map(|task| TaskId::top(task.number)).collect(),
+            false => ids.to_vec(),
+        };
+        ids.iter().try_for_each(|id| self.get(id).map(drop))?;
+        let cleared: Vec<TaskId> =
+            ids.into_iter().filter(|id| self.tasks.get(id).is_some_and(|task| !task.subtasks.is_empty())).collect();
+        for id in &cleared {
+            self.get_mut(id)?.subtasks.clear();
+        }
+        self.forget(|on| cleared.iter().any(|id| on != id && on.is_within(id)));
+        Ok(())
+    }
+
+    /// Gives tasks other addresses, all at once; whoever refers to them follows.
+    fn moved(&mut self, pairs: &[(TaskId, TaskId)]) -> Result<(), EditError> {
+        for (from, to) in pairs {
+            self.get(from)?;
+            if to.is_within(from) {
+                return Err(EditError::NoMove { why: format!("task {from} cannot go into itself, to {to}") });
+            }
+            if pairs.iter().any(|(other, _)| other != from && other.is_within(from)) {
+                return Err(EditError::NoMove { why: format!("task {from} and one below it cannot move at once") });
+            }
+        }
+        let mut taken = Vec::new();
+        for (from, to) in pairs {
+            let task = self.take(from).ok_or_else(|| EditError::NoTask { id: from.clone() })?;
+            taken.push((from, to, task));
+        }
+        for (from, to, task) in taken {
+            if self.tasks.get(to).is_some() {
+                return Err(EditError::Taken { from: from.clone(), to: to.clone() });
+            }
+            let mut task = Task { number: to.number(), ..task };
+            mark(&mut task, self.stamp);
+            self.check_whole(to, &task)?;
+            match to.parent() {
+                None => self.tasks.put(Arc::new(task)),
+                Some(parent) => {
+                    let parent = self.get_mut(&parent)?;
+                    let place = parent.subtasks.partition_point(|sub| sub.number < to.number());
+                    parent.subtasks.insert(place, task);
+                }
+            }
+            self.added.push(to.clone());
+        }
+        self.follow(pairs);
+        pairs.iter().for_each(|(_, to)| self.forget_own_parts(to));
+        self.touched = true;
+        Ok(())
+    }
+
+    /// Whoever waited for a task that is a part of it now waits for it as it is.
+    fn forget_own_parts(&mut self, to: &TaskId) {
+        let mut at = to.parent();
+        while let Some(id) = at {
+            let waits = |on: &TaskId| on.is_within(to);
+            if let Some(on) =
+                self.tasks.get(&id).and_then(|task| task.dependencies.iter().find(|on| waits(on)).cloned())
+                && let Ok(task) = self.get_mut(&id)
+            {
+                task.dependencies.retain(|on| !waits(on));
+                self.notes.push(format!("task {id} need not wait for {on} by a dependency: it is part of it now"));
+            }
+            at = id.parent();
+        }
+    }
+
+    /// Lets references follow their tasks.
+    fn follow(&mut self, pairs: &[(TaskId, TaskId)]) {
+        let new_place = |on: &TaskId| {
+            let (from, to) = pairs.iter().find(|(from, _)| on.is_within(from))?;
+            let below = on.path().get(from.depth()..)?;
+            Some(below.iter().fold(to.clone(), |id, number| id.child(*number)))
+        };
+        let mut followed = BTreeMap::new();
+        for (id, task) in self.tasks.walk() {
+            if task.dependencies.iter().any(|on| new_place(on).is_some()) {
+                let on = task.dependencies.iter().map(|on| new_place(on).unwrap_or_else(|| on.clone()));
+                followed.insert(id, on.collect::<Vec<_>>());
+            }
+        }
+        if !followed.is_empty() {
+            self.notes.push(format!("references of {} followed", counted(followed.len(), "task")));
+        }
+        for (id, dependencies) in followed {
+            if let Ok(task) = self.get_mut(&id) {
+                task.dependencies = dependencies;
+            }
+        }
+    }
+
+    fn add_dependency(&mut self, id: &TaskId, on: &TaskId) -> Result<(), EditError> {
+        self.get(on)?;
+        let task = self.get(id)?;
+        if task.dependencies.contains(on) {
+            return Err(EditError::IsDependent { id: id.clone(), on: on.clone() });
+        }
+        if task.dependencies.len() >= MAX_DEPENDENCIES {
+            return Err(EditError::TooMany { why: format!("task {id} waits for {MAX_DEPENDENCIES} others already") });
+        }
+        self.get_mut(id)?.dependencies.push(on.clone());
+        self.touched = true;
+        Ok(())
+    }
+
+    fn remove_dependency(&mut self, id: &TaskId, on: &TaskId) -> Result<(), EditError> {
+        if !self.get(id)?.dependencies.contains(on) {
+            return Err(EditError::NotDependent { id: id.clone(), on: on.clone() });
+        }
+        self.get_mut(id)?.dependencies.retain(|other| other != on);
+        Ok(())
+    }
+
+    fn fix(&mut self) -> Result<(), EditError> {
+        for fix in graph::fix(&self.tasks) {
+            let task = self.get_mut(&fix.id)?;
+            task.dependencies = fix.dependencies.clone();
+            self.notes.push(fix.to_string());
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, tasks: &[Task]) -> Result<(), EditError> {
+        let mut new = Tasks::default();
+        for task in tasks {
+            let id = TaskId::top(task.number);
+            if task.number == 0 || new.root(task.number).is_some() {
+                return Err(EditError::Twice { id });
+            }
+            self.check_whole(&id, task)?;
+            // What is as it was keeps its version, and its place in memory and in the store.
+            match self.tasks.root(task.number) {
+                Some(old) if is_same(old, task) => new.put(old.clone()),
+                old => {
+                    let mut task = task.clone();
+                    stamp_different(&mut task, old.map(|old| &**old), self.stamp);
+                    new.put(Arc::new(task));
+                    self.added.push(id);
+                }
+            }
+        }
+        let count = new.count();
+        if count > MAX_TASKS {
+            return Err(EditError::TooMany { why: format!("there would be {count} in this tag") });
+        }
+        self.tasks = new;
+        self.touched = true;
+        Ok(())
+    }
+
+    fn append(&mut self, new: &[NewTask]) -> Result<(), EditError> {
+        let first = self.tasks.next_number();
+        let shifted: Vec<NewTask> = new.iter().map(|task| shift(task, first - 1)).collect();
+        if let Some(on) = new.iter().flat_map(|task| &task.dependencies).find(|on| on.root() as usize > new.len()) {
+            let breach = Breach::Missing { id: TaskId::top(first), on: on.clone() };
+            return Err(EditError::Breach { edit: format!("append {} tasks", new.len()), breach });
+        }
+        self.add(None, &shifted)
+    }
+}
+
+/// Turns places in a list, from 1, into the addresses that come of them.
+fn shift(task: &NewTask, by: u32) -> NewTask {
+    let moved = |on: &TaskId| {
+        let below = on.path().get(1..).unwrap_or_default();
+        below.iter().fold(TaskId::top(on.root() + by), |id, number| id.child(*number))
+    };
+    NewTask {
+        dependencies: task.dependencies.iter().map(moved).collect(),
+        subtasks: task.subtasks.iter().map(|sub| shift(sub, by)).collect(),
+        ..task.clone()
+    }
+}
+
+pub(super) fn mark(task: &mut Task, stamp: &Stamp) {
+    task.version = stamp.version;
+    task.updated_at.clone_from(&stamp.updated_at);
+}
+
+fn stamp_all(task: &mut Task, stamp: &Stamp) {
+    mark(task, stamp);
+    task.subtasks.iter_mut().for_each(|sub| stamp_all(sub, stamp));
+}
+
+/// Stamps what is different from `old`; the rest keeps what it had there.
+fn stamp_different(task: &mut Task, old: Option<&Task>, stamp: &Stamp) {
+    for sub in &mut task.subtasks {
+        let old = old.and_then(|old| old.subtasks.iter().find(|old| old.number == sub.number));
+        stamp_different(sub, old, stamp);
+    }
+    match old {
+        Some(old) if is_same(old, task) => {
+            task.version = old.version;
+            task.updated_at.clone_from(&old.updated_at);
+        }
+        _ => mark(task, stamp),
+    }
+}
+
+/// Whether two tasks say the same, whenever they were written.
+pub(crate) fn is_same(one: &Task, other: &Task) -> bool {
+    let plain = |task: &Task| Task { version: 0, updated_at: String::new(), subtasks: Vec::new(), ..task.clone() };
+    one.subtasks.len() == other.subtasks.len()
+        && plain(one) == plain(other)
+        && one.subtasks.iter().zip(&other.subtasks).all(|(one, other)| is_same(one, other))
+}
+
+fn has_edges(task: &Task) -> bool {
+    !task.dependencies.is_empty() || task.subtasks.iter().any(has_edges)
+}
+
+fn next_number(siblings: &[Task]) -> u32 {
+    siblings.iter().map(|task| task.number).max().unwrap_or(0) + 1
+}
+
+fn open_below(id: &TaskId, task: &Task) -> Vec<TaskId> {
+    let below = task.subtasks.iter().flat_map(|sub| {
+        let id = id.child(sub.number);
+        let own = (!sub.status.satisfies()).then(|| id.clone());
+        own.into_iter().chain(open_below(&id, sub))
+    });
+    below.collect()
+}
+
+fn check_texts(id: &TaskId, task: &Task) -> Result<(), EditError> {
+    let bad = |field, why: String| Err(EditError::BadText { id: id.clone(), field, why });
+    if task.title.trim().is_empty() {
+        return bad("title", "it is empty".into());
+    }
+    let chars = task.title.chars().count();
+    if chars > MAX_TITLE_CHARS {
+        return bad("title", format!("it has {chars} characters"));
+    }
+    let texts =
+        [("description", &task.description), ("details", &task.details), ("test strategy", &task.test_strategy)];
+    for (field, text) in texts {
+        if text.len() > MAX_TEXT_BYTES {
+            return bad(field, format!("it has {} bytes", text.len()));
+        }
+    }
+    Ok(())
+}
+
+fn set_extra(task: &mut Task, name: &str, value: Raw) {
+    let is_null = value.0.get() == "null";
+    match task.extra.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) if !is_null => *old = value,
+        None if !is_null => task.extra.push((name.to_owned(), value)),
+        _ => task.extra.retain(|(known, _)| known != name),
+    }
+}
+
+pub(crate) fn counted(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
+pub(crate) fn listed(ids: &[TaskId]) -> String {
+    let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
+    match ids.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

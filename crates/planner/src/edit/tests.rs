@@ -1,0 +1,165 @@
+use super::*;
+use crate::graph;
+
+fn id(text: &str) -> TaskId {
+    text.parse().unwrap()
+}
+
+fn ids(texts: &[&str]) -> Vec<TaskId> {
+    texts.iter().map(|text| id(text)).collect()
+}
+
+fn stamp() -> Stamp {
+    Stamp { updated_at: "2026-01-01T00:00:00.000Z".into(), version: 7 }
+}
+
+/// 1 (1.1, 1.2 <- 1.1), 2 <- 1, 3 <- 2, 1.2
+fn sample() -> Tasks {
+    let sub = |number, on: &[&str]| Task { dependencies: ids(on), version: 1, ..Task::titled(number, "sub") };
+    let top = |number, on: &[&str]| Task { dependencies: ids(on), version: 1, ..Task::titled(number, "top") };
+    let mut first = top(1, &[]);
+    first.subtasks = vec![sub(1, &[]), sub(2, &["1.1"])];
+    Tasks::new([first, top(2, &["1"]), top(3, &["2", "1.2"])])
+}
+
+fn done(edit: Edit) -> Applied {
+    apply(&sample(), &edit, &stamp()).unwrap()
+}
+
+fn refused(edit: Edit) -> String {
+    let error = apply(&sample(), &edit, &stamp()).unwrap_err();
+    format!("{} {error}", error.code())
+}
+
+fn on(applied: &Applied, at: &str) -> String {
+    format!("{:?}", applied.tasks.get(&id(at)).unwrap().dependencies)
+}
+
+#[test]
+fn only_what_an_edit_changes_gets_its_version() {
+    let applied = done(Edit::SetStatus { ids: ids(&["2"]), status: Status::InProgress });
+    let versions: Vec<u64> = applied.tasks.walk().map(|(_, task)| task.version).collect();
+    assert_eq!(versions, [1, 1, 1, 7, 1]);
+    let changes: Vec<String> = changes(&sample(), &applied.tasks).iter().map(ToString::to_string).collect();
+    assert_eq!(changes, ["2: status: `pending` -> `in-progress`"]);
+}
+
+#[test]
+fn what_is_below_a_finished_task_ends_with_it_and_that_is_said() {
+    let applied = done(Edit::SetStatus { ids: ids(&["1"]), status: Status::Done });
+    assert!(applied.tasks.get(&id("1")).unwrap().subtasks.iter().all(|sub| sub.status == Status::Done));
+    assert_eq!(applied.notes, ["2 subtasks of task 1 became done with it: 1.1, 1.2"]);
+    let applied = done(Edit::SetStatus { ids: ids(&["1.1", "1.2"]), status: Status::Done });
+    assert_eq!(applied.tasks.get(&id("1")).unwrap().status, Status::Pending);
+    assert_eq!(applied.notes, ["all subtasks of task 1 are finished; it may be set to done"]);
+}
+
+#[test]
+fn nobody_waits_for_what_was_removed() {
+    let applied = done(Edit::Remove { ids: ids(&["1"]) });
+    assert_eq!((on(&applied, "2"), on(&applied, "3")), ("[]".into(), "[2]".into()));
+    assert_eq!(applied.notes.len(), 3, "{:?}", applied.notes);
+    assert!(graph::check(&applied.tasks).is_empty());
+}
+
+#[test]
+fn references_follow_a_move_at_every_depth() {
+    let applied = done(Edit::Move { from: ids(&["1"]), to: ids(&["9"]) });
+    assert_eq!(
+        (on(&applied, "2"), on(&applied, "3"), on(&applied, "9.2")),
+        ("[9]".into(), "[2, 9.2]".into(), "[9.1]".into())
+    );
+    let applied = done(Edit::Move { from: ids(&["2", "3"]), to: ids(&["3", "2"]) });
+    assert_eq!((on(&applied, "2"), on(&applied, "3")), ("[3, 1.2]".into(), "[1]".into()));
+    let applied = done(Edit::Promote { id: id("1.2") });
+    assert_eq!((on(&applied, "4"), on(&applied, "3")), ("[1.1]".into(), "[2, 4]".into()));
+    let applied = done(Edit::Demote { id: id("2"), parent: id("3") });
+    assert_eq!((on(&applied, "3"), on(&applied, "3.1")), ("[1.2]".into(), "[1]".into()));
+    assert_eq!(applied.notes.last().unwrap(), "task 3 need not wait for 3.1 by a dependency: it is part of it now");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_a_code() {
+    let cases = [
+        refused(Edit::SetStatus { ids: ids(&["2", "8"]), status: Status::Done }),
+        refused(Edit::AddDependency { id: id("1"), on: id("3") }),
+        refused(Edit::AddDependency { id: id("1"), on: id("1") }),
+        refused(Edit::AddDependency { id: id("1"), on: id("1.2") }),
+        refused(Edit::AddDependency { id: id("2"), on: id("1") }),
+        refused(Edit::RemoveDependency { id: id("2"), on: id("3") }),
+        refused(Edit::Move { from: ids(&["1"]), to: ids(&["1.5"]) }),
+        refused(Edit::Move { from: ids(&["1"]), to: ids(&["2"]) }),
+        refused(Edit::Move { from: ids(&["1", "2"]), to: ids(&["8"]) }),
+        refused(Edit::Add { parent: None, task: NewTask::default() }),
+        refused(Edit::Remove { ids: vec![] }),
+        refused(Edit::Promote { id: id("1") }),
+        refused(Edit::Demote { id: id("3"), parent: id("2") }),
+    ];
+    insta::assert_snapshot!(cases.join("\n"), @r"
+    not_found there is no task 8
+    conflict could not let 1 wait for 3: tasks wait for each other in a circle: 1 -> 3 -> 1.2 -> 1
+    conflict could not let 1 wait for 1: task 1 waits for itself
+    conflict could not let 1 wait for 1.2: task 1 waits for 1.2, which is part of it
+    conflict task 2 waits for 1 already
+    invalid_argument task 2 does not wait for 3
+    invalid_argument could not move tasks: task 1 cannot go into itself, to 1.5
+    conflict could not move task 1 to 2: there is a task 2 already
+    invalid_argument could not move tasks: 2 are named and 1 places to go to
+    invalid_argument could not keep the title of task 4: it is empty
+    invalid_argument could not remove tasks: no task is named
+    invalid_argument could not move tasks: task 1 is at the top already
+    conflict could not make 3 a subtask of 2: task 2.1 waits for 2, which it is part of
+    ");
+}
+
+#[test]
+fn appended_tasks_wait_for_each_other_by_their_places_in_the_list() {
+    let new = |on: &[&str]| NewTask { title: "new".into(), dependencies: ids(on), ..NewTask::default() };
+    let applied = done(Edit::Append { tasks: vec![new(&[]), new(&["1"])] });
+    assert_eq!((applied.added.clone(), on(&applied, "5")), (ids(&["4", "5"]), "[4]".into()));
+    assert!(apply(&sample(), &Edit::Append { tasks: vec![new(&["2"])] }, &stamp()).is_err());
+}
+
+#[test]
+fn finished_subtasks_survive_a_new_split() {
+    let marked = done(Edit::SetStatus { ids: ids(&["1.1"]), status: Status::Done }).tasks;
+    let subtasks = vec![NewTask { title: "new".into(), ..NewTask::default() }];
+    let edit = Edit::ReplaceSubtasks { id: id("1"), subtasks, keep_finished: true };
+    let applied = apply(&marked, &edit, &stamp()).unwrap();
+    let kept: Vec<u32> = applied.tasks.get(&id("1")).unwrap().subtasks.iter().map(|sub| sub.number).collect();
+    assert_eq!((kept, on(&applied, "3")), (vec![1, 2], "[2]".into()));
+}
+
+#[test]
+fn a_replaced_tree_keeps_the_versions_of_what_is_the_same() {
+    let mut same: Vec<Task> = sample().top().iter().map(|task| (**task).clone()).collect();
+    same[1].title = "changed".into();
+    let applied = done(Edit::Replace { tasks: same });
+    assert_eq!(applied.added, ids(&["2"]));
+    assert_eq!(applied.tasks.walk().map(|(_, task)| task.version).collect::<Vec<_>>(), [1, 1, 1, 7, 1]);
+}
+
+#[test]
+fn tasks_cross_to_another_tag_only_with_a_word_about_dependencies() {
+    let stamps = (&stamp(), &stamp());
+    let other = Tasks::new([Task::titled(4, "there")]);
+    let moved = |how| move_between(&sample(), &other, &ids(&["2"]), how, stamps);
+    assert!(matches!(moved(Dependencies::Refuse), Err(EditError::Crosses { .. })));
+    let cut = moved(Dependencies::Cut).unwrap();
+    assert_eq!((cut.ids.clone(), cut.from.top().len(), cut.notes.len()), (ids(&["5"]), 2, 2));
+    let along = moved(Dependencies::Move).unwrap();
+    assert_eq!((along.ids.clone(), along.from.top().len()), (ids(&["5", "6"]), 1));
+    assert_eq!(along.to.get(&id("5")).unwrap().dependencies, ids(&["6"]));
+    assert!(graph::check(&along.to).is_empty() && graph::check(&along.from).is_empty());
+}
+
+#[test]
+fn metadata_is_the_users_and_null_takes_it_away() {
+    let raw = |json: &str| serde_json::from_str::<Raw>(json).unwrap();
+    let set =
+        |json: &str| Edit::Change { id: id("2"), fields: Fields { metadata: Some(raw(json)), ..Fields::default() } };
+    let applied = done(set("{\"ticket\": 1.0}"));
+    assert_eq!(applied.tasks.get(&id("2")).unwrap().extra[0].1.0.get(), "{\"ticket\": 1.0}");
+    let gone = apply(&applied.tasks, &set("null"), &stamp()).unwrap();
+    assert!(gone.tasks.get(&id("2")).unwrap().extra.is_empty());
+}

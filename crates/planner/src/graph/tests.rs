@@ -1,0 +1,133 @@
+use super::*;
+use crate::Status;
+
+fn id(text: &str) -> TaskId {
+    text.parse().unwrap()
+}
+
+/// Tasks out of lines such as `2 <- 1, 3.1` and `3.1`.
+pub(crate) fn tasks(lines: &[&str]) -> Tasks {
+    let mut all = Tasks::default();
+    for line in lines {
+        let (at, on) = line.split_once(" <- ").unwrap_or((line, ""));
+        let at = id(at);
+        let dependencies = on.split(", ").filter(|on| !on.is_empty()).map(id).collect();
+        let task = Task { dependencies, ..Task::titled(at.number(), format!("task {at}")) };
+        match at.parent() {
+            None => all.put(std::sync::Arc::new(task)),
+            Some(parent) => all.get_mut(&parent).unwrap().subtasks.push(task),
+        }
+    }
+    all
+}
+
+fn breaches(lines: &[&str]) -> Vec<String> {
+    check(&tasks(lines)).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_good_tree_has_no_breach() {
+    assert!(breaches(&["1", "1.1", "1.2 <- 1.1", "2 <- 1", "3 <- 1.1", "3.1 <- 2"]).is_empty());
+}
+
+#[test]
+fn each_wrong_dependency_is_named_once() {
+    let found = breaches(&["1 <- 1", "2 <- 9, 1, 1", "3", "3.1 <- 3"]);
+    insta::assert_snapshot!(found.join("\n"), @r"
+    task 1 waits for itself
+    task 2 waits for 9, which does not exist
+    task 2 names 1 twice
+    task 3.1 waits for 3, which it is part of
+    ");
+}
+
+#[test]
+fn circles_are_seen_through_every_level() {
+    assert_eq!(breaches(&["1 <- 2", "2 <- 1"]), ["tasks wait for each other in a circle: 1 -> 2 -> 1"]);
+    // 2 is not finished before 2.1 is, which waits for 1, which waits for 2.
+    assert_eq!(breaches(&["1 <- 2", "2", "2.1 <- 1"]), ["tasks wait for each other in a circle: 1 -> 2 -> 2.1 -> 1"]);
+    // 1.1 cannot begin before 1 may, which waits for 2, which waits for 1.1.
+    assert_eq!(breaches(&["1 <- 2", "1.1", "2 <- 1.1"]).len(), 1);
+}
+
+#[test]
+fn fixing_takes_only_what_must_go() {
+    let broken = tasks(&["1 <- 3", "2 <- 1, 2, 7", "3 <- 2", "4 <- 1, 1"]);
+    let fixes = fix(&broken);
+    let after: Vec<_> = fixes.iter().map(|fix| format!("{}: {:?}", fix.id, fix.dependencies)).collect();
+    assert_eq!(after, ["1: []", "2: [1]", "4: [1]"]);
+}
+
+#[test]
+fn a_chain_of_ten_thousand_needs_no_deep_stack() {
+    let mut all = Tasks::new((1..=10_000).map(|number| Task::titled(number, "t")));
+    for number in 2..=10_000 {
+        all.get_mut(&TaskId::top(number)).unwrap().dependencies = vec![TaskId::top(number - 1)];
+    }
+    assert!(check(&all).is_empty());
+    assert_eq!(order(&all).first(), Some(&TaskId::top(1)));
+    all.get_mut(&TaskId::top(1)).unwrap().dependencies = vec![TaskId::top(10_000)];
+    assert_eq!(check(&all).len(), 1);
+}
+
+#[test]
+fn an_order_puts_each_task_behind_what_it_waits_for() {
+    let all = tasks(&["1 <- 3", "2 <- 1", "3", "3.1 <- 3.2", "3.2"]);
+    let order: Vec<String> = order(&all).iter().map(ToString::to_string).collect();
+    assert_eq!(order, ["3.2", "3.1", "3", "1", "2"]);
+}
+
+fn set(all: &mut Tasks, at: &str, status: Status) {
+    all.get_mut(&id(at)).unwrap().status = status;
+}
+
+#[test]
+fn parts_of_what_is_in_progress_come_first_and_the_choice_is_explained() {
+    let mut all = tasks(&["1", "2", "2.1", "2.2 <- 2.1", "3 <- 2"]);
+    all.get_mut(&id("1")).unwrap().priority = crate::Priority::High;
+    assert_eq!(next(&all, 3).chosen, Some(id("1")));
+    set(&mut all, "2", Status::InProgress);
+    let found = next(&all, 3);
+    assert_eq!((found.chosen, found.others), (Some(id("2.1")), vec![id("1")]));
+    assert_eq!(found.reasons[0], "task 2, which it is part of, is in progress");
+    set(&mut all, "2.1", Status::Done);
+    assert_eq!(next(&all, 3).chosen, Some(id("2.2")));
+}
+
+#[test]
+fn when_nothing_can_be_begun_it_says_why() {
+    let mut all = tasks(&["1", "2 <- 1"]);
+    set(&mut all, "1", Status::Blocked);
+    assert_eq!(next(&all, 3).reasons, ["task 1 is blocked", "task 2 waits for 1"]);
+    set(&mut all, "1", Status::Cancelled);
+    assert_eq!(next(&all, 3).chosen, Some(id("2")));
+    set(&mut all, "2", Status::Done);
+    assert_eq!(next(&all, 3).reasons, ["everything is finished"]);
+}
+
+#[test]
+fn a_tree_for_a_terminal_shows_levels_and_what_is_waited_for() {
+    let mut all = tasks(&["1", "1.1", "1.2 <- 1.1", "1.2.1", "2 <- 1"]);
+    set(&mut all, "1.1", Status::Done);
+    insta::assert_snapshot!(tree(&all), @r"
+    [ ] 1 task 1
+    |- [x] 1.1 task 1.1
+    `- [ ] 1.2 task 1.2  <- 1.1
+       `- [ ] 1.2.1 task 1.2.1
+    [ ] 2 task 2  <- 1 (open: 1)
+
+    [ ] pending  [>] in progress  [?] review  [x] done  [~] deferred  [-] cancelled  [!] blocked
+    ");
+}
+
+#[test]
+fn a_picture_is_the_same_every_time_and_escapes_what_people_write() {
+    let mut all = tasks(&["1", "2 <- 1"]);
+    all.get_mut(&id("2")).unwrap().title = "<script>alert('x')</script> & more than thirty characters".into();
+    let picture = svg(&all);
+    assert_eq!(picture, svg(&all));
+    assert!(
+        !picture.contains("<script>") && picture.contains("&lt;script&gt;") && picture.contains("marker-end"),
+        "{picture}"
+    );
+}

@@ -1,0 +1,52 @@
+//! The tasks as a tree for a terminal.
+
+use std::fmt::Write;
+
+use super::next;
+use crate::{Status, Task, TaskId, Tasks};
+
+const fn sign(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "[ ]",
+        Status::InProgress => "[>]",
+        Status::Review => "[?]",
+        Status::Done => "[x]",
+        Status::Deferred => "[~]",
+        Status::Cancelled => "[-]",
+        Status::Blocked => "[!]",
+    }
+}
+
+/// One line for each task, its parts below it; `<-` names what it waits for and what of that is not finished.
+pub fn tree(tasks: &Tasks) -> String {
+    let mut text = String::new();
+    for task in tasks.top() {
+        line(&mut text, tasks, &TaskId::top(task.number), task, "", "");
+    }
+    if text.is_empty() {
+        return "there are no tasks\n".to_owned();
+    }
+    text.push_str("\n[ ] pending  [>] in progress  [?] review  [x] done  [~] deferred  [-] cancelled  [!] blocked\n");
+    text
+}
+
+fn line(text: &mut String, tasks: &Tasks, id: &TaskId, task: &Task, lead: &str, below: &str) {
+    let list = |ids: &[TaskId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let waits = match task.dependencies.is_empty() {
+        true => String::new(),
+        false => format!("  <- {}", list(&task.dependencies)),
+    };
+    let open = next::blocked_by(tasks, id);
+    let open = match open.is_empty() || task.status.satisfies() {
+        true => String::new(),
+        false => format!(" (open: {})", list(&open)),
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{lead}{} {id} {}{waits}{open}", sign(task.status), task.title);
+    let last = task.subtasks.len();
+    for (index, sub) in task.subtasks.iter().enumerate() {
+        let (lead, under) = if index + 1 == last { ("`- ", "   ") } else { ("|- ", "|  ") };
+        let id = id.child(sub.number);
+        line(text, tasks, &id, sub, &format!("{below}{lead}"), &format!("{below}{under}"));
+    }
+}

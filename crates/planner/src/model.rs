@@ -1,0 +1,240 @@
+//! Asking a model for a piece of a plan: a short prompt, a schema, and nothing that it says believed unchecked.
+//!
+//! An answer that is invalid is asked for once more, with what is wrong; then the next model of the chain is asked. When
+//! none of them gives a good one the caller goes on without a model, for this piece only.
+
+mod prompts;
+
+use base::{BoxFuture, Code, Fault, Finish, Kind, Result};
+use serde_json::Value;
+
+use crate::schema::{self, Wrong};
+pub use prompts::{Prompt, fill, material, rules};
+
+/// Which of the owner's models is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// For everything.
+    Main,
+    /// For what wants looking up and putting together.
+    Research,
+    /// When another one cannot.
+    Fallback,
+}
+
+impl Role {
+    /// Its name as a model of the cluster.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Research => "research",
+            Self::Fallback => "fallback",
+        }
+    }
+
+    /// Those that are asked one after the other, beginning with the one that suits.
+    pub const fn chain(wants_research: bool) -> [Role; 3] {
+        match wants_research {
+            false => [Self::Main, Self::Fallback, Self::Research],
+            true => [Self::Research, Self::Fallback, Self::Main],
+        }
+    }
+}
+
+/// One question to one model.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Who is asked.
+    pub role: Role,
+    /// What it is for; decides about the model where the role does not.
+    pub kind: Kind,
+    /// The rules.
+    pub system: String,
+    /// What is wanted, with its material.
+    pub prompt: String,
+    /// What the schema is called; a word of what is asked for.
+    pub name: &'static str,
+    /// What the answer must be.
+    pub schema: Value,
+    /// The answer's most tokens.
+    pub most_tokens: u32,
+}
+
+/// What a model said.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// All of it.
+    pub text: String,
+    /// Which model, by its name in the catalogue.
+    pub model: String,
+    /// Why it ended.
+    pub finish: Option<Finish>,
+    /// Tokens of question and answer; 0 where nobody counted.
+    pub tokens: (u32, u32),
+}
+
+/// The models of the cluster, as plans use them.
+pub trait Models: Send + Sync {
+    /// Asks. Dropping the future cancels the work, down to the engine.
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply>>;
+
+    /// How many questions the cluster can work on at once, at least 1.
+    fn slots(&self) -> usize;
+}
+
+/// A checked answer, and what it took to get it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Checked<T> {
+    /// The answer; `None` when no model gave a good one.
+    pub answer: Option<T>,
+    /// Who gave it.
+    pub model: String,
+    /// Questions that were asked for it.
+    pub asked: u32,
+    /// Why answers were not taken, oldest first.
+    pub refused: Vec<String>,
+    /// Tokens of all questions and answers.
+    pub tokens: (u32, u32),
+}
+
+/// How an answer is got.
+pub struct Asking<'a> {
+    /// Who is asked.
+    pub models: &'a dyn Models,
+    /// Whether the research model goes first.
+    pub wants_research: bool,
+}
+
+impl Asking<'_> {
+    /// Asks down the chain until `read` takes an answer. An error only when it was cancelled, or is our own mistake.
+    pub async fn checked<T>(
+        &self,
+        question: Question,
+        read: impl Fn(Value) -> Result<T, Wrong> + Sync,
+    ) -> Result<Checked<T>> {
+        let mut told = Checked { answer: None, model: String::new(), asked: 0, refused: Vec::new(), tokens: (0, 0) };
+        for role in Role::chain(self.wants_research) {
+            let mut question = Question { role, ..question.clone() };
+            for _ in 0..2 {
+                told.asked += 1;
+                let reply = match self.models.ask(question.clone()).await {
+                    Ok(reply) => reply,
+                    Err(fault) if matches!(fault.code, Code::Cancelled | Code::StaleEpoch) => return Err(fault),
+                    Err(fault) => {
+                        told.refused.push(format!("{}: {}", role.as_str(), fault.full_message()));
+                        break;
+                    }
+                };
+                told.tokens = (told.tokens.0 + reply.tokens.0, told.tokens.1 + reply.tokens.1);
+                let wrong = match good(&reply, &question.schema).and_then(&read) {
+                    Ok(answer) => return Ok(Checked { answer: Some(answer), model: reply.model, ..told }),
+                    Err(wrong) => wrong,
+                };
+                told.refused.push(format!("{}: {wrong}", reply.model));
+                question.prompt = format!("{}\n{}", question.prompt, prompts::again(&wrong));
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// The JSON of a reply that is whole and keeps to the schema.
+fn good(reply: &Reply, schema: &Value) -> Result<Value, Wrong> {
+    if reply.finish == Some(Finish::Length) {
+        return Err(Wrong { at: "the answer".into(), what: "it was too long and got cut; write less".into() });
+    }
+    let value = schema::object_in(&reply.text)?;
+    schema::check(schema, &value)?;
+    Ok(value)
+}
+
+/// What to say where no model is there and one was wanted.
+pub fn no_model(refused: &[String]) -> Fault {
+    let why = refused.last().map_or("none was asked", String::as_str);
+    Fault::unavailable(format!("no model gave a usable answer ({why})"))
+        .hint("see `tmctl models`, set `[roles] main`, or use `--planner structural`, which needs none")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Says its lines one after the other, and keeps what it was asked.
+    struct Scripted {
+        lines: Mutex<Vec<Result<&'static str>>>,
+        asked: Mutex<Vec<Question>>,
+    }
+
+    impl Scripted {
+        fn new(lines: impl IntoIterator<Item = Result<&'static str>>) -> Self {
+            let mut lines: Vec<_> = lines.into_iter().collect();
+            lines.reverse();
+            Self { lines: Mutex::new(lines), asked: Mutex::default() }
+        }
+    }
+
+    impl Models for Scripted {
+        fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply>> {
+            let model = question.role.as_str().to_owned();
+            self.asked.lock().unwrap().push(question);
+            let line = self.lines.lock().unwrap().pop().unwrap_or(Err(Fault::unavailable("gone")));
+            let reply = line.map(|text| Reply { text: text.into(), model, finish: None, tokens: (3, 2) });
+            Box::pin(std::future::ready(reply))
+        }
+
+        fn slots(&self) -> usize {
+            1
+        }
+    }
+
+    fn question() -> Question {
+        Question {
+            role: Role::Main,
+            kind: Kind::Planning,
+            system: "rules".into(),
+            prompt: "how many?".into(),
+            name: "count",
+            schema: schema::object([("count", schema::number(1, 9))]),
+            most_tokens: 100,
+        }
+    }
+
+    async fn ask(models: &Scripted) -> Result<Checked<u64>> {
+        let asking = Asking { models, wants_research: false };
+        asking.checked(question(), |value| Ok(value["count"].as_u64().unwrap_or_default())).await
+    }
+
+    #[tokio::test]
+    async fn a_bad_answer_is_asked_for_again_with_what_is_wrong_then_elsewhere() {
+        let models = Scripted::new([Ok("{\"count\": 12}"), Ok("no idea"), Ok("{\"count\": 4}")]);
+        let told = ask(&models).await.unwrap();
+        assert_eq!((told.answer, told.model.as_str(), told.asked, told.tokens), (Some(4), "fallback", 3, (9, 6)));
+        let asked = models.asked.lock().unwrap();
+        assert!(asked[1].prompt.contains("count: it has 12 as its value"), "{}", asked[1].prompt);
+        assert_eq!(asked[2].prompt, "how many?", "another model gets the plain question");
+    }
+
+    #[tokio::test]
+    async fn without_a_good_answer_there_is_none_and_each_reason_is_told() {
+        let models = Scripted::new([Err(Fault::unavailable("away")), Ok("{"), Ok("{"), Ok("{"), Ok("{")]);
+        let told = ask(&models).await.unwrap();
+        assert_eq!((told.answer, told.asked, told.refused.len()), (None, 5, 5));
+        assert_eq!(told.refused[0], "main: away");
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_question_ends_the_asking() {
+        let models = Scripted::new([Err(Fault::new(Code::Cancelled, "over"))]);
+        assert_eq!(ask(&models).await.unwrap_err().code, Code::Cancelled);
+        assert_eq!(models.asked.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_cut_answer_is_never_taken_even_if_it_looks_whole() {
+        let reply =
+            Reply { text: "{\"count\": 4}".into(), model: "m".into(), finish: Some(Finish::Length), tokens: (0, 0) };
+        assert!(good(&reply, &question().schema).is_err());
+    }
+}
