@@ -1,3 +1,5 @@
+//! Each edit on a small tree: what it does, what it says, what it refuses.
+
 use super::*;
 use crate::graph;
 

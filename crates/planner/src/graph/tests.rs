@@ -1,3 +1,5 @@
+//! Breaches, fixes, orders and choices on small trees.
+
 use super::*;
 use crate::Status;
 
