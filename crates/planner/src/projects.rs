@@ -195,11 +195,13 @@ impl Projects {
         who: &str,
     ) -> Result<(Vec<TaskId>, Vec<String>)> {
         let tag = self.tag_or_current(project, tag).await?;
+        let to_tag = self.tag_or_current(project, to_tag).await?;
         if tag == to_tag {
-            return Err(Fault::invalid(format!("could not move tasks: they are in tag `{tag}` already")));
+            return Err(Fault::invalid(format!("could not move tasks: they are in tag `{tag}` already"))
+                .hint("name another tag; `tmctl tasks tags` lists them"));
         }
         for attempt in 0..MOST_ATTEMPTS {
-            let (from, to) = (self.snapshot(project, &tag).await?, self.snapshot(project, to_tag).await?);
+            let (from, to) = (self.snapshot(project, &tag).await?, self.snapshot(project, &to_tag).await?);
             let now = base::time::unix_ms();
             let stamp = |about: &Tag| Stamp { updated_at: base::time::rfc3339(now), version: about.revision + 1 };
             let stamps = (stamp(&from.about), stamp(&to.about));
