@@ -9,6 +9,7 @@ mod history;
 mod hold;
 mod manage;
 mod names;
+mod reading;
 mod record;
 mod sweep;
 mod tags;
@@ -121,32 +122,6 @@ impl Projects {
     pub fn new(store: SharedStore) -> Self {
         let turns = std::array::from_fn(|_| tokio::sync::Mutex::new(()));
         Self { store, node: record::random(), cache: Cache::default(), turns }
-    }
-
-    /// The tasks of a tag; an empty `tag` is the project's current one.
-    pub async fn snapshot(&self, project: &str, tag: &str) -> Result<Snapshot> {
-        names::check_project(project)?;
-        let tag = self.tag_or_current(project, tag).await?;
-        let key = names::tag_key(project, &tag);
-        let mut entry = self.store.get(&key).await?;
-        for _ in 0..MOST_ATTEMPTS {
-            let Some(read) = entry else { return Err(self.no_tag(project, &tag).await) };
-            let about = record::tag(&tag, &read)?;
-            if let Some(tasks) = self.cache.find(&about) {
-                return Ok(Snapshot { project: project.into(), tag, about, tasks, modified: read.modified });
-            }
-            let prefix = names::tasks_prefix(project, &about);
-            let listing = self.store.list(&prefix).await?;
-            entry = self.store.get(&key).await?;
-            // Only if nobody came in between is the listing what the record told of.
-            if entry.as_ref().is_some_and(|after| after.modified == read.modified) {
-                let tasks = record::read_all::<Task>(&prefix, &listing)?;
-                let tasks = Tasks::new(tasks.into_iter().map(|(_, task)| task));
-                self.cache.keep(&about, &tasks);
-                return Ok(Snapshot { project: project.into(), tag, about, tasks, modified: read.modified });
-            }
-        }
-        Err(contended(project, &tag))
     }
 
     /// Makes a change, or says what it would do. Tried again while others come first, unless a version was expected.

@@ -90,8 +90,10 @@ proptest! {
             for (id, task) in applied.tasks.walk().filter(|(id, _)| now.get(id).is_some()) {
                 if task.version == version && !matches!(edit, Edit::Note { .. }) {
                     let is_told = told.iter().any(|changed| changed.id == id || changed.id.parent().as_ref() == Some(&id));
+                    // A subtask that took the place of one just like it is new all the same.
                     let is_moved = matches!(edit, Edit::Move { .. } | Edit::Demote { .. } | Edit::Promote { .. });
-                    prop_assert!(is_told || is_moved, "{edit:?} marked {id} as changed");
+                    let is_replaced = matches!(edit, Edit::ReplaceSubtasks { .. });
+                    prop_assert!(is_told || is_moved || is_replaced, "{edit:?} marked {id} as changed");
                 }
             }
             now = applied.tasks;

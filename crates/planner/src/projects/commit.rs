@@ -11,6 +11,7 @@ use base::{Code, Fault, Result};
 use bytes::Bytes;
 use store::{Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Revision, StoreError, Txn};
 
+use super::cache::Tree;
 use super::history::{Before, EVENTS_KEPT, Event, UNDO_KEPT, Undo};
 use super::record::Tag;
 use super::{Projects, Snapshot, names, record};
@@ -74,7 +75,7 @@ impl Projects {
             return Ok(Written::Crossed);
         }
         for snapshot in after {
-            self.cache.keep(&snapshot.about, &snapshot.tasks);
+            self.cache.keep(&Tree::new(&snapshot.about, snapshot.tasks));
         }
         Ok(Written::Done)
     }
@@ -83,9 +84,13 @@ impl Projects {
     async fn stage(&self, txn: Txn, attempt: Attempt, write: &str) -> Result<(Txn, Snapshot)> {
         let Attempt { before, tasks, event, draft } = attempt;
         let (project, mut about) = (before.project.clone(), before.about.clone());
-        let (txn, undo) = match small(txn.clone(), &before, &tasks)? {
+        let mut touched: Vec<u32> = changed(&before.tasks, &tasks).into_iter().collect();
+        let (txn, undo) = match small(txn.clone(), &before, &tasks, &touched)? {
             Some(staged) => staged,
-            None => self.stage_generation(txn, &before, &mut about, &tasks, event.revision).await?,
+            None => {
+                touched.clear();
+                self.stage_generation(txn, &before, &mut about, &tasks, event.revision).await?
+            }
         };
         about.revision = event.revision;
         about.updated_ms = event.at_ms;
@@ -102,9 +107,10 @@ impl Projects {
             Revision(0) => Guard::Absent(key.clone()),
             modified => Guard::ModifiedAt(key.clone(), modified),
         };
-        let event = Event { write: write.to_owned(), ..event };
+        let event = Event { touched, write: write.to_owned(), ..event };
         let mut txn = txn
             .when(guard)
+            .put(names::head_key(&project, &about, about.generation()), record::write_about(&about)?)
             .put(key, record::write_about(&about)?)
             .put(names::event_key(&project, &about, event.revision), record::write(&event)?)
             .put(names::undo_key(&project, &about, event.revision), undo);
@@ -202,14 +208,13 @@ impl Projects {
 }
 
 /// Adds a change of few tasks to the transaction, and gives what undoes it; `None` when it is too large for that.
-fn small(mut txn: Txn, before: &Snapshot, tasks: &Tasks) -> Result<Option<(Txn, Bytes)>> {
-    let numbers = changed(&before.tasks, tasks);
+fn small(mut txn: Txn, before: &Snapshot, tasks: &Tasks, numbers: &[u32]) -> Result<Option<(Txn, Bytes)>> {
     if numbers.len() > MOST_PUTS {
         return Ok(None);
     }
     let mut bytes = 0;
     let mut undo = Vec::new();
-    for &number in &numbers {
+    for &number in numbers {
         let key = names::task_key(&before.project, &before.about, before.about.generation(), number);
         let after = tasks.root(number);
         undo.push(Before { number, task: before.tasks.root(number).cloned(), is_gone: after.is_none() });

@@ -42,6 +42,9 @@ pub struct Event {
     pub changes: Vec<Changed>,
     /// Differences that were too many to be kept here.
     pub left_out: u32,
+    /// The numbers of the top-level tasks that it wrote or removed; of a new generation, none.
+    #[serde(default)]
+    pub(super) touched: Vec<u32>,
     /// Tells one's own write from another's when the answer to it got lost.
     #[serde(default)]
     pub(super) write: String,
@@ -107,6 +110,7 @@ impl Event {
             why: edit::clip(&wanted.why, MOST_TEXT),
             left_out: u32::try_from(done.changes.len() - kept.len()).unwrap_or(u32::MAX),
             changes: kept,
+            touched: Vec::new(),
             write: String::new(),
             answer,
             key: wanted.key.clone(),
@@ -226,9 +230,8 @@ impl Projects {
                 if !now.about.generations.contains(&name) {
                     return Err(gone());
                 }
-                let prefix = names::generation_prefix(&now.project, &now.about.id, &name);
-                let tasks = record::read_all::<Task>(&prefix, &self.store.list(&prefix).await?)?;
-                let tasks = tasks.into_iter().map(|(_, task)| task).collect();
+                let (_, tasks) = self.generation(&now.project, &now.about, &name).await?;
+                let tasks = tasks.top().iter().map(|task| (**task).clone()).collect();
                 Ok(Ok(edit::apply(&now.tasks, &Edit::Replace { tasks }, &stamp)?.tasks))
             }
         }

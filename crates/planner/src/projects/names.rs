@@ -29,8 +29,10 @@ pub(super) fn generation_prefix(project: &str, id: &str, generation: &str) -> St
     format!("projects/tasks/{project}/{id}/{generation}/")
 }
 
-pub(super) fn tasks_prefix(project: &str, tag: &Tag) -> String {
-    generation_prefix(project, &tag.id, tag.generation())
+/// A copy of the tag's record beside its tasks, so that one listing tells which revision it shows. It stands before all
+/// tasks: a sweep takes it first.
+pub(super) fn head_key(project: &str, tag: &Tag, generation: &str) -> String {
+    format!("projects/tasks/{project}/{}/{generation}/-head", tag.id)
 }
 
 pub(super) fn task_key(project: &str, tag: &Tag, generation: &str, number: u32) -> String {

@@ -11,7 +11,7 @@ use store::{Entry, Listing};
 use crate::{Extra, Status, Tasks};
 
 /// Such records go into transactions with much else.
-const MOST_ABOUT_BYTES: usize = store::MAX_TXN_BYTES / 32;
+const MOST_ABOUT_BYTES: usize = store::MAX_TXN_BYTES / 64;
 
 /// What is known of a project beside its tasks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
