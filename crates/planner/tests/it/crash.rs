@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use planner::projects::{Projects, Wanted};
 use planner::{Edit, TaskId, graph};
@@ -98,12 +98,24 @@ async fn check(projects: &Projects, store: &SharedStore, acknowledged: &BTreeMap
 fn with_projects(dir: &Path, then: impl AsyncFnOnce(Projects, SharedStore)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let opened = SledStore::open(dir).unwrap();
+        let opened = open(dir).await;
         assert_eq!((opened.set_aside, opened.lost), (None, None));
         let store: SharedStore = Arc::new(opened.store);
         then(Projects::new(store.clone()), store.clone()).await;
         store.close().await;
     });
+}
+
+/// A sled that was closed in a process that lives on keeps its lock until its last thread has ended.
+async fn open(dir: &Path) -> store::Opened<SledStore> {
+    let started = Instant::now();
+    loop {
+        match SledStore::open(dir) {
+            Ok(opened) => return opened,
+            Err(error) => assert!(started.elapsed() < Duration::from_secs(5), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Only does something when it is started by the test above.
