@@ -2,6 +2,7 @@
 //!
 //! Everything here decides over values: no I/O but in [`tasks_file`], no clock. Jobs and the store are in `projects`.
 
+pub mod sync;
 pub mod task;
 pub mod tasks;
 pub mod tasks_file;
