@@ -11,6 +11,7 @@ pub mod query;
 pub mod render;
 pub mod report;
 pub mod schema;
+pub mod sync;
 pub mod task;
 pub mod tasks;
 pub mod tasks_file;
