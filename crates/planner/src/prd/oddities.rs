@@ -100,7 +100,7 @@ pub(crate) fn cells(row: &str) -> Vec<String> {
 }
 
 /// Characters that show nothing, such as a zero-width space.
-pub(crate) fn is_invisible(c: char) -> bool {
+fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
