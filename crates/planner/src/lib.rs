@@ -6,16 +6,19 @@
 pub mod edit;
 pub mod graph;
 pub mod model;
+pub mod prd;
 pub mod projects;
 pub mod query;
 pub mod render;
 pub mod report;
+pub mod requirements;
 pub mod schema;
 pub mod sync;
 pub mod task;
 pub mod tasks;
 pub mod tasks_file;
 pub mod wire;
+mod words;
 
 pub use edit::{Edit, NewTask};
 pub use task::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId};
