@@ -20,6 +20,7 @@ use crate::edit::{self, Changed, Edit, Stamp};
 use crate::{Task, TaskId, Tasks};
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
+pub use manage::ProjectChange;
 pub use names::MAIN_TAG;
 pub use record::{Project, Tag};
 

@@ -16,6 +16,7 @@ mod metrics;
 mod mode;
 mod node;
 mod peers;
+mod planning;
 mod placing;
 mod remedies;
 mod settings;

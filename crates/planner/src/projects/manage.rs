@@ -148,7 +148,7 @@ impl Projects {
         Ok(())
     }
 
-    pub(super) async fn make_tag(&self, project: &str, tag: &str, description: &str, extra: Extra) -> Result<()> {
+    pub(crate) async fn make_tag(&self, project: &str, tag: &str, description: &str, extra: Extra) -> Result<()> {
         names::check_tag(tag)?;
         self.project(project).await?;
         let key = names::tag_key(project, tag);
