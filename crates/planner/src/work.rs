@@ -252,7 +252,9 @@ impl Order {
             Work::ParsePrd(work) => parse::check(work, &snapshot),
             Work::Expand(work) => all_there(&snapshot, &work.ids),
             Work::Analyze(work) => all_there(&snapshot, &work.ids),
-            Work::AddFromPrompt(work) => not_blank("prompt", &work.prompt).and(all_there(&snapshot, &work.dependencies)),
+            Work::AddFromPrompt(work) => {
+                not_blank("prompt", &work.prompt).and(all_there(&snapshot, &work.dependencies))
+            }
             Work::Update(work) => not_blank("prompt", &work.prompt).and(all_there(&snapshot, &work.ids)),
             Work::Rescope(work) => named("ids", &work.ids).and(all_there(&snapshot, &work.ids)),
             Work::Do(work) => not_blank("text", &work.text),

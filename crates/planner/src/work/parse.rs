@@ -6,6 +6,8 @@
 mod batches;
 mod connect;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base::{Code, Fault, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -152,7 +154,7 @@ async fn by_model(w: &Working<'_>, work: &ParsePrd, prd: &Prd, found: &[Requirem
     for (batch, checked) in batches.iter().zip(&planned) {
         draft.count(&batch.name, checked);
         let tasks = match &checked.answer {
-            Some(written) => written.iter().map(|task| task_of(task, batch, &checked.model)).collect(),
+            Some(written) => tasks_of(prd, written, batch, &checked.model, &mut draft.notes),
             None => {
                 draft.notes.push(format!("`{}` was planned without a model: no answer was usable", batch.name));
                 structural::section(prd, &batch.requirements, batch.most)
@@ -212,7 +214,10 @@ async fn plan_batch(
     let schema = object([("tasks", list(one, batch.least as usize, batch.most as usize))]);
     let most_tokens = 300 + TOKENS_PER_TASK * batch.most;
     let asked = Asked { rules, prompt, name: "tasks", schema, most_tokens };
-    w.ask(&format!("tasks/{}", batch.number), asked, |answer| read(answer, batch)).await
+    // What was forgotten is asked for once; what is forgotten then as well is planned by structure.
+    let is_first = AtomicBool::new(true);
+    let step = format!("tasks/{}", batch.number);
+    w.ask(&step, asked, |answer| read(answer, batch, is_first.swap(false, Ordering::Relaxed))).await
 }
 
 #[derive(Deserialize, Serialize)]
@@ -220,8 +225,8 @@ struct Answer {
     tasks: Vec<Written>,
 }
 
-/// Takes an answer if its titles differ and no requirement of the batch is forgotten.
-fn read(answer: Value, batch: &Batch) -> Result<Vec<Written>, Wrong> {
+/// Takes an answer if its titles differ and, where `must_cover` is set, no requirement of the batch is forgotten.
+fn read(answer: Value, batch: &Batch, must_cover: bool) -> Result<Vec<Written>, Wrong> {
     let wrong = |what: String| Wrong { at: "tasks".into(), what };
     let answer: Answer = serde_json::from_value(answer).map_err(|error| wrong(error.to_string()))?;
     for (index, task) in answer.tasks.iter().enumerate() {
@@ -229,13 +234,43 @@ fn read(answer: Value, batch: &Batch) -> Result<Vec<Written>, Wrong> {
             return Err(wrong(format!("two tasks have the title `{}`", task.title)));
         }
     }
-    let is_covered = |found: &&Requirement| answer.tasks.iter().any(|task| task.requirements.contains(&found.name));
-    let missing: Vec<&str> =
-        batch.requirements.iter().filter(|found| !is_covered(found)).map(|found| found.name.as_str()).collect();
-    match missing.is_empty() {
+    let missing: Vec<String> = forgotten(&answer.tasks, batch).into_iter().map(|found| found.name).collect();
+    match missing.is_empty() || !must_cover {
         true => Ok(answer.tasks),
         false => Err(wrong(format!("no task covers {}", missing.join(", ")))),
     }
+}
+
+/// The requirements of a batch that no task covers.
+fn forgotten(written: &[Written], batch: &Batch) -> Vec<Requirement> {
+    let is_covered = |found: &&Requirement| written.iter().any(|task| task.requirements.contains(&found.name));
+    batch.requirements.iter().filter(|found| !is_covered(found)).cloned().collect()
+}
+
+/// The tasks of a batch as a model wrote them. What it forgot becomes tasks of its own, or where their number is fixed, a
+/// part of those that say the most like it.
+fn tasks_of(prd: &Prd, written: &[Written], batch: &Batch, model: &str, notes: &mut Vec<String>) -> Vec<Task> {
+    let mut tasks: Vec<Task> = written.iter().map(|task| task_of(task, batch, model)).collect();
+    let forgotten = forgotten(written, batch);
+    if forgotten.is_empty() {
+        return tasks;
+    }
+    let names: Vec<&str> = forgotten.iter().map(|found| found.name.as_str()).collect();
+    notes.push(format!("{} of `{}` was planned without the model, which forgot it", names.join(", "), batch.name));
+    let missing = structural::section(prd, &forgotten, forgotten.len() as u32);
+    if batch.least < batch.most {
+        tasks.extend(missing);
+        return tasks;
+    }
+    for task in missing {
+        let near =
+            tasks.iter_mut().max_by(|one, other| gates::likeness(one, &task).total_cmp(&gates::likeness(other, &task)));
+        if let Some(near) = near {
+            near.details = format!("{}\n\nAlso: {}", near.details, task.description);
+            near.sources.extend(task.sources);
+        }
+    }
+    tasks
 }
 
 fn task_of(written: &Written, batch: &Batch, model: &str) -> Task {
@@ -270,7 +305,9 @@ fn fold(draft: &mut Draft) {
             kept.push(task);
             continue;
         };
-        draft.notes.push(format!("`{}` and `{}` are one task: two parts of the document ask for it", same.title, task.title));
+        draft
+            .notes
+            .push(format!("`{}` and `{}` are one task: two parts of the document ask for it", same.title, task.title));
         same.sources.extend(task.sources);
         if !same.details.contains(task.details.trim()) {
             same.details = format!("{}\n\n{}", same.details, task.details);

@@ -33,7 +33,11 @@ async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Resul
         return Err(Fault::invalid(format!("the scope of task {id} cannot be changed without a model"))
             .hint("leave `--planner structural` out, or change the task by hand with `tasks update`"));
     }
-    let direction = if work.up { "larger: more ambitious, more complete, better tested" } else { "smaller: only what it cannot do without" };
+    let direction = if work.up {
+        "larger: more ambitious, more complete, better tested"
+    } else {
+        "smaller: only what it cannot do without"
+    };
     let strength = match work.strength {
         Strength::Light => "Change it a little.",
         Strength::Regular => "Change it clearly.",
@@ -47,7 +51,12 @@ async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Resul
         rules,
         prompt: fill(
             Prompt::Rescope,
-            &[("direction", direction), ("strength", strength), ("task", &describe::whole(id, task)), ("prompt", &wish)],
+            &[
+                ("direction", direction),
+                ("strength", strength),
+                ("task", &describe::whole(id, task)),
+                ("prompt", &wish),
+            ],
         )?,
         name: "task",
         schema: describe::whole_task(),
