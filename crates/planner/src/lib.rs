@@ -2,12 +2,16 @@
 //!
 //! Everything here decides over values: no I/O but in [`tasks_file`], no clock. Jobs and the store are in `projects`.
 
+mod circles;
+pub mod gates;
 pub mod prd;
 pub mod requirements;
+pub mod structural;
 pub mod task;
 pub mod tasks;
 mod words;
 
+pub use gates::Gates;
 pub use prd::{Oddity, Prd, PrdError, Section};
 pub use requirements::{Extracted, Requirement, Strength};
 pub use task::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId};

@@ -232,7 +232,7 @@ impl PartialEq for Raw {
 pub type Extra = Vec<(String, Raw)>;
 
 /// How hard a task is, and what follows from that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Complexity {
     /// 1 (trivial) to 10.
