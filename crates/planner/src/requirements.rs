@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::prd::{Mark, Oddity, Prd};
 use crate::words;
 
-pub(crate) use label::{leading as leading_label, unnumbered};
+pub(crate) use label::unnumbered;
 
 /// One thing that a document asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

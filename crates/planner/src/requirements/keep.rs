@@ -38,7 +38,8 @@ impl Finder<'_> {
             Role::Plain => piece.is_listed && self.takes_any_list,
             Role::Context | Role::Unwanted => false,
         };
-        let by_words = piece.is_binding() || piece.is_story() || label::leading(piece.text).is_some();
+        let is_named = role != Role::Context && label::leading(piece.text).is_some();
+        let by_words = piece.is_binding() || piece.is_story() || is_named;
         if by_place || by_words { self.push(scene, piece, None) } else { None }
     }
 

@@ -6,6 +6,7 @@
 mod batches;
 mod connect;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::{Code, Fault, Result};
@@ -22,7 +23,7 @@ use crate::projects::{Done, Snapshot, Wanted};
 use crate::requirements::{self, Requirement};
 use crate::schema::{Wrong, list, number, object, one_of};
 use crate::structural::{self, Wish};
-use crate::{Complexity, Edit, Source, Task};
+use crate::{Complexity, Edit, Source, Task, TaskId};
 use batches::Batch;
 
 /// Levels of tasks where nobody says how many.
@@ -59,7 +60,7 @@ pub(super) struct Draft {
     pub tasks: Vec<Task>,
     pub notes: Vec<String>,
     /// Which model wrote how many pieces; `structural` is one of them.
-    pub made_by: std::collections::BTreeMap<String, u32>,
+    pub made_by: BTreeMap<String, u32>,
     pub asked: u32,
     pub refused: Vec<String>,
     pub tokens: (u32, u32),
@@ -160,12 +161,11 @@ async fn by_model(w: &Working<'_>, work: &ParsePrd, prd: &Prd, found: &[Requirem
                 structural::section(prd, &batch.requirements, batch.most)
             }
         };
-        draft.tasks.extend(tasks);
+        let before = draft.tasks.len() as u32;
+        // What waits for others of its batch names them by their numbers in it.
+        draft.tasks.extend(tasks.iter().map(|task| renumbered(task, &|number| Some(number + before))));
     }
     fold(&mut draft);
-    for (index, task) in draft.tasks.iter_mut().enumerate() {
-        task.number = index as u32 + 1;
-    }
     connect::connect(w, &rules, found, &mut draft).await?;
     expand::deepen(w, &rules, &mut draft, depth(work)).await?;
     Ok(draft)
@@ -250,7 +250,8 @@ fn forgotten(written: &[Written], batch: &Batch) -> Vec<Requirement> {
 /// The tasks of a batch as a model wrote them. What it forgot becomes tasks of its own, or where their number is fixed, a
 /// part of those that say the most like it.
 fn tasks_of(prd: &Prd, written: &[Written], batch: &Batch, model: &str, notes: &mut Vec<String>) -> Vec<Task> {
-    let mut tasks: Vec<Task> = written.iter().map(|task| task_of(task, batch, model)).collect();
+    let mut tasks: Vec<Task> =
+        written.iter().zip(1..).map(|(task, number)| Task { number, ..task_of(task, batch, model) }).collect();
     let forgotten = forgotten(written, batch);
     if forgotten.is_empty() {
         return tasks;
@@ -259,7 +260,8 @@ fn tasks_of(prd: &Prd, written: &[Written], batch: &Batch, model: &str, notes: &
     notes.push(format!("{} of `{}` was planned without the model, which forgot it", names.join(", "), batch.name));
     let missing = structural::section(prd, &forgotten, forgotten.len() as u32);
     if batch.least < batch.most {
-        tasks.extend(missing);
+        let before = tasks.len() as u32;
+        tasks.extend(missing.iter().map(|task| renumbered(task, &|number| Some(number + before))));
         return tasks;
     }
     for task in missing {
@@ -297,14 +299,18 @@ pub(super) fn source(found: &Requirement) -> Source {
     Source { requirement: found.name.clone(), first_line: found.first_line, last_line: found.last_line }
 }
 
-/// Makes one of tasks that two batches both have; what the later one says stays in its details.
+/// Makes one of tasks that two batches both have; what the later one says stays in its details. Numbers have no gaps then.
 fn fold(draft: &mut Draft) {
     let mut kept: Vec<Task> = Vec::new();
+    let mut numbers = BTreeMap::new();
     for task in std::mem::take(&mut draft.tasks) {
-        let Some(same) = kept.iter_mut().find(|other| gates::likeness(other, &task) >= SAME) else {
+        let Some(place) = kept.iter().position(|other| gates::likeness(other, &task) >= SAME) else {
+            numbers.insert(task.number, kept.len() as u32 + 1);
             kept.push(task);
             continue;
         };
+        numbers.insert(task.number, place as u32 + 1);
+        let Some(same) = kept.get_mut(place) else { continue };
         draft
             .notes
             .push(format!("`{}` and `{}` are one task: two parts of the document ask for it", same.title, task.title));
@@ -314,7 +320,25 @@ fn fold(draft: &mut Draft) {
         }
         same.priority = same.priority.max(task.priority);
     }
-    draft.tasks = kept;
+    draft.tasks = kept.iter().map(|task| renumbered(task, &|number| numbers.get(&number).copied())).collect();
+}
+
+/// A task under another number, whose references, and those of its parts, follow. What leads nowhere or to itself goes.
+fn renumbered(task: &Task, number: &dyn Fn(u32) -> Option<u32>) -> Task {
+    fn follow(task: &Task, own: u32, number: &dyn Fn(u32) -> Option<u32>) -> Task {
+        let moved = |on: &TaskId| {
+            let root = number(on.root()).filter(|root| *root != own || on.depth() > 1)?;
+            let below = on.path().get(1..).unwrap_or_default();
+            Some(below.iter().fold(TaskId::top(root), |id, number| id.child(*number)))
+        };
+        Task {
+            dependencies: task.dependencies.iter().filter_map(moved).collect(),
+            subtasks: task.subtasks.iter().map(|sub| follow(sub, own, number)).collect(),
+            ..task.clone()
+        }
+    }
+    let own = number(task.number).unwrap_or(task.number);
+    Task { number: own, ..follow(task, own, number) }
 }
 
 fn report(
