@@ -1,0 +1,3 @@
+//! Projects and work on them, over real stores.
+
+mod work;
