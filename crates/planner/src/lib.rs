@@ -9,6 +9,7 @@ pub mod requirements;
 pub mod structural;
 pub mod task;
 pub mod tasks;
+pub mod templates;
 mod words;
 
 pub use gates::Gates;

@@ -39,7 +39,8 @@ pub(super) fn mark_instructions(lines: &[String], marks: &mut [Mark], oddities: 
 
 /// Names runs of lines with control, direction or invisible characters.
 pub(super) fn name_characters(lines: &[String], oddities: &mut Vec<Oddity>) {
-    const KINDS: [(&str, fn(char) -> bool); 4] = [
+    type Kind = (&'static str, fn(char) -> bool);
+    const KINDS: [Kind; 4] = [
         ("control characters", |c| c.is_control() && c != '\t'),
         ("characters that change the direction of text", is_bidi),
         ("invisible characters", is_invisible),
