@@ -44,7 +44,7 @@ impl Finder<'_> {
     }
 
     /// Takes `Out of scope: …` and `Acceptance: …` within a list for what they say that they are.
-    fn is_named_by_its_head(&mut self, scene: &Scene, piece: &Piece<'_>) -> bool {
+    pub(super) fn is_named_by_its_head(&mut self, scene: &Scene, piece: &Piece<'_>) -> bool {
         let Some((head, rest)) = piece.text.split_once(':') else { return false };
         if head.split_whitespace().count() > 4 || !has_words(rest) {
             return false;

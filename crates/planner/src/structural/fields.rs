@@ -23,7 +23,7 @@ pub fn title(text: &str) -> String {
     let head = text.chars().take(LONGEST_TITLE * 8).filter(|&c| !is_noise(c));
     let plain: String = head.map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words: Vec<&str> = plain.split_whitespace().collect();
-    let line = words.join(" ");
+    let line = words.join(" ").replace("**", "");
     let line = line.trim_start_matches(['-', '*', '#', '>', ' ']);
     let sentence =
         line.find(". ").and_then(|end| line.get(..end)).filter(|first| first.chars().count() >= 12).unwrap_or(line);
