@@ -9,7 +9,7 @@ mod split;
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::prd::{Oddity, Prd, Section};
+use crate::prd::{Oddity, Prd, Section, in_order};
 use crate::requirements::{Requirement, unnumbered};
 use crate::{Source, Task, TaskId, Tasks};
 
@@ -61,13 +61,13 @@ pub fn plan(prd: &Prd, found: &[Requirement], wish: &Wish) -> Planned {
     if found.is_empty() {
         let mut tasks = of_sections(prd, wish.tasks);
         fields::distinguish(&mut tasks);
-        return Planned { tasks: Tasks::new(tasks), oddities };
+        return Planned { tasks: Tasks::new(tasks), oddities: in_order(oddities) };
     }
     let mut tasks: Vec<Task> =
         (1..).zip(&groups).map(|(number, group)| task(prd, found, group, number, wish.max_depth)).collect();
     tie(found, &groups, &mut tasks, &mut oddities);
     fields::distinguish(&mut tasks);
-    Planned { tasks: Tasks::new(tasks), oddities }
+    Planned { tasks: Tasks::new(tasks), oddities: in_order(oddities) }
 }
 
 /// Tasks for a part of the requirements, numbered from 1, at most `most` of them; every one of the part is covered.
@@ -134,9 +134,13 @@ fn source(requirement: &Requirement) -> Source {
     }
 }
 
-/// A task for each section with text in it, for documents that ask for nothing in so many words.
+/// A task for each section with text in it, else for each heading, for documents that ask for nothing in so many words.
 fn of_sections(prd: &Prd, most: Option<u32>) -> Vec<Task> {
-    let with_text: Vec<&Section> = prd.sections.iter().filter(|section| fields::has_text(prd, section)).collect();
+    let mut with_text: Vec<&Section> = prd.sections.iter().filter(|section| fields::has_text(prd, section)).collect();
+    if with_text.is_empty() {
+        // A list of headings is all that was written.
+        with_text.extend(prd.sections.iter().filter(|section| section.heading.contains(char::is_alphanumeric)));
+    }
     let most = most.map_or(usize::MAX, |most| most.max(1) as usize);
     let size = with_text.len().div_ceil(most.min(with_text.len()).max(1)).max(1);
     let tasks = with_text.chunks(size).filter_map(|chunk| {

@@ -170,6 +170,13 @@ fn circles_repetitions_and_contradictions_are_named() {
 }
 
 #[test]
+fn more_oddities_than_a_person_reads_are_counted() {
+    let odd = odd(&format!("## Requirements\n{}", "- it must work\n".repeat(1_000)));
+    assert_eq!(odd.len(), 201);
+    assert_eq!(odd[200], "lines 203 to 1001: 799 more like these, which are not listed");
+}
+
+#[test]
 fn a_log_is_searched_for_marked_requirements_only() {
     let line = |s: usize| format!("2024-01-01T00:00:{:02} WARN disk must be checked\n", s % 60);
     let log: String = (0..40).map(line).collect();

@@ -71,6 +71,7 @@ fn a_document_without_requirements_gets_a_task_for_each_section() {
     let planned = passes(text, &Wish::default());
     assert_eq!(titles(&planned), ["Idea", "Look", "Sound"]);
     assert_eq!(passes(text, &Wish { tasks: Some(2), max_depth: 2 }).tasks.top().len(), 2);
+    assert_eq!(titles(&passes("# Tea\n\n## Look\n", &Wish::default())), ["Tea", "Look"]);
     assert_eq!(titles(&passes("a shop for tea", &Wish::default())), ["A shop for tea"]);
 }
 
