@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, chat, doctor, failures, keys, mode, models, nodes, simulate};
+use crate::{ca, chat, doctor, failures, jobs, keys, mode, models, nodes, simulate};
 
 /// Looks at a Taskmaster cluster and changes it.
 #[derive(Debug, Parser)]
@@ -91,6 +91,11 @@ pub enum Noun {
     Keys {
         #[command(subcommand)]
         verb: Option<keys::Verb>,
+    },
+    /// Work on plans that goes on in the cluster
+    Jobs {
+        #[command(subcommand)]
+        verb: Option<jobs::Verb>,
     },
     /// Events as they happen, until interrupted
     Events,

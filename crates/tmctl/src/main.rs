@@ -16,10 +16,13 @@ mod events;
 mod explain;
 mod failures;
 mod health;
+mod jobs;
 mod keys;
 mod mode;
 mod models;
 mod nodes;
+mod place;
+mod progress;
 #[cfg(test)]
 mod samples;
 mod screen;
@@ -62,6 +65,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
         Noun::Actors => actors::run(&servers()?, screen).await,
         Noun::Ca { verb } => ca::run(screen, verb),
         Noun::Keys { verb } => keys::run(&servers()?, screen, verb).await,
+        Noun::Jobs { verb } => jobs::run(&servers()?, screen, verb).await,
         Noun::Events => events::run(&servers()?, screen).await,
     }
 }

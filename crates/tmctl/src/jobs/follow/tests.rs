@@ -1,0 +1,1 @@
+//! Jobs that are followed over real sockets.
