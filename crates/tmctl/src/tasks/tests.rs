@@ -1,0 +1,1 @@
+//! What is typed becomes the right call.
