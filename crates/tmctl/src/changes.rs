@@ -74,7 +74,9 @@ pub async fn make_confirmed(at: &mut At, screen: &mut Screen, wanted: &Wanted, y
         return show(screen, &response);
     }
     screen.note(&format!("this would be done:\n{}", body(&response)));
-    Err(Fault::invalid("nothing was changed: it was not confirmed").hint("add --yes to do it; `tmctl tasks undo` takes it back").into())
+    Err(Fault::invalid("nothing was changed: it was not confirmed")
+        .hint("add --yes to do it; `tmctl tasks undo` takes it back")
+        .into())
 }
 
 /// What became of changes; a conflict is not well.
@@ -131,7 +133,9 @@ fn difference(difference: &Difference) -> String {
     match (field.as_str(), before.is_empty(), after.is_empty()) {
         ("task", true, _) => format!("+ {id} {after}\n"),
         ("task", _, true) => format!("- {id} {before}\n"),
-        _ if fits(before) && fits(after) => format!("~ {id} {field}: {} -> {}\n", or_nothing(before), or_nothing(after)),
+        _ if fits(before) && fits(after) => {
+            format!("~ {id} {field}: {} -> {}\n", or_nothing(before), or_nothing(after))
+        }
         _ => format!("~ {id} {field}:\n{}{}", lines("-", before), lines("+", after)),
     }
 }

@@ -12,8 +12,8 @@ use proto::admin::bench_model_response::Told;
 use proto::admin::{BenchModelRequest, ListModelsResponse, ListWorkersRequest, ListWorkersResponse};
 
 use super::{find, list};
-use crate::progress;
 use crate::client::{CALL_LIMIT, Keyed, Servers, call, told};
+use crate::progress;
 use crate::screen::{Ended, Screen, Verdict};
 use advice::advise;
 use results::{Lines, Measured, Place};

@@ -142,9 +142,7 @@ pub async fn scope(
 
 /// Makes tasks out of source code.
 pub async fn from_code(servers: &Servers, screen: &mut Screen, at: &mut At, code: FromCode) -> Result<Verdict, Ended> {
-    let read = |path: &PathBuf| {
-        Ok(wire::CodeFile { path: path.display().to_string(), text: file::read_text(path)? })
-    };
+    let read = |path: &PathBuf| Ok(wire::CodeFile { path: path.display().to_string(), text: file::read_text(path)? });
     let files = code.files.iter().map(read).collect::<Result<_>>()?;
     let from_code = wire::TasksFromCode { files, prompt: code.prompt };
     work(servers, screen, at, Prompted { work: Work::TasksFromCode(from_code), how: code.how }).await
@@ -187,9 +185,9 @@ fn text(job: &Job, result: &Value) -> String {
     let (lists, single): (Vec<_>, Vec<_>) = fields.iter().partition(|(_, value)| value.is_array());
     let single: Vec<_> = single.into_iter().map(|(name, value)| (spoken(name), said(value))).collect();
     let single: Vec<_> = single.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-    let lists = lists.into_iter().map(|(name, values)| {
-        listed(&spoken(name), values.as_array().map(Vec::as_slice).unwrap_or_default())
-    });
+    let lists = lists
+        .into_iter()
+        .map(|(name, values)| listed(&spoken(name), values.as_array().map(Vec::as_slice).unwrap_or_default()));
     let place = job.place.clone().unwrap_or_default();
     page(&single) + &lists.collect::<String>() + &after(&place)
 }

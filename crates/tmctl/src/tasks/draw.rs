@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use base::{Fault, Result};
-use planner::report::{BEGIN, END};
+use planner::Tasks;
+use planner::report::into_readme;
+use planner::wire::task_from_wire;
 use proto::planning::{Filter, RenderRequest, RenderedFile, Rendering};
 use serde::Serialize;
 use serde_json::Value;
@@ -104,19 +106,10 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
 /// The list in a README.
 pub async fn readme(at: &mut At, screen: &mut Screen, path: &Path) -> Result<Verdict, Ended> {
     let old = if path.exists() { file::read_text(path)? } else { String::new() };
-    let block = one(at, Rendering::Readme).await?.text;
-    file::write(path, with_block(&old, &block).as_bytes())?;
+    let tasks = list::all(at, Filter::default()).await?.tasks;
+    let tasks: Vec<_> = tasks.iter().map(|task| Ok(task_from_wire(task)?.1)).collect::<Result<_>>()?;
+    file::write(path, into_readme(&old, &Tasks::new(tasks)).as_bytes())?;
     tell_written(screen, &[path.to_owned()])
-}
-
-/// The README with the block instead of its old one, or behind everything else.
-fn with_block(readme: &str, block: &str) -> String {
-    let old = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    match old {
-        Some((before, after)) => format!("{before}{}{after}", block.trim_end()),
-        None if readme.trim().is_empty() => block.to_owned(),
-        None => format!("{}\n\n## Tasks\n\n{block}", readme.trim_end()),
-    }
 }
 
 /// How hard tasks are; for programs, the report as Task Master clients know it.
@@ -163,15 +156,6 @@ mod tests {
         for name in ["", "..", "../x", "/etc/passwd", ".bashrc", "a\\b"] {
             assert!(inside(Path::new("out"), name).is_err(), "{name}");
         }
-    }
-
-    #[test]
-    fn a_readme_keeps_everything_but_its_old_list() {
-        let block = |list: &str| format!("{BEGIN}\n{list}\n{END}\n");
-        let first = with_block("# Garden\n", &block("one"));
-        assert_eq!(with_block("", &block("one")), block("one"));
-        let second = with_block(&format!("{first}after\n"), &block("two"));
-        assert_eq!(second, format!("# Garden\n\n## Tasks\n\n{}after\n", block("two")));
     }
 
     #[test]

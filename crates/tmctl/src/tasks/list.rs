@@ -1,7 +1,10 @@
 //! Tasks that pass a filter, single ones, and what to do next.
 
 use base::{Code, Fault, Result};
-use proto::planning::{CheckTasksRequest, CheckTasksResponse, Filter, ListTasksRequest, ListTasksResponse, NextTaskRequest, NextTaskResponse, Task};
+use proto::planning::{
+    CheckTasksRequest, CheckTasksResponse, Filter, ListTasksRequest, ListTasksResponse, NextTaskRequest,
+    NextTaskResponse, Task,
+};
 use serde::Serialize;
 
 use super::item::{self, HEADING, Item};
@@ -114,7 +117,8 @@ fn sum(at: &At, response: &ListTasksResponse) -> String {
     let mut counts: Vec<_> = response.by_status.iter().collect();
     counts.sort();
     let counts: Vec<String> = counts.into_iter().map(|(status, count)| format!("{count} {status}")).collect();
-    let drafts: String = response.draft_because.iter().map(|why| format!("the plan is only a draft: {why}\n")).collect();
+    let drafts: String =
+        response.draft_because.iter().map(|why| format!("the plan is only a draft: {why}\n")).collect();
     let place = format!("{}/{}, revision {}", at.place.project, response.tag, response.revision);
     let counts = if counts.is_empty() { String::new() } else { format!(" in all: {}", counts.join(", ")) };
     visible(&format!("{drafts}{place}{counts}\n")) + &text::told_by(&at.server)

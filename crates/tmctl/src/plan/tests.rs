@@ -1,0 +1,1 @@
+//! What is shown of a plan, and plans that come over real sockets.

@@ -1,0 +1,1 @@
+//! A folder and a scripted server.

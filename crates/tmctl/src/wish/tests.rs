@@ -1,0 +1,1 @@
+//! Wishes that are shown, confirmed and made over real sockets.
