@@ -186,10 +186,9 @@ pub fn json(response: &EditResponse) -> Json<'_> {
 
 /// Differences, for programs.
 pub fn items(differences: &[Difference]) -> Vec<DifferenceItem<'_>> {
-    let item = |difference| {
-        let Difference { id, field, before, after } = difference;
+    fn item(Difference { id, field, before, after }: &Difference) -> DifferenceItem<'_> {
         DifferenceItem { id, field, before, after }
-    };
+    }
     differences.iter().map(item).collect()
 }
 

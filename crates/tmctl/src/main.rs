@@ -31,6 +31,8 @@ mod projects;
 #[cfg(test)]
 mod samples;
 mod screen;
+#[cfg(test)]
+mod scripted;
 mod simulate;
 mod table;
 mod tasks;

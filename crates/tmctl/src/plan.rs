@@ -62,7 +62,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Verb) -> Result<V
     let prd = file::read(&file)?;
     let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut at = At::open(servers, screen, &named, Missing::Make).await?;
-    let work = ParsePrd { prd, file_name, tasks, max_depth, append, force, research };
+    let work = ParsePrd { prd: prd.into(), file_name, tasks, max_depth, append, force, research };
     parse(servers, screen, &mut at, work, &how).await
 }
 

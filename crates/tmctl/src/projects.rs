@@ -125,7 +125,7 @@ async fn make(servers: &Servers, connection: &Connection, screen: &mut Screen, a
     };
     let named = Named { project: Some(name), tag: None };
     let mut at = At::open(servers, screen, &named, Missing::Refuse).await?;
-    let parse = ParsePrd { prd: prd.into_bytes(), file_name: format!("{file_name}.md"), ..ParsePrd::default() };
+    let parse = ParsePrd { prd: prd.into(), file_name: format!("{file_name}.md"), ..ParsePrd::default() };
     plan::parse(servers, screen, &mut at, parse, &how).await
 }
 
@@ -136,12 +136,12 @@ async fn templates(connection: &Connection, screen: &mut Screen, name: Option<&s
         return if screen.style.json { screen.json(&json) } else { screen.model_text(&template.prd) };
     }
     let all = call(CALL_LIMIT, connection.planning().list_templates(ListTemplatesRequest {})).await?.templates;
-    let item = |template| {
-        let Template { name, title, .. } = template;
-        TemplateItem { name, title, prd: None }
-    };
-    let items = List::of_now(&connection.server, all.iter().map(item).collect());
+    let items = List::of_now(&connection.server, all.iter().map(template_item).collect());
     screen.show(|style| templates_table(&all, style) + &text::told_by(&connection.server), &items)
+}
+
+fn template_item(Template { name, title, .. }: &Template) -> TemplateItem<'_> {
+    TemplateItem { name, title, prd: None }
 }
 
 async fn template_named(connection: &Connection, name: &str) -> Result<Template> {

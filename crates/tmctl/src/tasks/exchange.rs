@@ -42,8 +42,12 @@ pub async fn import(servers: &Servers, screen: &mut Screen, named: &Named, impor
     let tasks_json = file::read(&import.file)?;
     let missing = if import.dry_run { Missing::Refuse } else { Missing::Make };
     let mut at = At::open(servers, screen, named, missing).await?;
-    let request =
-        ImportRequest { project: at.project(), tasks_json, dry_run: import.dry_run, ..ImportRequest::default() };
+    let request = ImportRequest {
+        project: at.project(),
+        tasks_json: tasks_json.into(),
+        dry_run: import.dry_run,
+        ..ImportRequest::default()
+    };
     let response = call(CALL_LIMIT, at.planning.import(request)).await?;
     tell(screen, &at, &response, import.dry_run, None)
 }

@@ -2,7 +2,7 @@
 
 use base::{Code, Fault, Result};
 use proto::planning::{
-    CheckTasksRequest, CheckTasksResponse, Filter, ListTasksRequest, ListTasksResponse, NextTaskRequest,
+    Breach, CheckTasksRequest, CheckTasksResponse, Filter, ListTasksRequest, ListTasksResponse, NextTaskRequest,
     NextTaskResponse, Task,
 };
 use serde::Serialize;
@@ -188,12 +188,8 @@ fn next_text(response: &NextTaskResponse) -> String {
 /// Shows what is wrong with dependencies; anything is not well.
 pub async fn validate(at: &mut At, screen: &mut Screen) -> Result<Verdict, Ended> {
     let response = call(CALL_LIMIT, at.planning.check_tasks(CheckTasksRequest { place: at.place() })).await?;
-    let breach = |breach| {
-        let proto::planning::Breach { id, kind, text } = breach;
-        BreachItem { id, kind, text }
-    };
     let json = Checked {
-        list: List::of_now(&at.server, response.breaches.iter().map(breach).collect()),
+        list: List::of_now(&at.server, response.breaches.iter().map(breach_item).collect()),
         fixes: &response.fixes,
         tasks: response.tasks,
     };
@@ -214,6 +210,10 @@ struct BreachItem<'a> {
     id: &'a str,
     kind: &'a str,
     text: &'a str,
+}
+
+fn breach_item(Breach { id, kind, text }: &Breach) -> BreachItem<'_> {
+    BreachItem { id, kind, text }
 }
 
 fn checked(response: &CheckTasksResponse, style: Style) -> String {
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_what_would_mend_it() {
-        let breach = proto::planning::Breach { id: "2".into(), kind: "missing".into(), text: "waits for 9".into() };
+        let breach = Breach { id: "2".into(), kind: "missing".into(), text: "waits for 9".into() };
         let fixes = vec!["2 does not wait for 9 any more".to_owned()];
         let response = CheckTasksResponse { breaches: vec![breach], fixes, tasks: 3 };
         let well = CheckTasksResponse { tasks: 1, ..CheckTasksResponse::default() };

@@ -68,8 +68,8 @@ pub async fn run(servers: &Servers, screen: &mut Screen, named: Named, args: Arg
         let file = file.unwrap_or_default();
         let request = ImportRequest {
             project: at.project(),
-            tasks_json: json_of(&file)?.into_bytes(),
-            base_tasks_json: base.map(|base| base.tasks_json.clone().into_bytes()).unwrap_or_default(),
+            tasks_json: json_of(&file)?.into(),
+            base_tasks_json: base.map(|base| base.tasks_json.clone().into()).unwrap_or_default(),
             dry_run: true,
         };
         let looked = call(CALL_LIMIT, at.planning.import(request.clone())).await?;
