@@ -120,3 +120,15 @@ pub enum Noun {
     /// Events as they happen, until interrupted
     Events,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_typed_is_without_contradiction() {
+        Cli::command().debug_assert();
+    }
+}

@@ -12,7 +12,6 @@ use proto::planning::*;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::client::Servers;
 use crate::screen::{Screen, Style};
 
 type Answer = Box<dyn FnMut(Box<dyn Any>) -> Result<Box<dyn Any + Send>, Status> + Send>;
@@ -82,13 +81,6 @@ pub struct Running {
     /// Where it listens.
     pub address: String,
     runtime: Option<tokio::runtime::Runtime>,
-}
-
-impl Running {
-    /// The servers that a user who named this one has.
-    pub fn servers(&self) -> Servers {
-        Servers::new(std::slice::from_ref(&self.address), None, None).unwrap()
-    }
 }
 
 impl Drop for Running {
@@ -170,7 +162,13 @@ pub struct Typed {
 /// Runs a command line against a server, with somebody who gives these answers; nobody is there for none.
 pub async fn type_with(server: &Running, words: &[&str], answers: Option<&'static str>) -> Typed {
     let all = ["tmctl", "--server", &server.address].into_iter().chain(words.iter().copied());
-    let cli = <crate::args::Cli as clap::Parser>::try_parse_from(all).unwrap_or_else(|error| panic!("{error}"));
+    let cli = match <crate::args::Cli as clap::Parser>::try_parse_from(all) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = u8::try_from(error.exit_code()).unwrap();
+            return Typed { code, data: String::new(), notes: error.to_string() };
+        }
+    };
     let (data, notes) = (Buffer::default(), Buffer::default());
     let style = Style { json: cli.json, ..Style::default() };
     let screen = Screen::new(Box::new(data.clone()), Box::new(notes.clone()), style);

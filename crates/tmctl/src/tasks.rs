@@ -84,7 +84,7 @@ pub enum Verb {
     /// Says where tasks stand
     Status {
         /// Their ids, with commas between
-        #[arg(value_delimiter = ',', num_args = 1)]
+        #[arg(required = true, value_delimiter = ',', num_args = 1)]
         ids: Vec<String>,
         /// pending, in-progress, review, done, deferred, cancelled or blocked
         status: String,

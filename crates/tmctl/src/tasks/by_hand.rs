@@ -135,11 +135,10 @@ impl Update {
 #[derive(Debug, clap::Args)]
 pub struct Move {
     /// Their ids, with commas between
-    #[arg(value_delimiter = ',', num_args = 1)]
-    from: Vec<String>,
+    from: String,
     /// Their new ids, in the same order
-    #[arg(value_delimiter = ',', num_args = 1, required_unless_present = "to_tag")]
-    to: Vec<String>,
+    #[arg(required_unless_present = "to_tag")]
+    to: Option<String>,
     /// The tag that they go to
     #[arg(long, value_name = "NAME", conflicts_with = "to")]
     to_tag: Option<String>,
@@ -231,7 +230,9 @@ fn wanted(verb: Verb, why: Option<String>) -> Result<(Wanted, Option<bool>)> {
             return Ok((Wanted { who: "research".to_owned(), ..note }, None));
         }
         Verb::Status { ids, status } => unconfirmed(Edit::SetStatus(wire::SetStatus { ids, status })),
-        Verb::Move(Move { from, to, .. }) => unconfirmed(Edit::Move(wire::Move { from, to })),
+        Verb::Move(Move { from, to, .. }) => {
+            unconfirmed(Edit::Move(wire::Move { from: ids(&from), to: to.as_deref().map(ids).unwrap_or_default() }))
+        }
         Verb::Remove { ids, yes } => (Edit::Remove(wire::Remove { ids }), Some(yes)),
         Verb::Clear { ids, yes, .. } => (Edit::ClearSubtasks(wire::ClearSubtasks { ids }), Some(yes)),
         Verb::Subtask { verb } => subtask(verb),
@@ -245,6 +246,10 @@ fn wanted(verb: Verb, why: Option<String>) -> Result<(Wanted, Option<bool>)> {
         _ => return Err(Fault::internal("this verb changes nothing").hint("tell the makers of tmctl")),
     };
     Ok((Wanted::one(edit, why), confirmed))
+}
+
+fn ids(text: &str) -> Vec<String> {
+    text.split(',').map(|id| id.trim().to_owned()).collect()
 }
 
 fn add(parent: Option<String>, fields: Fields, depends_on: Vec<String>) -> Edit {
@@ -271,7 +276,7 @@ pub async fn move_to_tag(at: &mut At, screen: &mut Screen, moved: Move) -> Resul
     let request = MoveToTagRequest {
         place: at.place(),
         to_tag: to_tag.clone(),
-        ids: moved.from,
+        ids: ids(&moved.from),
         dependencies: dependencies.into(),
     };
     let response = call(CALL_LIMIT, at.planning.move_to_tag(request)).await?;

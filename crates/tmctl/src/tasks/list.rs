@@ -120,7 +120,7 @@ fn sum(at: &At, response: &ListTasksResponse) -> String {
     let drafts: String =
         response.draft_because.iter().map(|why| format!("the plan is only a draft: {why}\n")).collect();
     let place = format!("{}/{}, revision {}", at.place.project, response.tag, response.revision);
-    let counts = if counts.is_empty() { String::new() } else { format!(" in all: {}", counts.join(", ")) };
+    let counts = if counts.is_empty() { String::new() } else { format!("; in all: {}", counts.join(", ")) };
     visible(&format!("{drafts}{place}{counts}\n")) + &text::told_by(&at.server)
 }
 
