@@ -100,8 +100,8 @@ async fn begin(servers: &Servers, request: StartRequest) -> Result<String> {
 /// Shows how far a job is until it is done; a failed or cancelled one is a fault.
 pub async fn follow(servers: &Servers, screen: &mut Screen, watch: &mut Watch, id: &str) -> Result<Job, Ended> {
     let progress = Progress::new(screen.notes_are_live()).with_pause(PAUSE);
-    let mut following = Following { servers, screen, watch, id, progress, is_cancelled: false };
-    let ended = following.to_the_end().await;
+    let mut following = Following { servers, screen, watch, id, progress, last: None, is_cancelled: false };
+    let ended = following.run().await;
     following.screen.note(following.progress.end());
     Ok(good(ended?)?)
 }
@@ -113,11 +113,13 @@ struct Following<'a> {
     watch: &'a mut Watch,
     id: &'a str,
     progress: Progress,
+    /// As it was told last. Each watch begins with the job as it is, which is no news by itself.
+    last: Option<Job>,
     is_cancelled: bool,
 }
 
 impl Following<'_> {
-    async fn to_the_end(&mut self) -> Result<Job, Ended> {
+    async fn run(&mut self) -> Result<Job, Ended> {
         let mut fruitless = 0;
         for server in 0.. {
             let mut has_news = false;
@@ -160,11 +162,12 @@ impl Following<'_> {
                     continue;
                 }
             };
-            *has_news = true;
+            *has_news |= self.last.as_ref() != Some(&job);
             if matches!(job.state.as_str(), "done" | "failed" | "cancelled") {
                 return Ok(Some(job));
             }
             self.show(&job);
+            self.last = Some(job);
         }
     }
 

@@ -127,7 +127,7 @@ fn sum(at: &At, response: &ListTasksResponse) -> String {
 /// Shows single ones; one that is not there is an error.
 pub async fn show(at: &mut At, screen: &mut Screen, ids: Vec<String>) -> Result<Verdict, Ended> {
     let found = named(at, &ids).await?;
-    let pages = || found.iter().map(|task| item::page(task)).collect::<Vec<_>>().join("\n");
+    let pages = || found.iter().map(item::page).collect::<Vec<_>>().join("\n");
     match (found.as_slice(), ids.as_slice()) {
         ([one], [_]) => screen.show(|_| pages(), &Item::new(one))?,
         _ => {

@@ -57,6 +57,14 @@ async fn a_lost_job_is_given_up_with_a_way_to_look_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_says_the_same_again_and_again_is_given_up() {
+    let same = |_: WatchJobRequest| Ok(told(vec![job("running", 3)]));
+    let script = Script::default().on(same);
+    let fault = fault(followed(&[&script.serve()], stream::pending().boxed()).await);
+    assert_eq!((fault.code, script.asked::<WatchJobRequest>().len()), (Code::EngineCut, 3));
+}
+
+#[tokio::test]
 async fn one_interrupt_cancels_and_a_second_one_leaves() {
     let script = watched(vec![Told { jobs: vec![job("running", 1)], hangs: true }])
         .on(|_: CancelJobRequest| Ok(CancelJobResponse { job: None }));
