@@ -24,8 +24,12 @@ pub struct Tuned {
     pub parameters: Map<String, Value>,
 }
 
-/// The request for an ask that wants text.
-pub fn generate(ask: &Ask, continuation: Option<&Continuation>, tuned: &Tuned) -> Result<GenerateRequest> {
+/// The request for an ask that wants text, and the tool whose arguments that text is to be.
+pub fn generate(
+    ask: &Ask,
+    continuation: Option<&Continuation>,
+    tuned: &Tuned,
+) -> Result<(GenerateRequest, Option<String>)> {
     Prompt::native(ask, continuation, tuned)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::prompt::Prompt;
 use super::splice::{Fields, quoted};
-use super::{ContinueBy, EngineRequest, SchemaBy, Target, embed, path_of};
+use super::{ContinueBy, EngineRequest, SchemaBy, Target, embed, path_of, shape};
 
 /// The engine's request for `ask`, to be answered from the start or behind `continuation`.
 ///
@@ -15,16 +15,20 @@ use super::{ContinueBy, EngineRequest, SchemaBy, Target, embed, path_of};
 pub fn request(ask: &Ask, target: &Target<'_>, continuation: Option<&Continuation>) -> Result<EngineRequest> {
     let continued = continuation.filter(|continuation| !continuation.text.is_empty());
     let dialect = dialect_for(ask, target, continued);
+    let mut calls = None;
     let body = if dialect == ask.head.dialect {
         ask.body.clone()
     } else if dialect.is_generation() && ask.head.dialect.is_generation() {
-        let prompt = Prompt::read(ask.head.dialect, &ask.body, ask.head.stream)?;
+        let mut prompt = Prompt::read(ask.head.dialect, &ask.body, ask.head.stream)?;
+        if dialect != Dialect::AnthropicMessages {
+            calls = prompt.call_by_schema();
+        }
         Bytes::from(prompt.write(dialect, target.engine_model)?.to_string())
     } else {
         embed::request(&ask.body, ask.head.dialect, dialect)?
     };
     let body = spliced(body, dialect, &ask.head, target, continued)?;
-    Ok(EngineRequest { path: path_of(dialect), body, dialect })
+    Ok(EngineRequest { path: path_of(dialect), body, dialect, calls })
 }
 
 /// `/api/generate` puts its prompt into a template, so an answer to it is continued as the chat that it is.
@@ -45,7 +49,8 @@ fn spliced(
     let adds_usage = is_openai(dialect) && head.stream && !head.wants_usage_chunk;
     let is_renamed = dialect != head.dialect || *head.model != *target.engine_model;
     let has_quirks = target.quirks != super::Quirks::default();
-    if !(is_renamed || adds_usage || has_quirks || limit.is_some() || continued.is_some()) {
+    let has_format = head.needs.schema;
+    if !(is_renamed || adds_usage || has_quirks || has_format || limit.is_some() || continued.is_some()) {
         return Ok(body);
     }
     let mut fields = Fields::of_request(&body)?;
@@ -60,6 +65,9 @@ fn spliced(
     }
     if let Some(continued) = continued {
         continue_text(&mut fields, dialect, target.continue_by, continued)?;
+    }
+    if has_format {
+        infer_schema(&mut fields, dialect);
     }
     if has_quirks {
         apply_quirks(&mut fields, target)?;
@@ -190,6 +198,37 @@ fn continue_messages(messages: &mut Vec<Value>, text: &str, echoes: bool) -> Res
         last.insert("content".into(), whole.into());
     }
     Ok(())
+}
+
+/// Gives a wish for JSON of no schema the one that the prompt describes, if it does so plainly.
+fn infer_schema(fields: &mut Fields<'_>, dialect: Dialect) {
+    let name = match dialect {
+        Dialect::OpenAiChat => "response_format",
+        Dialect::OllamaChat => "format",
+        _ => return,
+    };
+    let format: Option<Value> = fields.get(name).and_then(|raw| serde_json::from_str(raw).ok());
+    let is_any = format.is_some_and(|format| match dialect {
+        Dialect::OllamaChat => format == "json",
+        _ => format["type"] == "json_object" && format.get("schema").is_none(),
+    });
+    let messages: Vec<Value> = match fields.get("messages").map(serde_json::from_str) {
+        Some(Ok(messages)) if is_any => messages,
+        _ => return,
+    };
+    let text = |message: &'_ Value| match &message["content"] {
+        Value::String(text) => text.clone(),
+        parts => parts.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),
+    };
+    let texts: Vec<(bool, String)> =
+        messages.iter().map(|message| (message["role"] == "system", text(message))).collect();
+    let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
+    let Some(schema) = shape::infer(&texts) else { return };
+    let format = match dialect {
+        Dialect::OllamaChat => schema,
+        _ => json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}),
+    };
+    fields.set(name, format.to_string());
 }
 
 fn apply_quirks(fields: &mut Fields<'_>, target: &Target<'_>) -> Result<()> {

@@ -13,7 +13,7 @@ fn ask(dialect: Dialect, body: Value) -> Ask {
 }
 
 fn request(dialect: Dialect, body: Value) -> GenerateRequest {
-    generate(&ask(dialect, body), None, &Tuned::default()).unwrap()
+    generate(&ask(dialect, body), None, &Tuned::default()).unwrap().0
 }
 
 fn chat(request: &GenerateRequest) -> &Chat {
@@ -82,13 +82,13 @@ fn a_tuned_model_says_what_the_client_does_not() {
     let parameters = json!({"temperature": 0.1, "top_k": 5, "num_predict": 50, "stop": ["END"]});
     let tuned = Tuned { system: "Be brief.".into(), parameters: parameters.as_object().unwrap().clone() };
     let body = json!({"model": "m", "temperature": 0.9, "messages": [{"role": "user", "content": "Hi"}]});
-    let request = generate(&ask(Dialect::OpenAiChat, body), None, &tuned).unwrap();
+    let request = generate(&ask(Dialect::OpenAiChat, body), None, &tuned).unwrap().0;
     assert_eq!(chat(&request).turns[0].text, "Be brief.");
     assert_eq!((sampling(&request).temperature, sampling(&request).top_k), (Some(0.9), Some(5)));
     assert_eq!((request.max_tokens, request.stop.as_slice()), (50, ["END".to_owned()].as_slice()));
     let own =
         json!({"model": "m", "messages": [{"role": "system", "content": "Mine"}, {"role": "user", "content": "Hi"}]});
-    let request = generate(&ask(Dialect::OpenAiChat, own), None, &tuned).unwrap();
+    let request = generate(&ask(Dialect::OpenAiChat, own), None, &tuned).unwrap().0;
     assert_eq!(chat(&request).turns.len(), 2);
 }
 

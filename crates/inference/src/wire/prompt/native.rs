@@ -7,14 +7,16 @@ use serde_json::{Value, json};
 
 use super::{Call, Format, Part, Prompt, Role, ToolChoice, Turn, wrong};
 use crate::wire::native::Tuned;
+use crate::wire::shape;
 
 impl Prompt {
-    /// The request for `ask`, behind `continuation`, for a model that is tuned as `tuned` says.
+    /// The request for `ask`, behind `continuation`, for a model that is tuned as `tuned` says. Gives along the tool that
+    /// the answer is a call of.
     pub(in crate::wire) fn native(
         ask: &Ask,
         continuation: Option<&Continuation>,
         tuned: &Tuned,
-    ) -> Result<GenerateRequest> {
+    ) -> Result<(GenerateRequest, Option<String>)> {
         let (mut prompt, mut rest) = Self::read_known(ask.head.dialect, &ask.body, ask.head.stream)?;
         let bias = rest.take("logit_bias").map(read_bias).transpose()?.unwrap_or_default();
         let variables = rest.take("chat_template_kwargs");
@@ -22,6 +24,10 @@ impl Prompt {
         // Templates of models that think know this word for it.
         let variables = variables.or_else(|| prompt.think.take()?.as_bool().map(|it| json!({"enable_thinking": it})));
         let template_variables_json = variables.map(|it| it.to_string()).unwrap_or_default();
+        let calls = prompt.call_by_schema();
+        if prompt.format == Some(Format::Json) {
+            prompt.format = prompt.described().map(Format::Schema).or(prompt.format);
+        }
         prompt.tune(tuned);
         prompt.check_parts()?;
         let sampling = Sampling { logit_bias: bias, ..read_sampling(&prompt)? };
@@ -39,14 +45,14 @@ impl Prompt {
                 return Err(Fault::invalid(message).hint("put them into the prompt, or ask without `raw`"));
             }
             request.prompt = prompt.turns.pop().map(|turn| From::Raw(turn.text()));
-            return Ok(request);
+            return Ok((request, calls));
         }
         // An answer that the client began itself is gone on with, and not repeated.
         if let Some(begun) = prompt.turns.pop_if(|turn| turn.role == Role::Assistant && turn.calls.is_empty()) {
             request.begun = begun.text();
         }
         request.prompt = Some(From::Chat(chat(prompt, template_variables_json)?));
-        Ok(request)
+        Ok((request, calls))
     }
 
     /// What the model's owner set, where the client says nothing.
@@ -71,6 +77,14 @@ impl Prompt {
                 }
             }
         }
+    }
+
+    /// The shape of the answer, where the prompt describes it.
+    fn described(&self) -> Option<Value> {
+        let texts: Vec<(bool, String)> =
+            self.turns.iter().map(|turn| (turn.role == Role::System, turn.text())).collect();
+        let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
+        shape::infer(&texts)
     }
 
     fn check_parts(&self) -> Result<()> {
