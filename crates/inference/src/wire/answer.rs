@@ -82,7 +82,8 @@ impl AnswerSpec {
 
 /// The answer in the client's dialect, out of any slices of the engine's body.
 pub fn answer(raw: BoxFrames, mut spec: AnswerSpec) -> AnswerFrames {
-    let is_same = spec.ask_dialect == spec.engine_dialect;
+    // Engines keep the responses that they give, under ids that mean nothing here: those are always written anew.
+    let is_same = spec.ask_dialect == spec.engine_dialect && spec.ask_dialect != Dialect::OpenAiResponses;
     if !spec.ask_dialect.is_generation() || (is_same && !spec.stream && spec.continuation.is_none()) {
         return AnswerFrames(Kind::Whole(Box::new(Whole::new(raw, &spec))));
     }

@@ -24,6 +24,8 @@ pub(super) fn read(prompt: &mut Prompt, fields: &mut Taken) -> Result<()> {
         fields.take(taste);
     }
     prompt.read_sampling(fields);
+    let stop = fields.take("stop");
+    prompt.read_stop(stop, "stop")?;
     prompt.limit = fields.take_limit("max_output_tokens")?;
     prompt.think = fields.take("reasoning").and_then(|it| it.get("effort").cloned()).filter(|it| !it.is_null());
     prompt.think = prompt.think.take().map(|effort| if effort == "none" { false.into() } else { effort });
@@ -139,6 +141,9 @@ fn read_part(mut part: Map<String, Value>) -> Result<Part> {
 pub(super) fn write(prompt: Prompt, out: &mut Map<String, Value>) {
     out.extend(prompt.sampling.into_iter().filter(|(name, _)| matches!(name.as_str(), "temperature" | "top_p")));
     out.extend(prompt.limit.map(|limit| ("max_output_tokens".into(), limit.into())));
+    if !prompt.stop.is_empty() {
+        out.insert("stop".into(), prompt.stop.into());
+    }
     let format = prompt.format.map(|format| match format {
         Format::Json => json!({"type": "json_object"}),
         Format::Schema(schema) => json!({"type": "json_schema", "name": "answer", "schema": schema}),
