@@ -3,6 +3,7 @@
 //! One task per connection owns both the client's socket and the answer that it writes there.
 
 mod answer_body;
+mod anthropic;
 mod ask;
 mod connection;
 mod intake;
