@@ -35,3 +35,4 @@ mod store_faults;
 mod tidy;
 mod tm_engine;
 mod traces;
+mod upstream;
