@@ -26,6 +26,7 @@ mod limits;
 mod load;
 mod models;
 mod network;
+mod promised;
 mod reuse;
 mod shelving;
 mod standing;

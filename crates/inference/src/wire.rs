@@ -14,6 +14,7 @@ mod fault;
 mod keep;
 pub mod native;
 mod pass;
+mod promise;
 mod prompt;
 mod render;
 mod request;
@@ -33,6 +34,7 @@ pub use decode::{Decoder, events};
 pub(crate) use fault::cut;
 pub use fault::{engine_fault, error_event};
 pub(crate) use keep::KeepWish;
+pub use promise::Promise;
 pub(crate) use render::{Renderer, Shown};
 pub use request::request;
 

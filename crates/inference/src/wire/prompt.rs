@@ -133,6 +133,11 @@ impl Prompt {
         Ok(prompt)
     }
 
+    /// The same for looking at it alone; `None` when it cannot be read.
+    pub(super) fn read_form(dialect: Dialect, body: &[u8]) -> Option<Self> {
+        Self::read_known(dialect, body, false).ok().map(|(prompt, _)| prompt)
+    }
+
     /// The same; gives along what of the body it does not know.
     fn read_known(dialect: Dialect, body: &[u8], stream: bool) -> Result<(Self, Taken)> {
         let map = super::read_json(body)?;

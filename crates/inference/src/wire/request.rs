@@ -8,6 +8,9 @@ use super::prompt::Prompt;
 use super::splice::{Fields, quoted};
 use super::{ContinueBy, EngineRequest, SchemaBy, Target, embed, path_of, shape};
 
+/// A prompt of so many tokens fits the context that Ollama loads a model with, and an answer behind it.
+const USUAL_PROMPT_TOKENS: u32 = 2048;
+
 /// The engine's request for `ask`, to be answered from the start or behind `continuation`.
 ///
 /// An ask in the engine's dialect keeps its bytes but for: the model's name, a limit beyond the context, the wish for
@@ -50,12 +53,16 @@ fn spliced(
     let is_renamed = dialect != head.dialect || *head.model != *target.engine_model;
     let has_quirks = target.quirks != super::Quirks::default();
     let has_format = head.needs.schema;
-    if !(is_renamed || adds_usage || has_quirks || has_format || limit.is_some() || continued.is_some()) {
+    let is_plain = !(is_renamed || adds_usage || has_quirks || has_format || needs_options(&body, dialect, head));
+    if is_plain && limit.is_none() && continued.is_none() {
         return Ok(body);
     }
     let mut fields = Fields::of_request(&body)?;
     if is_renamed {
         fields.set("model", quoted(target.engine_model));
+    }
+    if super::is_lines(dialect) {
+        tidy_options(&mut fields, head, target)?;
     }
     if let Some(limit) = limit {
         set_limit(&mut fields, dialect, limit)?;
@@ -74,6 +81,37 @@ fn spliced(
     }
     let changed = fields.changed();
     Ok(changed.map_or(body, Bytes::from))
+}
+
+/// Whether [`tidy_options`] may have something to do; looks at the body only as far as a search does.
+fn needs_options(body: &[u8], dialect: Dialect, head: &AskHead) -> bool {
+    let has = |name: &[u8]| memchr::memmem::find(body, name).is_some();
+    super::is_lines(dialect)
+        && (head.prompt_tokens > USUAL_PROMPT_TOKENS || has(b"\"temperature\"") || has(b"\"max_output_tokens\""))
+}
+
+/// Ollama reads its options only where they belong, and cuts a prompt that is longer than the context that it was loaded
+/// with, without a word: some clients put options beside each other's fields, and none says how much context it needs.
+fn tidy_options(fields: &mut Fields<'_>, head: &AskHead, target: &Target<'_>) -> Result<()> {
+    let given = |fields: &Fields<'_>, name: &str| {
+        let options: Option<Map<String, Value>> =
+            fields.get("options").and_then(|options| serde_json::from_str(options).ok());
+        options.is_some_and(|options| options.contains_key(name))
+    };
+    for (outer, inner) in [("temperature", "temperature"), ("max_output_tokens", "num_predict")] {
+        let Some(value) = fields.get(outer).and_then(|raw| serde_json::from_str::<Value>(raw).ok()) else { continue };
+        fields.remove(outer);
+        if !given(fields, inner) {
+            set_object_field(fields, "options", inner, value)?;
+        }
+    }
+    if head.prompt_tokens > USUAL_PROMPT_TOKENS && target.context_tokens > 0 && !given(fields, "num_ctx") {
+        // The size is an estimate, and an answer has to fit behind the prompt; in steps, because each is a load.
+        let room = head.prompt_tokens.saturating_add(head.prompt_tokens / 4).saturating_add(USUAL_PROMPT_TOKENS);
+        let context = room.checked_next_power_of_two().unwrap_or(room).min(target.context_tokens);
+        set_object_field(fields, "options", "num_ctx", context.into())?;
+    }
+    Ok(())
 }
 
 const fn is_openai(dialect: Dialect) -> bool {

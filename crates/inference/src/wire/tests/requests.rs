@@ -242,3 +242,27 @@ fn a_shape_that_is_told_in_prose_goes_along_as_a_schema() {
     let plain = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"response_format":{"type":"json_object"}}"#;
     assert_eq!(made_of(Dialect::OpenAiChat, plain)["response_format"], json!({"type": "json_object"}));
 }
+
+#[test]
+fn options_beside_ollamas_options_are_put_where_they_count() {
+    let body = r#"{"model":"m","messages":[],"temperature":0.2,"max_output_tokens":9,"options":{"seed":1}}"#;
+    let ask = ask(Dialect::OllamaChat, body);
+    assert_eq!(ask.head.max_output_tokens, Some(9));
+    let ollama = made(&ask, &target(Dialect::OllamaChat, ContinueBy::Never), None);
+    assert_eq!(ollama["options"], json!({"seed": 1, "temperature": 0.2, "num_predict": 9}));
+    assert_eq!((ollama.get("temperature"), ollama.get("max_output_tokens")), (None, None));
+    let openai = made(&ask, &target(Dialect::OpenAiChat, ContinueBy::Never), None);
+    assert_eq!((&openai["temperature"], &openai["max_tokens"]), (&json!(0.2), &json!(9)));
+}
+
+#[test]
+fn a_long_prompt_gets_the_context_that_it_needs() {
+    let long = "word ".repeat(4000);
+    let target = Target { context_tokens: 131_072, ..target(Dialect::OllamaChat, ContinueBy::Never) };
+    let made_of = |options: &str| {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{long}"}}]{options}}}"#);
+        made(&ask(Dialect::OllamaChat, &body), &target, None)["options"].clone()
+    };
+    assert_eq!(made_of(""), json!({"num_ctx": 16_384}));
+    assert_eq!(made_of(r#","options":{"num_ctx":7}"#), json!({"num_ctx": 7}));
+}
