@@ -10,9 +10,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::process::Child;
+use tests::process::{Child, binary};
 
 use crate::lab::{Lab, Setup, is_soak};
+use crate::models;
 
 /// The model of the engine.
 const MODEL: &str = "planner";
@@ -56,13 +57,36 @@ async fn the_unchanged_client_passes_its_whole_kit_with_every_provider() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_unchanged_client_plans_by_responses() {
     let Some(client) = Upstream::find() else { return };
-    client.commands(&lab().await, "openai", "OPENAI_API_KEY").await;
+    client.plans_by("openai").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_unchanged_client_plans_by_messages() {
     let Some(client) = Upstream::find() else { return };
-    client.commands(&lab().await, "anthropic", "ANTHROPIC_API_KEY").await;
+    client.plans_by("anthropic").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_unchanged_client_plans_with_the_built_in_engine() {
+    let Some(client) = Upstream::find() else { return };
+    if binary("tm-engine").is_err() {
+        return skipped("no tm-engine was built");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(models::words(), folder.path().join(format!("{MODEL}.gguf"))).unwrap();
+    let engine = format!("[engine]\nfolder = \"{}\"\nstores = []\nthreads = 1\n", folder.path().display());
+    let mut lab = Lab::single();
+    lab.node(Setup::new("alone").worker("own", "engine", "http://127.0.0.1").more(&engine)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let prd = "# Notes\n\nA program keeps notes in one file.\n\n- It must list them.\n- It must find words in them.\n";
+    let commands: &[&[&str]] = &[
+        &["parse-prd", ".taskmaster/docs/prd.md", "--num-tasks=2", "--force"],
+        &["expand", "--id=1", "--num=2"],
+        &["analyze-complexity"],
+        &["add-task", "--prompt=Sort them"],
+    ];
+    let tasks = client.commands(&lab, "lmstudio", prd, commands).await;
+    assert_eq!((tasks.len(), tasks[0]["subtasks"].as_array().map(Vec::len)), (3, Some(2)), "{tasks:#?}");
 }
 
 /// A node with an engine that writes fast and has a context for whole plans.
@@ -125,15 +149,16 @@ impl Upstream {
         assert!(passed > 20, "{provider}: only {passed} checks ran\n{told}");
     }
 
-    /// Runs the commands that need a model, with a provider that the kit does not know.
-    async fn commands(&self, lab: &Lab, provider: &str, key: &str) {
+    /// Runs commands that need a model, each to its good end, in a project with this PRD; gives the tasks that came of it.
+    async fn commands(&self, lab: &Lab, provider: &str, prd: &str, commands: &[&[&str]]) -> Vec<Value> {
         let work = tempfile::tempdir().unwrap();
         let project = work.path().join("project");
         std::fs::create_dir(&project).unwrap();
         let run = async |arguments: &[&str]| {
             let mut command = Command::new("node");
             command.arg(self.prefix.join("node_modules/task-master-ai/dist/task-master.js")).args(arguments);
-            command.current_dir(&project).env("HOME", work.path()).env(key, "local").env("CI", "1");
+            command.current_dir(&project).env("HOME", work.path()).env("CI", "1");
+            command.envs([("OPENAI_API_KEY", "local"), ("ANTHROPIC_API_KEY", "local")]);
             // Only loopback may be reached.
             let guard = format!("--require {}", self.kit.join("upstream_netguard.cjs").display());
             command.env("NODE_OPTIONS", guard).env("TM_ALLOW_HOSTS", "127.0.0.1");
@@ -147,24 +172,29 @@ impl Upstream {
         for name in ["docs", "reports"] {
             std::fs::create_dir_all(folder.join(name)).unwrap();
         }
-        std::fs::copy(self.prd(), folder.join("docs/prd.md")).unwrap();
+        std::fs::write(folder.join("docs/prd.md"), prd).unwrap();
         point(&folder.join("config.json"), provider, &format!("http://{}/v1", lab.nodes[0].http));
-        let commands = if is_soak() { COMMANDS } else { &COMMANDS[..ALWAYS] };
         for command in commands {
             run(command).await;
         }
+        assert_eq!(std::fs::read_to_string(work.path().join("net.log")).unwrap_or_default(), "", "went elsewhere");
         let tasks = read(&folder.join("tasks/tasks.json"));
-        let tasks = tasks["master"]["tasks"].as_array().unwrap();
+        let tasks = tasks["master"]["tasks"].as_array().unwrap().clone();
         let number = |id: &Value| id.as_u64().or_else(|| id.as_str()?.parse().ok());
         let ids: Vec<Option<u64>> = tasks.iter().map(|task| number(&task["id"])).collect();
         assert!(ids.iter().copied().eq((1..=tasks.len() as u64).map(Some)), "{ids:?}");
+        tasks
+    }
+
+    /// With a provider that the kit does not know: as many commands as there is time for.
+    async fn plans_by(&self, provider: &str) {
+        let commands = if is_soak() { COMMANDS } else { &COMMANDS[..ALWAYS] };
+        let prd = std::fs::read_to_string(self.prd()).unwrap();
+        let tasks = self.commands(&lab().await, provider, &prd, commands).await;
         assert_eq!(tasks.len(), if is_soak() { 7 } else { 4 });
         assert_eq!(tasks[0]["subtasks"].as_array().map(Vec::len), Some(3));
-        let has_all = |task: &Value| {
-            ["title", "description", "details"].iter().all(|name| !task[*name].as_str().unwrap_or("").is_empty())
-        };
-        assert!(tasks.iter().all(has_all), "{tasks:#?}");
-        assert_eq!(std::fs::read_to_string(work.path().join("net.log")).unwrap_or_default(), "", "went elsewhere");
+        let has = |task: &Value, name: &str| task[name].as_str().is_some_and(|text| !text.is_empty());
+        assert!(tasks.iter().all(|task| has(task, "title") && has(task, "details")), "{tasks:#?}");
     }
 }
 

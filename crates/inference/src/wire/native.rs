@@ -29,8 +29,9 @@ pub fn generate(
     ask: &Ask,
     continuation: Option<&Continuation>,
     tuned: &Tuned,
+    context_tokens: u32,
 ) -> Result<(GenerateRequest, Option<String>)> {
-    Prompt::native(ask, continuation, tuned)
+    Prompt::native(ask, continuation, tuned, context_tokens)
 }
 
 /// The counts and the reason of the end. The engine counts exactly, also what was given before; a renderer adds

@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
+pub(super) mod bounds;
 mod field;
 
 /// Of a longer message only so much is read, at its beginning and at its end.
@@ -87,11 +88,16 @@ impl<'a> Wrapper<'a> {
 
 /// The shape of the objects that the prompt shows: those that an answer is to bring back changed.
 fn example(text: &str) -> Option<Value> {
+    shown(text).map(|objects| like(&objects))
+}
+
+/// The first list of objects, or object with an id, that stands in a text.
+fn shown(text: &str) -> Option<Vec<Value>> {
     for (at, _) in head(text).match_indices(['[', '{']) {
         let value = serde_json::Deserializer::from_str(text.get(at..)?).into_iter::<Value>().next();
         match value {
-            Some(Ok(Value::Array(list))) if list.first().is_some_and(Value::is_object) => return Some(like(&list)),
-            Some(Ok(one @ Value::Object(_))) if one.get("id").is_some() => return Some(like(&[one])),
+            Some(Ok(Value::Array(list))) if list.first().is_some_and(Value::is_object) => return Some(list),
+            Some(Ok(one @ Value::Object(_))) if one.get("id").is_some() => return Some(vec![one]),
             _ => {}
         }
     }

@@ -16,6 +16,7 @@ impl Prompt {
         ask: &Ask,
         continuation: Option<&Continuation>,
         tuned: &Tuned,
+        context_tokens: u32,
     ) -> Result<(GenerateRequest, Option<String>)> {
         let (mut prompt, mut rest) = Self::read_known(ask.head.dialect, &ask.body, ask.head.stream)?;
         let bias = rest.take("logit_bias").map(read_bias).transpose()?.unwrap_or_default();
@@ -29,6 +30,12 @@ impl Prompt {
             prompt.format = prompt.described().map(Format::Schema).or(prompt.format);
         }
         prompt.tune(tuned);
+        if let Some(Format::Schema(schema)) = &mut prompt.format {
+            let texts: Vec<(bool, String)> =
+                prompt.turns.iter().map(|turn| (turn.role == Role::System, turn.text())).collect();
+            let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
+            shape::bounds::close(schema, &texts, room(ask, prompt.limit, context_tokens));
+        }
         prompt.check_parts()?;
         let sampling = Sampling { logit_bias: bias, ..read_sampling(&prompt)? };
         let mut request = GenerateRequest {
@@ -94,6 +101,13 @@ impl Prompt {
         }
         Ok(())
     }
+}
+
+/// Tokens that the answer may have; half of what is left, since the prompt was only estimated.
+fn room(ask: &Ask, limit: Option<u64>, context_tokens: u32) -> usize {
+    let left = context_tokens.saturating_sub(ask.head.prompt_tokens) / 2;
+    let limit = limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    usize::try_from(left.min(limit)).unwrap_or(usize::MAX)
 }
 
 fn chat(mut prompt: Prompt, template_variables_json: String) -> Result<Chat> {
