@@ -113,6 +113,7 @@ pub fn next(tasks: &Tasks, most: usize) -> Next {
     }
     reasons.push(match first.task.dependencies.len() {
         0 => "it waits for nothing".to_owned(),
+        1 => "what it waited for is finished".to_owned(),
         count => format!("all {count} that it waited for are finished"),
     });
     reasons.push(format!("its priority is {}", first.priority()));
