@@ -4,6 +4,7 @@
 //! give values. `projects` keeps them in the store, `tasks_file` in a folder, `work` does what wants a model, as jobs.
 
 pub mod edit;
+pub mod github;
 pub mod graph;
 pub mod model;
 pub mod prd;

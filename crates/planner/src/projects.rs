@@ -7,6 +7,7 @@ mod commit;
 mod history;
 mod manage;
 mod names;
+mod once;
 mod record;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use crate::{Task, TaskId, Tasks};
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use names::MAIN_TAG;
+pub use once::Mark;
 pub use record::{Project, Tag};
 
 /// How often a change is tried again after others came first.
@@ -161,23 +163,30 @@ impl Projects {
             if let Some(conflict) = conflict(&before, wanted) {
                 return Ok(Outcome::Conflict(Box::new(conflict)));
             }
-            let now = base::time::unix_ms();
-            let revision = before.about.revision + 1;
-            let stamp = Stamp { updated_at: base::time::rfc3339(now), version: revision };
-            let applied = edit::apply_all(&before.tasks, &wanted.edits, &stamp)?;
-            let changes = edit::changes(&before.tasks, &applied.tasks);
-            let done = Done { revision, changes, notes: applied.notes, added: applied.added, tasks: applied.tasks };
-            if wanted.dry_run {
+            let (done, is_written) = self.attempt(before, wanted, None).await?;
+            if is_written || wanted.dry_run {
                 return Ok(Outcome::Done(done));
             }
-            let event = Event::new(revision, now, wanted, &done.changes);
-            let attempted = Attempt { before, tasks: done.tasks.clone(), event, draft: wanted.draft.clone() };
-            match self.write(vec![attempted]).await? {
-                Written::Done => return Ok(Outcome::Done(done)),
-                Written::Crossed => pause(attempt).await,
-            }
+            pause(attempt).await;
         }
         Err(contended(project, &tag))
+    }
+
+    /// Decides a change of the tasks as they were, and writes it unless others came first.
+    async fn attempt(&self, before: Snapshot, wanted: &Wanted, mark: Option<&Mark>) -> Result<(Done, bool)> {
+        let now = base::time::unix_ms();
+        let revision = before.about.revision + 1;
+        let stamp = Stamp { updated_at: base::time::rfc3339(now), version: revision };
+        let applied = edit::apply_all(&before.tasks, &wanted.edits, &stamp)?;
+        let changes = edit::changes(&before.tasks, &applied.tasks);
+        let done = Done { revision, changes, notes: applied.notes, added: applied.added, tasks: applied.tasks };
+        if wanted.dry_run {
+            return Ok((done, false));
+        }
+        let event = Event::new(revision, now, wanted, &done.changes);
+        let attempted = Attempt { before, tasks: done.tasks.clone(), event, draft: wanted.draft.clone() };
+        let written = self.write_marked(vec![attempted], mark).await?;
+        Ok((done, matches!(written, Written::Done)))
     }
 
     /// Moves tasks to another tag of the project; gives their ids there, and what else happened.

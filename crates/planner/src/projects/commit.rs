@@ -11,7 +11,7 @@ use bytes::Bytes;
 use store::{Guard, MAX_TXN_BYTES, MAX_TXN_OPS, StoreError, Txn};
 
 use super::history::{EVENTS_KEPT, Event, UNDO_KEPT, Undo};
-use super::{Projects, Snapshot, names, record};
+use super::{Mark, Projects, Snapshot, names, record};
 use crate::{Task, Tasks};
 
 /// Changes of more records than this are written as a new generation; guard, tag, event and undo want room as well.
@@ -43,8 +43,13 @@ pub(super) enum Written {
 impl Projects {
     /// Writes all attempts (of different tags) or none.
     pub(super) async fn write(&self, attempts: Vec<Attempt>) -> Result<Written> {
+        self.write_marked(attempts, None).await
+    }
+
+    /// The same, unless there is such a mark; it is written with them.
+    pub(super) async fn write_marked(&self, attempts: Vec<Attempt>, mark: Option<&Mark>) -> Result<Written> {
         let write = record::random();
-        let mut txn = Txn::new();
+        let mut txn = mark.map_or(Ok(Txn::new()), |mark| mark.onto(Txn::new()))?;
         let mut after = Vec::new();
         for attempt in attempts {
             let (next, snapshot) = self.stage(txn, attempt, &write).await?;

@@ -62,6 +62,11 @@ pub(super) fn undo_key(project: &str, tag: &Tag, revision: u64) -> String {
     format!("projects/undo/{project}/{}/{revision:016}", tag.id)
 }
 
+/// Marks of what was done once for ever.
+pub(super) fn marks_prefix(kind: &str) -> String {
+    format!("projects/once/{kind}/")
+}
+
 pub(super) fn check_project(name: &str) -> Result<()> {
     check("project", name)
 }
