@@ -183,7 +183,7 @@ fn items(mut s: Section, kind: &ItemKind, faults: &mut Vec<ConfigFault>) -> Item
 }
 
 fn push(mut s: Section, default: PushRules, faults: &mut Vec<ConfigFault>) -> PushRules {
-    let expected = format!("note, {}", statuses());
+    let expected = format!("one of note, {}", statuses());
     let rules = PushRules {
         enabled: s.get("enabled", "true or false", Value::as_bool).unwrap_or(default.enabled),
         branches: s.get("branches", BRANCHES, texts).unwrap_or(default.branches),
@@ -200,7 +200,9 @@ fn check(mut s: Section, default: CheckRules, faults: &mut Vec<ConfigFault>) -> 
         branches: s.get("branches", BRANCHES, texts).unwrap_or(default.branches),
         title: template(&mut s, CHECK).unwrap_or(default.title),
         priority: priority(&mut s).unwrap_or(default.priority),
-        fixed: s.get("fixed", &statuses(), |v| Status::parse(v.as_str()?)).unwrap_or(default.fixed),
+        fixed: s
+            .get("fixed", &format!("one of {}", statuses()), |v| Status::parse(v.as_str()?))
+            .unwrap_or(default.fixed),
     };
     s.finish(faults);
     rules
@@ -235,7 +237,7 @@ pub(super) fn has_branch(branches: &[String], branch: &str) -> bool {
 }
 
 fn priority(s: &mut Section) -> Option<Priority> {
-    s.get("priority", &all(Priority::ALL), |v| Priority::parse(v.as_str()?))
+    s.get("priority", &format!("one of {}", all(Priority::ALL)), |v| Priority::parse(v.as_str()?))
 }
 
 fn statuses() -> String {
@@ -347,7 +349,8 @@ mod tests {
             bug = "very"
         "#;
         insta::assert_snapshot!(Mapping::parse("github.toml", wrong).unwrap_err());
-        insta::assert_snapshot!(Mapping::parse("github.toml", "[issues\n").unwrap_err(), @"");
+        let faults = Mapping::parse("github.toml", "[issues\n").unwrap_err().to_string();
+        assert_eq!(faults, "github.toml: is not TOML: unclosed table, expected `]`\n  hint: look at line 1");
     }
 
     #[test]

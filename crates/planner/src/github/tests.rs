@@ -76,7 +76,7 @@ fn pull_request(action: &str, at: &str) -> Value {
 fn push(messages: &[&str]) -> Value {
     let commit = |(at, message): (usize, &&str)| {
         json!({
-            "id": format!("{:040x}", 0xabc_0000_0000_u64 + at as u64), "distinct": true, "message": message,
+            "id": format!("abc{at:04x}{}", "e".repeat(33)), "distinct": true, "message": message,
             "url": "https://github.com/grey/lamp/commit/abc", "author": {"name": "Ada", "email": "ada@example.com"}
         })
     };
@@ -211,7 +211,7 @@ fn commits_note_the_tasks_that_they_name_and_finish_some() {
     let (tasks, notes) = after(&two_tasks(), &Mapping::default(), "push", &pushed);
     let shown: Vec<String> = changes(&two_tasks(), &tasks).iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(shown.join("\n"));
-    assert_eq!(notes, ["commit 0000000000 names task 99, which is not there"]);
+    assert_eq!(notes, ["commit abc0001eee names task 99, which is not there"]);
 }
 
 #[test]
