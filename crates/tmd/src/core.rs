@@ -26,6 +26,7 @@ use crate::desk::contexts::Contexts;
 use crate::desk::explain::Ring;
 use crate::desk::join::Joins;
 use crate::failures::{FailureLog, Sighting, Subject};
+use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
 use crate::peers::Peers;
@@ -84,6 +85,8 @@ pub struct Core {
     pub explain: Ring,
     /// Every metric.
     pub metrics: Metrics,
+    /// The door for GitHub, where there is one.
+    pub hooks: Option<Hooks>,
     /// Makes the spans of asks.
     pub spans: Spans,
     /// The list of failures.
@@ -150,6 +153,7 @@ pub struct Parts {
     pub machine: Machine,
     pub cache: Option<Arc<dyn AnswerCache>>,
     pub metrics: Metrics,
+    pub hooks: Option<Hooks>,
     pub spans: Spans,
     pub sightings: mpsc::Sender<Seen>,
     pub stop: CancellationToken,
@@ -184,6 +188,7 @@ impl Core {
             contexts: Contexts::default(),
             explain: Ring::default(),
             metrics: parts.metrics,
+            hooks: parts.hooks,
             spans: parts.spans,
             failures: Mutex::default(),
             keys: ArcSwap::default(),

@@ -38,6 +38,7 @@ use crate::core::{Core, Parts, SIGHTINGS_WAITING};
 use crate::desk::NodeDesk;
 use crate::desk::join::LINGER;
 use crate::hints::NodeHints;
+use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
 use crate::peers::{MESSAGE_BYTES, NodeService, Peers};
@@ -110,6 +111,7 @@ impl Node {
             shipped,
             cache: cache(&config, &connector, &local)?,
             metrics: Metrics::new()?,
+            hooks: Hooks::open(&config, &store)?,
             spans,
             machine: Machine::default(),
             store,

@@ -168,7 +168,9 @@ impl Work<'_> {
         task.sources = sources.unwrap_or(task.sources);
         task.made_by = fields.made_by.unwrap_or(task.made_by);
         for (name, value) in [("metadata", fields.metadata), ("github", fields.github)] {
-            value.map(|value| set_extra(&mut task, name, value));
+            if let Some(value) = value {
+                set_extra(&mut task, name, value);
+            }
         }
         check_texts(id, &task)?;
         if task != before {

@@ -291,6 +291,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_file_says_what_is_built_in() {
+        let example = include_str!("../../../../deploy/github.toml");
+        assert_eq!(Mapping::parse("deploy/github.toml", example).unwrap(), Mapping::default());
+    }
+
+    #[test]
     fn a_file_changes_what_it_names_and_nothing_else() {
         let text = r#"
             [priority]
