@@ -6,10 +6,12 @@ mod answer_body;
 mod ask;
 mod connection;
 mod intake;
+mod mcp;
 mod ollama;
 mod openai;
 mod origin;
 mod pages;
+mod projects;
 mod refusal;
 
 use std::convert::Infallible;
@@ -152,7 +154,7 @@ impl Door {
         let path = request.uri().path();
         let origin = match origin::check(request.headers(), &self.limits.allowed_origins, self.is_loopback) {
             Ok(origin) => origin,
-            Err(fault) => return Ok(refusal::response(refusal::face_of(path), &fault).map(|body| body.keeping(busy))),
+            Err(fault) => return Ok(refusal::response(refusal::shape_of(path), &fault).map(|body| body.keeping(busy))),
         };
         let mut response = if origin.is_some() && origin::is_preflight(request.method(), request.headers()) {
             let mut response = Response::new(Outgoing::whole(Bytes::new()));
@@ -177,10 +179,12 @@ impl Door {
             return ask::serve(self, dialect, request).await;
         }
         let (mut parts, mut body) = request.into_parts();
-        let body = match intake::collect(&mut body, MAX_COLD_BODY_BYTES, self.limits.read).await {
+        let is_roomy = projects::is_path(parts.uri.path()) || parts.uri.path() == mcp::PATH;
+        let most = if is_roomy { self.limits.body } else { MAX_COLD_BODY_BYTES.min(self.limits.body) };
+        let body = match intake::collect(&mut body, most, self.limits.read).await {
             Ok(bytes) => axum::body::Body::from(bytes),
             Err(fault) => {
-                let refusal = refusal::response(refusal::face_of(parts.uri.path()), &fault);
+                let refusal = refusal::response(refusal::shape_of(parts.uri.path()), &fault);
                 return refusal.map(|refusal| refusal.lingering_over(body));
             }
         };

@@ -34,13 +34,7 @@ fn answered<T>(result: Result<T>) -> Answered<T> {
 /// Who a call comes from: the name of its key, and who it says it is.
 fn who<T>(request: &Request<T>, said: &str) -> String {
     let key = request.extensions().get::<Client>().map_or("", |client| &client.0);
-    let said: String = said.chars().filter(|char| !char.is_control()).take(100).collect();
-    match (key, said.as_str()) {
-        ("", "") => "somebody".to_owned(),
-        ("", said) => said.to_owned(),
-        (key, "") => key.to_owned(),
-        (key, said) => format!("{key} ({said})"),
-    }
+    crate::who(key, said)
 }
 
 fn place(place: Option<p::Place>) -> Result<p::Place> {

@@ -7,4 +7,6 @@ mod desk;
 mod grpc;
 mod hostile;
 mod http;
+mod mcp;
 mod patience;
+mod projects;

@@ -1,0 +1,4 @@
+//! MCP.
+
+/// Where MCP clients talk to.
+pub(super) const PATH: &str = "/mcp";
