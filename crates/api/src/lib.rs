@@ -6,6 +6,7 @@
 pub mod desk;
 pub mod grpc;
 pub mod http;
+mod mcp;
 mod names;
 mod tasks_json;
 

@@ -1,4 +1,65 @@
-//! MCP.
+//! MCP over streamable HTTP: one JSON-RPC message for each POST, its answer as a stream of events.
+//!
+//! Without sessions: nothing is kept between two requests, so that a client behind several nodes may be answered by any of
+//! them, and loses nothing when one goes away. `Host` and `Origin` were checked at the door, for this path as for all.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::pages::{Refusal, Shared};
+use super::{ask, refusal};
+use crate::Desk;
+use crate::mcp::{Server, Tools};
 
 /// Where MCP clients talk to.
 pub(super) const PATH: &str = "/mcp";
+
+/// What bounds an MCP answer from outside.
+#[derive(Clone)]
+pub(super) struct Bounds {
+    /// The largest message; bodies come in bounded by it already.
+    pub(super) body: usize,
+    /// Ends answers that are still open when the server stops.
+    pub(super) stop: CancellationToken,
+    /// Between signs of life while a client waits.
+    pub(super) heartbeat: std::time::Duration,
+}
+
+/// The route.
+pub(super) fn routes(bounds: Bounds) -> Router<Arc<dyn Desk>> {
+    Router::new().route(PATH, any(move |desk: Shared, wish: Query<Wish>, request: Request| answer(bounds, desk, wish, request)))
+}
+
+#[derive(Deserialize)]
+struct Wish {
+    /// Which tools: a set's name, or names with commas between.
+    #[serde(default)]
+    tools: String,
+}
+
+async fn answer(bounds: Bounds, State(desk): Shared, Query(wish): Query<Wish>, request: Request) -> Response {
+    let key = match desk.authenticate(ask::key(request.headers())) {
+        Ok(key) => key,
+        Err(fault) => return Refusal(refusal::Shape::Projects, fault).into_response(),
+    };
+    let said = request.headers().get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or("mcp");
+    let server = Server { desk, who: crate::who(&key, said), tools: Tools::read(&wish.tools) };
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_sse_keep_alive(Some(bounds.heartbeat))
+        .with_max_request_body_bytes(bounds.body)
+        .with_cancellation_token(bounds.stop)
+        .disable_allowed_hosts()
+        .disable_allowed_origins();
+    let service = StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config);
+    service.handle(request).await.map(Body::new)
+}

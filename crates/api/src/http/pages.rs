@@ -15,7 +15,7 @@ use base::{Code, Fault};
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::{ask, ollama, openai, projects, refusal};
+use super::{ask, mcp, ollama, openai, projects, refusal};
 use crate::Desk;
 
 /// The desk, as handlers get it.
@@ -31,11 +31,12 @@ impl<S: Into<refusal::Shape>> IntoResponse for Refusal<S> {
 }
 
 /// The routes behind those of asks. Bodies come in bounded already.
-pub(super) fn router(desk: Arc<dyn Desk>) -> Router {
+pub(super) fn router(desk: Arc<dyn Desk>, mcp: mcp::Bounds) -> Router {
     let keyed = Router::new()
         .merge(openai::routes())
         .merge(ollama::routes())
         .merge(projects::routes())
+        .merge(mcp::routes(mcp))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(desk.clone(), with_key));
     keyed

@@ -8,7 +8,8 @@ mod tasks;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -67,6 +68,21 @@ impl From<Fault> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         super::pages::Refusal(refusal::Shape::Projects, self.0).into_response()
+    }
+}
+
+/// What stands behind the question mark; what is wrong with it is refused in the shape of these routes.
+struct Query<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answered<Self> {
+        let read = axum::extract::Query::try_from_uri(&parts.uri);
+        let axum::extract::Query(wish) = read.map_err(|error| {
+            Fault::invalid("could not read the query").because(error).hint("see the README for what may stand there")
+        })?;
+        Ok(Self(wish))
     }
 }
 

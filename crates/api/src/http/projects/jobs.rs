@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -13,7 +13,7 @@ use planner::work::{Order, Planner, Work};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answered, items, read, who};
+use super::{Answered, Query, items, read, who};
 use crate::http::pages::Shared;
 use crate::tasks_json;
 

@@ -1,7 +1,7 @@
 //! Tasks of a tag: lists, pictures, changes, and the tasks.json that they come from and go to.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Answered, items, read, who};
+use super::{Answered, Query, items, read, who};
 use crate::http::pages::Shared;
 use crate::tasks_json;
 
