@@ -21,7 +21,7 @@ use crate::{Task, TaskId, Tasks};
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use manage::ProjectChange;
-pub use names::MAIN_TAG;
+pub use names::{MAIN_TAG, name_of_folder};
 pub use record::{Project, Tag};
 
 /// How often a change is tried again after others came first.

@@ -13,10 +13,11 @@ use planner::tasks_file::TasksFile;
 use planner::{Planning, TaskId, graph, query, render, templates, wire};
 use proto::planning as p;
 use proto::planning::planning_server::Planning as Rpc;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{Client, orders};
+use super::{Client, mcp, orders};
 use crate::Desk;
+use crate::mcp::{Server, Tools};
 
 /// The service over a desk.
 pub(super) struct Service {
@@ -387,5 +388,17 @@ impl Rpc for Service {
             Ok(Box::pin(told.take_until(Box::pin(stopped))) as Self::WatchJobStream)
         };
         answered(watched.await)
+    }
+
+    type McpStream = mcp::Answers;
+
+    async fn mcp(&self, request: Request<Streaming<p::McpRequest>>) -> Answered<Self::McpStream> {
+        let said = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let server = Server {
+            desk: self.desk.clone(),
+            who: who(&request, said("x-tm-who")),
+            tools: Tools::read(said("x-tm-tools")),
+        };
+        Ok(Response::new(mcp::serve(server, request.into_inner(), self.stop.child_token())))
     }
 }

@@ -6,13 +6,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Query, Request, State};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use base::Fault;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio_util::sync::CancellationToken;
 
 use super::pages::{Refusal, Shared};
@@ -49,8 +52,20 @@ struct Wish {
 async fn answer(bounds: Bounds, State(desk): Shared, Query(wish): Query<Wish>, request: Request) -> Response {
     let key = match desk.authenticate(ask::key(request.headers())) {
         Ok(key) => key,
-        Err(fault) => return Refusal(refusal::Shape::Projects, fault).into_response(),
+        Err(fault) => return refused(fault),
     };
+    let (parts, body) = request.into_parts();
+    // It came in whole and bounded already.
+    let bytes = match to_bytes(body, bounds.body).await {
+        Ok(bytes) => bytes,
+        Err(error) => return refused(Fault::invalid("could not read the body").because(error)),
+    };
+    if parts.method == Method::POST
+        && let Err(error) = serde_json::from_slice::<IgnoredAny>(&bytes)
+    {
+        return refused(Fault::invalid("the body is no JSON").because(error).hint("send one JSON-RPC message"));
+    }
+    let request = Request::from_parts(parts, Body::from(bytes));
     let said = request.headers().get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or("mcp");
     let server = Server { desk, who: crate::who(&key, said), tools: Tools::read(&wish.tools) };
     let config = StreamableHttpServerConfig::default()
@@ -62,4 +77,8 @@ async fn answer(bounds: Bounds, State(desk): Shared, Query(wish): Query<Wish>, r
         .disable_allowed_origins();
     let service = StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config);
     service.handle(request).await.map(Body::new)
+}
+
+fn refused(fault: Fault) -> Response {
+    Refusal(refusal::Shape::Projects, fault).into_response()
 }

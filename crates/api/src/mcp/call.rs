@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::{Code, Fault, Result};
-use planner::projects::{Outcome, Snapshot, Wanted};
+use planner::projects::{Outcome, Snapshot, Wanted, name_of_folder};
 use planner::{Edit, Planning, TaskId, wire};
 use rmcp::RoleServer;
 use rmcp::service::RequestContext;
@@ -125,7 +125,7 @@ impl<'a> Call<'a> {
             return Ok(name);
         }
         if let Some(root) = self.given("projectRoot") {
-            return project_of(&root);
+            return name_of_folder(&root);
         }
         let all = self.planning()?.projects.list().await?;
         match all.as_slice() {
@@ -216,38 +216,5 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// The name of the project in a folder: the folder's, in the letters that names have.
-pub(super) fn project_of(root: &str) -> Result<String> {
-    let root = root.strip_prefix("file://").unwrap_or(root);
-    let last = root.split(['/', '\\']).rfind(|part| !part.is_empty()).unwrap_or_default();
-    let plain = |letter: char| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' };
-    let name: String = last.chars().map(plain).take(64).collect();
-    let name = name.trim_start_matches(['-', '_', '.']);
-    if name.is_empty() {
-        return Err(Fault::invalid("the folder in `projectRoot` has no name").hint("give the project's name as `project`"));
-    }
-    Ok(name.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_project_is_called_as_its_folder() {
-        for (root, name) in [
-            ("/home/ada/greenhouse", "greenhouse"),
-            ("/home/ada/greenhouse/", "greenhouse"),
-            ("C:\\work\\my shed", "my-shed"),
-            ("file:///srv/.hidden", "hidden"),
-            ("x/../../etc", "etc"),
-        ] {
-            assert_eq!(project_of(root).ok().as_deref(), Some(name), "{root}");
-        }
-        assert!(project_of("/").is_err());
-        assert!(project_of("/..").is_err());
     }
 }

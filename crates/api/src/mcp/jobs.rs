@@ -6,6 +6,7 @@ use base::Fault;
 use futures_util::StreamExt;
 use jobs::State;
 use planner::planning::Job;
+use planner::projects::name_of_folder;
 use planner::work::{Order, Planner, Work};
 use rmcp::model::ProgressNotificationParam;
 use serde_json::{Value, json};
@@ -115,7 +116,7 @@ pub(super) async fn status(call: &Call<'_>) -> Said {
     match call.given("id") {
         Some(id) => wait(call, &id).await,
         None => {
-            let project = call.given("project").or_else(|| super::call::project_of(&call.text("projectRoot")).ok());
+            let project = call.given("project").or_else(|| name_of_folder(&call.text("projectRoot")).ok());
             let jobs = call.planning()?.jobs_of(&project.unwrap_or_default()).await?;
             let all: Vec<Value> = jobs.iter().map(tasks_json::job).collect();
             Ok(json!({ "total": all.len(), "jobs": all }))

@@ -1,16 +1,16 @@
 //! Tools about projects and the cluster behind them.
 
 use base::{Code, Fault};
-use planner::projects::ProjectChange;
+use planner::projects::{ProjectChange, name_of_folder};
 use serde_json::{Value, json};
 
-use super::call::{Call, Said, project_of};
+use super::call::{Call, Said};
 use crate::tasks_json;
 
 pub(super) async fn initialize(call: &Call<'_>) -> Said {
     let named = call.given("projectName").or_else(|| call.given("project"));
     let name = match named {
-        Some(name) => project_of(&name)?,
+        Some(name) => name_of_folder(&name)?,
         None => call.project().await?,
     };
     let planning = call.planning()?;

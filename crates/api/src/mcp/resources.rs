@@ -48,6 +48,9 @@ pub(super) async fn read(desk: &dyn Desk, uri: &str) -> Result<ReadResourceResul
             .hint("task://PROJECT/TAG, task://PROJECT/TAG/ID or report://PROJECT/TAG")
     };
     let (scheme, place) = uri.split_once("://").ok_or_else(nothing)?;
+    if !["task", "report"].contains(&scheme) {
+        return Err(nothing());
+    }
     let parts: Vec<&str> = place.split('/').collect();
     let (project, tag, id) = match parts.as_slice() {
         [project, tag] => (*project, *tag, None),
