@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, chat, doctor, failures, keys, mode, models, nodes, simulate};
+use crate::{ca, chat, doctor, editor, failures, keys, mcp, mode, models, nodes, simulate};
 
 /// Looks at a Taskmaster cluster and changes it.
 #[derive(Debug, Parser)]
@@ -92,6 +92,10 @@ pub enum Noun {
         #[command(subcommand)]
         verb: Option<keys::Verb>,
     },
+    /// Carries MCP between an editor's pipe and the server; stdout is for the protocol only
+    Mcp(mcp::Args),
+    /// Writes an editor's MCP configuration, beside what is there
+    Editor(editor::Args),
     /// Events as they happen, until interrupted
     Events,
 }

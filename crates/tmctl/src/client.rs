@@ -9,6 +9,7 @@ use base::{Code, Fault, Result};
 use net::{Audit, Channels, ClientTls, Connector, Policy, Purpose, Roots};
 use proto::admin::admin_client::AdminClient;
 use proto::inference::inference_client::InferenceClient;
+use proto::planning::planning_client::PlanningClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -68,6 +69,12 @@ impl Connection {
     /// The inference service.
     pub fn inference(&self) -> InferenceClient<Keyed> {
         InferenceClient::new(self.channel.clone()).max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The planning service.
+    pub fn planning(&self) -> PlanningClient<Keyed> {
+        let client = PlanningClient::new(self.channel.clone());
+        client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
     }
 }
 

@@ -12,11 +12,13 @@ mod ca;
 mod chat;
 mod client;
 mod doctor;
+mod editor;
 mod events;
 mod explain;
 mod failures;
 mod health;
 mod keys;
+mod mcp;
 mod mode;
 mod models;
 mod nodes;
@@ -62,6 +64,8 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
         Noun::Actors => actors::run(&servers()?, screen).await,
         Noun::Ca { verb } => ca::run(screen, verb),
         Noun::Keys { verb } => keys::run(&servers()?, screen, verb).await,
+        Noun::Mcp(args) => Box::pin(mcp::run(&servers()?, screen, args)).await,
+        Noun::Editor(args) => editor::run(screen, &cli.server, args),
         Noun::Events => events::run(&servers()?, screen).await,
     }
 }

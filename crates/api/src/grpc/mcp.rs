@@ -7,8 +7,8 @@ use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt, stream};
 use proto::planning::{McpRequest, McpResponse};
-use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage, serve_server_with_ct};
 use rmcp::RoleServer;
+use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage, serve_server_with_ct};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, PollSender};

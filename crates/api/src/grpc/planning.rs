@@ -179,7 +179,8 @@ impl Rpc for Service {
         let p::ListTasksRequest { place, filter: wanted, offset, limit } = request.into_inner();
         let listed = async {
             let snapshot = self.snapshot(place).await?;
-            let wanted = Filter { offset: offset as usize, limit: limit as usize, ..filter(wanted.unwrap_or_default())? };
+            let wanted =
+                Filter { offset: offset as usize, limit: limit as usize, ..filter(wanted.unwrap_or_default())? };
             if let Some(id) = wanted.ids.iter().find(|id| snapshot.tasks.get(id).is_none()) {
                 return Err(planner::work::no_task(&snapshot, id));
             }

@@ -39,7 +39,8 @@ pub(super) struct Bounds {
 
 /// The route.
 pub(super) fn routes(bounds: Bounds) -> Router<Arc<dyn Desk>> {
-    Router::new().route(PATH, any(move |desk: Shared, wish: Query<Wish>, request: Request| answer(bounds, desk, wish, request)))
+    Router::new()
+        .route(PATH, any(move |desk: Shared, wish: Query<Wish>, request: Request| answer(bounds, desk, wish, request)))
 }
 
 #[derive(Deserialize)]
@@ -75,7 +76,8 @@ async fn answer(bounds: Bounds, State(desk): Shared, Query(wish): Query<Wish>, r
         .with_cancellation_token(bounds.stop)
         .disable_allowed_hosts()
         .disable_allowed_origins();
-    let service = StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config);
+    let service =
+        StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config);
     service.handle(request).await.map(Body::new)
 }
 

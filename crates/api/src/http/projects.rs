@@ -99,7 +99,9 @@ fn who(desk: &dyn Desk, headers: &HeaderMap) -> Result<String> {
 fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| {
-        Fault::invalid("could not read the body").because(error).hint("send one JSON object; see the README for its fields")
+        Fault::invalid("could not read the body")
+            .because(error)
+            .hint("send one JSON object; see the README for its fields")
     })
 }
 

@@ -25,7 +25,9 @@ pub(super) async fn progress(call: &Call<'_>) -> Said {
         edits.push(Edit::Note { id, text });
     }
     if edits.is_empty() {
-        return Err(Fault::invalid("neither `status` nor `note` is given").hint("say what is new about the task").into());
+        return Err(Fault::invalid("neither `status` nor `note` is given")
+            .hint("say what is new about the task")
+            .into());
     }
     call.change(edits, String::new()).await
 }
@@ -66,7 +68,9 @@ pub(super) async fn remove_task(call: &Call<'_>) -> Said {
 pub(super) async fn remove_subtask(call: &Call<'_>) -> Said {
     let ids = call.ids("id")?;
     if let Some(top) = ids.iter().find(|id| id.depth() == 1) {
-        return Err(Fault::invalid(format!("task {top} is no subtask")).hint("`remove_task` removes whole tasks").into());
+        return Err(Fault::invalid(format!("task {top} is no subtask"))
+            .hint("`remove_task` removes whole tasks")
+            .into());
     }
     let edits = match call.flag("convert") {
         true => ids.into_iter().map(|id| Edit::Promote { id }).collect(),

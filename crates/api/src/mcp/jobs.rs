@@ -39,8 +39,10 @@ fn planner_of(call: &Call<'_>) -> Result<Planner, Fault> {
         "" | "auto" => Ok(Planner::Auto),
         "model" => Ok(Planner::Model),
         "structural" => Ok(Planner::Structural),
-        other => Err(Fault::invalid(format!("`{}` is no planner", other.escape_debug()))
-            .hint("use auto, model or structural")),
+        other => {
+            Err(Fault::invalid(format!("`{}` is no planner", other.escape_debug()))
+                .hint("use auto, model or structural"))
+        }
     }
 }
 

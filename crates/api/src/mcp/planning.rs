@@ -138,7 +138,9 @@ fn raw(value: &Value) -> Result<Raw> {
 pub(super) async fn from_code(call: &Call<'_>) -> Said {
     let given = call.json("files").cloned().unwrap_or_default();
     let files: Vec<CodeFile> = serde_json::from_value(given).map_err(|error| {
-        Fault::invalid("could not read argument `files`").because(error).hint("a list of objects with `path` and `text`")
+        Fault::invalid("could not read argument `files`")
+            .because(error)
+            .hint("a list of objects with `path` and `text`")
     })?;
     start(call, Work::TasksFromCode(TasksFromCode { files, prompt: call.text("prompt") })).await
 }

@@ -34,12 +34,18 @@ pub(super) async fn models(call: &Call<'_>) -> Said {
             return Err(Fault::new(Code::NotSupported, what).hint("set `[roles]` in tmd's configuration").into());
         }
     }
-    let models: Vec<Value> = call.desk().models().models.iter().map(|model| {
-        let places: Vec<&str> = model.places.iter().map(|place| place.worker.as_str()).collect();
-        let is_loaded = model.places.iter().any(|place| place.is_loaded);
-        let context = model.places.iter().map(|place| place.context_tokens).max();
-        json!({ "name": model.name, "isLoaded": is_loaded, "workers": places, "contextTokens": context })
-    }).collect();
+    let models: Vec<Value> = call
+        .desk()
+        .models()
+        .models
+        .iter()
+        .map(|model| {
+            let places: Vec<&str> = model.places.iter().map(|place| place.worker.as_str()).collect();
+            let is_loaded = model.places.iter().any(|place| place.is_loaded);
+            let context = model.places.iter().map(|place| place.context_tokens).max();
+            json!({ "name": model.name, "isLoaded": is_loaded, "workers": places, "contextTokens": context })
+        })
+        .collect();
     Ok(json!({
         "roles": ["main", "research", "fallback"],
         "models": models,

@@ -66,7 +66,10 @@ fn stats(snapshot: &Snapshot) -> Value {
     let mut stats: Map<String, Value> =
         Status::ALL.iter().map(|status| (status.to_string(), json!(count(*status)))).collect();
     stats.insert("total".to_owned(), json!(top.len()));
-    stats.insert("completionPercentage".to_owned(), json!((count(Status::Done) * 100).checked_div(top.len()).unwrap_or(0)));
+    stats.insert(
+        "completionPercentage".to_owned(),
+        json!((count(Status::Done) * 100).checked_div(top.len()).unwrap_or(0)),
+    );
     Value::Object(stats)
 }
 
@@ -84,7 +87,9 @@ pub(super) async fn get_task(call: &Call<'_>) -> Said {
         }
     }
     match all.len() {
-        0 => Err(Fault::invalid("argument `id` names no task").hint("ids look like `3`, or `3.1` for a subtask").into()),
+        0 => {
+            Err(Fault::invalid("argument `id` names no task").hint("ids look like `3`, or `3.1` for a subtask").into())
+        }
         1 => Ok(all.swap_remove(0)),
         _ => Ok(json!({ "total": all.len(), "tasks": all })),
     }

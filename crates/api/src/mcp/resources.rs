@@ -61,7 +61,8 @@ pub(super) async fn read(desk: &dyn Desk, uri: &str) -> Result<ReadResourceResul
     let (text, mime_type) = match (scheme, id) {
         ("task", None) => {
             let top = snapshot.tasks.top().iter();
-            let tasks: Vec<Value> = top.map(|task| tasks_json::task(&planner::TaskId::top(task.number), task)).collect();
+            let tasks: Vec<Value> =
+                top.map(|task| tasks_json::task(&planner::TaskId::top(task.number), task)).collect();
             (json!({ "tag": tasks_json::tag(&snapshot.tag, &snapshot.about), "tasks": tasks }).to_string(), JSON)
         }
         ("task", Some(id)) => {

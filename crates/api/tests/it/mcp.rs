@@ -53,7 +53,8 @@ impl Bed {
 #[tokio::test]
 async fn a_client_shakes_hands_and_sees_the_tools_of_its_set() {
     let bed = Bed::garden().await;
-    let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let hello =
+        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
     let answer = bed.rpc("initialize", hello).await;
     assert_eq!(answer["result"]["protocolVersion"], "2025-06-18");
     assert_eq!(answer["result"]["serverInfo"]["name"], "taskmaster");

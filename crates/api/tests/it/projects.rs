@@ -119,9 +119,7 @@ async fn a_list_of_tasks_goes_by_its_filters_a_page_at_a_time() {
 #[tokio::test]
 async fn who_comes_second_is_shown_both_versions() {
     let bed = Bed::garden().await;
-    let edit = |title: &str| {
-        json!({ "edits": [{ "edit": "change", "id": "1", "fields": { "title": title } }], "expected": [["1", 1]] })
-    };
+    let edit = |title: &str| json!({ "edits": [{ "edit": "change", "id": "1", "fields": { "title": title } }], "expected": [["1", 1]] });
     bed.call("POST", "/api/projects/garden/edits", &edit("first")).await;
     let reply = bed.send("POST", "/api/projects/garden/edits", &edit("second")).await;
     let body: Value = serde_json::from_str(&reply.body).unwrap();
@@ -166,7 +164,8 @@ async fn errors_have_a_shape_of_their_own_with_code_and_hint() {
 #[tokio::test]
 async fn a_job_is_shown_until_it_has_ended() {
     let bed = Bed::garden().await;
-    let start = json!({ "work": "parse-prd", "prd": "# Shed\n\nThe shed must have a door.", "append": true, "key": "k" });
+    let start =
+        json!({ "work": "parse-prd", "prd": "# Shed\n\nThe shed must have a door.", "append": true, "key": "k" });
     let job = bed.call("POST", "/api/projects/garden/jobs", &start).await;
     let again = bed.call("POST", "/api/projects/garden/jobs", &start).await;
     assert_eq!((&job["state"], &job["job"]), (&json!("waiting"), &again["job"]));

@@ -53,11 +53,7 @@ struct Change {
     is_current: bool,
 }
 
-pub(super) async fn change(
-    State(desk): Shared,
-    Path((project, tag)): Path<(String, String)>,
-    body: Bytes,
-) -> Answered {
+pub(super) async fn change(State(desk): Shared, Path((project, tag)): Path<(String, String)>, body: Bytes) -> Answered {
     let Change { name, is_current } = read(&body)?;
     let planning = desk.planning()?;
     if let Some(to) = name.as_deref().filter(|to| *to != tag) {
@@ -72,10 +68,7 @@ pub(super) async fn change(
     Ok(Json(tasks_json::tag(&snapshot.tag, &snapshot.about)))
 }
 
-pub(super) async fn remove(
-    State(desk): Shared,
-    Path((project, tag)): Path<(String, String)>,
-) -> Answered<StatusCode> {
+pub(super) async fn remove(State(desk): Shared, Path((project, tag)): Path<(String, String)>) -> Answered<StatusCode> {
     desk.planning()?.projects.delete_tag(&project, &tag).await?;
     Ok(StatusCode::NO_CONTENT)
 }

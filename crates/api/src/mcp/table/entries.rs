@@ -1,11 +1,11 @@
 //! The tools, by what they are about. One row each: name, effect, set, what it is for, arguments, code.
 
+use super::Effect::{Changes, Destroys, Reads};
+use super::Set::{All, Core, Standard};
 use super::arguments::{
     DEPENDENCIES, DESCRIPTION, DETAILS, KEY, PLANNER, RESEARCH, SKIP, STRENGTH, TITLE, VERSION, WAIT, may, must,
 };
 use super::{Entry, Kind};
-use super::Effect::{Changes, Destroys, Reads};
-use super::Set::{All, Core, Standard};
 use crate::mcp::{changing, jobs, planning, projects, reading};
 
 const PRIORITIES: &[&str] = &["low", "medium", "high", "critical"];

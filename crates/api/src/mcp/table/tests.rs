@@ -77,8 +77,16 @@ fn names_are_there_once_and_texts_are_whole() {
 #[test]
 fn sets_hold_what_an_agent_needs_at_least() {
     let names = |text: &str| Tools::read(text).all().map(|entry| entry.name).collect::<Vec<_>>();
-    let core =
-        ["parse_prd", "expand_task", "update_subtask", "get_tasks", "get_task", "next_task", "job_status", "set_task_status"];
+    let core = [
+        "parse_prd",
+        "expand_task",
+        "update_subtask",
+        "get_tasks",
+        "get_task",
+        "next_task",
+        "job_status",
+        "set_task_status",
+    ];
     assert_eq!(names("core"), core);
     assert!(names("standard").len() > core.len() && names("standard").len() < names("all").len());
     assert_eq!(names("all").len(), TOOLS.len());
