@@ -165,3 +165,65 @@ fn metadata_is_the_users_and_null_takes_it_away() {
     let gone = apply(&applied.tasks, &set("null"), &stamp()).unwrap();
     assert!(gone.tasks.get(&id("2")).unwrap().extra.is_empty());
 }
+
+#[test]
+fn an_edit_with_fields_of_other_programs_reads_back_from_json() {
+    let raw = serde_json::from_str::<Raw>("{\"ticket\": 1.0}").unwrap();
+    let extra = vec![("assignee".to_owned(), raw.clone())];
+    let edits = [
+        Edit::Change { id: id("2"), fields: Fields { metadata: Some(raw), ..Fields::default() } },
+        Edit::Add { parent: None, task: NewTask { title: "new".into(), extra: extra.clone(), ..NewTask::default() } },
+        Edit::Replace { tasks: vec![Task { extra, ..Task::titled(1, "old") }] },
+    ];
+    for edit in edits {
+        let json = serde_json::to_string(&edit).unwrap();
+        assert_eq!(serde_json::from_str::<Edit>(&json).unwrap(), edit, "{json}");
+    }
+}
+
+#[test]
+fn no_task_gets_a_number_that_no_address_can_have() {
+    let moved = done(Edit::Move { from: ids(&["2"]), to: ids(&["999999999"]) }).tasks;
+    let new = || NewTask { title: "new".into(), ..NewTask::default() };
+    for edit in [Edit::Add { parent: None, task: new() }, Edit::Promote { id: id("1.1") }] {
+        assert_eq!(apply(&moved, &edit, &stamp()).unwrap_err().code(), base::Code::TooLarge);
+    }
+    let replaced = Edit::Replace { tasks: vec![Task::titled(1_000_000_000, "far")] };
+    assert!(apply(&moved, &replaced, &stamp()).is_err());
+}
+
+#[test]
+fn a_circle_that_was_there_does_not_hide_another_one() {
+    let mut broken = sample();
+    broken.get_mut(&id("1")).unwrap().dependencies = ids(&["2"]);
+    let tasks = apply(&broken, &Edit::AddDependency { id: id("3"), on: id("1.1") }, &stamp()).unwrap().tasks;
+    let edit = Edit::AddDependency { id: id("2"), on: id("3") };
+    assert!(apply(&tasks, &edit, &stamp()).is_err());
+}
+
+#[test]
+fn whoever_begins_early_or_opens_again_is_told() {
+    let early = done(Edit::SetStatus { ids: ids(&["3"]), status: Status::InProgress });
+    assert_eq!(early.notes, ["task 3 is in-progress, though it waits for 1.2, 2"]);
+    let finished = done(Edit::SetStatus { ids: ids(&["1"]), status: Status::Done }).tasks;
+    let again = Edit::SetStatus { ids: ids(&["1.1"]), status: Status::Pending };
+    assert_eq!(
+        apply(&finished, &again, &stamp()).unwrap().notes,
+        ["task 1 is done, though its subtask 1.1 is pending now"]
+    );
+}
+
+#[test]
+fn json_that_is_no_edit_is_refused_by_what_is_wrong() {
+    let refused = |json: &str| serde_json::from_str::<Edit>(json).unwrap_err().to_string();
+    assert_eq!(refused(r#"{"edit": "burn"}"#), "unknown edit `burn`");
+    assert_eq!(refused(r#"{"edit": "promote"}"#), "missing field `id`");
+    assert_eq!(refused(r#"{"edit": "fix", "id": "3"}"#), "unknown field `id`");
+    assert!(refused(r#"{"edit": "promote", "id": "x"}"#).starts_with("field `id`: `x` is not the id of a task"));
+    let read = |json: &str| serde_json::from_str::<Edit>(json).unwrap();
+    assert_eq!(read(r#"{"id": "1.1", "edit": "promote"}"#), Edit::Promote { id: id("1.1") });
+    assert_eq!(
+        read(r#"{"edit": "add", "task": {"title": "t"}}"#),
+        Edit::Add { parent: None, task: NewTask { title: "t".into(), ..NewTask::default() } }
+    );
+}

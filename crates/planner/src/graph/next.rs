@@ -1,8 +1,11 @@
 //! What comes next, and why.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-use crate::{Status, Task, TaskId, Tasks};
+use super::Index;
+use crate::edit::{counted, listed};
+use crate::{Priority, Status, Task, TaskId, Tasks};
 
 /// What to do next.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,9 +18,13 @@ pub struct Next {
     pub others: Vec<TaskId>,
 }
 
-/// Whether a task may be begun or gone on with: all that it and what it is part of wait for is finished.
+/// Whether a task may be begun or gone on with: all that it and what it is part of wait for is finished, and what it is
+/// part of is neither finished nor put off.
 pub fn is_ready(tasks: &Tasks, id: &TaskId) -> bool {
-    tasks.get(id).is_some_and(is_open) && blocked_by(tasks, id).is_empty()
+    let above = std::iter::successors(id.parent(), TaskId::parent);
+    tasks.get(id).is_some_and(is_open)
+        && above.into_iter().all(|id| tasks.get(&id).is_some_and(has_open_parts))
+        && blocked_by(tasks, id).is_empty()
 }
 
 /// The unfinished tasks that a task waits for, its own and those of what it is part of.
@@ -35,120 +42,176 @@ pub fn blocked_by(tasks: &Tasks, id: &TaskId) -> Vec<TaskId> {
     blocking
 }
 
-/// How many unfinished tasks wait for each, directly or through others.
+/// How many unfinished tasks wait for each unfinished one by a dependency of their own.
 pub fn waiting(tasks: &Tasks) -> BTreeMap<TaskId, usize> {
-    let all: Vec<(TaskId, &Task)> = tasks.walk().filter(|(_, task)| !task.status.satisfies()).collect();
-    let places: HashMap<&TaskId, usize> = all.iter().enumerate().map(|(place, (id, _))| (id, place)).collect();
-    let mut behind: Vec<Vec<usize>> = vec![Vec::new(); all.len()];
-    for (place, (_, task)) in all.iter().enumerate() {
-        for on in task.dependencies.iter().filter_map(|on| places.get(on)) {
-            behind[*on].push(place);
-        }
-    }
-    let mut seen = vec![usize::MAX; all.len()];
-    let mut counts = BTreeMap::new();
-    // Bounded: what has very many behind it comes first whatever the exact number.
-    const ENOUGH: usize = 200;
-    for (place, (id, _)) in all.iter().enumerate().filter(|(place, _)| !behind[*place].is_empty()) {
-        let (mut open, mut count) = (vec![place], 0);
-        while let Some(at) = open.pop().filter(|_| count < ENOUGH) {
-            for &next in &behind[at] {
-                if seen[next] != place {
-                    seen[next] = place;
-                    count += 1;
-                    open.push(next);
-                }
-            }
-        }
-        counts.insert(id.clone(), count);
-    }
-    counts
+    let index = Index::of(tasks);
+    let behind = Behind::of(&index);
+    let awaited = index.iter().filter(|(place, task)| !task.status.satisfies() && !behind.directly(*place).is_empty());
+    awaited.filter_map(|(place, _)| Some((index.id(place)?, behind.directly(place).len()))).collect()
 }
 
 fn is_open(task: &Task) -> bool {
     matches!(task.status, Status::Pending | Status::InProgress)
 }
 
+/// Whether one may work on the parts of a task that stands like this.
+fn has_open_parts(task: &Task) -> bool {
+    is_open(task) || task.status == Status::Review
+}
+
+/// The unfinished tasks that wait for each.
+struct Behind<'a> {
+    index: &'a Index<'a>,
+    waiting: Vec<Vec<usize>>,
+}
+
+impl<'a> Behind<'a> {
+    fn of(index: &'a Index<'a>) -> Self {
+        let mut waiting = vec![Vec::new(); index.len()];
+        for (place, _) in index.iter().filter(|(_, task)| !task.status.satisfies()) {
+            for on in index.needs(place) {
+                if let Some(waiting) = waiting.get_mut(on) {
+                    waiting.push(place);
+                }
+            }
+        }
+        Self { index, waiting }
+    }
+
+    fn directly(&self, place: usize) -> &[usize] {
+        self.waiting.get(place).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many cannot begin before this one is finished: those that wait for it or for what it is part of, their
+    /// subtasks, and whoever waits for any of these.
+    fn in_all(&self, place: usize) -> usize {
+        let mut holds = vec![false; self.index.len()];
+        let mut is_late = holds.clone();
+        let mut late = vec![place];
+        while let Some(place) = late.pop() {
+            for place in self.index.up(place) {
+                if is_late.get_mut(place).is_none_or(|seen| std::mem::replace(seen, true)) {
+                    break;
+                }
+                let mut held = self.directly(place).to_vec();
+                while let Some(place) = held.pop() {
+                    if holds.get_mut(place).is_some_and(|seen| !std::mem::replace(seen, true)) {
+                        held.extend(self.index.below(place).filter(|place| self.is_unfinished(*place)));
+                        late.push(place);
+                    }
+                }
+            }
+        }
+        holds.into_iter().filter(|held| *held).count()
+    }
+
+    fn is_unfinished(&self, place: usize) -> bool {
+        self.index.task(place).is_some_and(|task| !task.status.satisfies())
+    }
+}
+
 /// What to do next, with at most `most` others.
 ///
-/// Parts of what somebody works on come first, then tasks; among those, by priority, by how many wait for them, by how
-/// few they themselves wait for, and by address.
+/// Parts of what somebody works on come first, then tasks; among those, by priority, by what is begun already, by how
+/// many wait for them, by how few they themselves wait for, and by address.
 pub fn next(tasks: &Tasks, most: usize) -> Next {
-    let waiting = waiting(tasks);
-    let behind = |id: &TaskId| waiting.get(id).copied().unwrap_or(0);
-    let mut parts: Vec<(TaskId, &Task)> = Vec::new();
-    let mut whole: Vec<(TaskId, &Task)> = Vec::new();
-    for (id, task) in tasks.walk() {
-        if !is_open(task) || !blocked_by(tasks, &id).is_empty() {
-            continue;
+    let index = Index::of(tasks);
+    let behind = Behind::of(&index);
+    let mut found = candidates(&index);
+    found.sort_by_cached_key(|&(place, task)| {
+        let importance = (Reverse(parent(&index, place).is_some()), Reverse(importance(&index, place, task)));
+        let is_begun = task.status == Status::InProgress;
+        (importance, Reverse(is_begun), Reverse(behind.directly(place).len()), task.dependencies.len(), place)
+    });
+    let Some((&(place, task), others)) = found.split_first() else { return none(tasks) };
+    let reasons = reasons(&index, place, task, behind.in_all(place), others.len());
+    let others = others.iter().take(most).filter_map(|(place, _)| index.id(*place)).collect();
+    Next { chosen: index.id(place), reasons, others }
+}
+
+/// Tasks that can be begun or gone on with. Subtasks are when somebody works on their parent, which itself is not then,
+/// as long as any of them is open.
+fn candidates<'a>(index: &Index<'a>) -> Vec<(usize, &'a Task)> {
+    let mut may_begin = vec![false; index.len()];
+    let mut found = Vec::new();
+    for (place, task) in index.iter() {
+        let above = parent(index, place);
+        let is_held =
+            |on: &TaskId| index.find(on).and_then(|on| index.task(on)).is_none_or(|task| !task.status.satisfies());
+        let may = index.parent(place).is_none_or(|parent| may_begin.get(parent) == Some(&true))
+            && above.is_none_or(has_open_parts)
+            && !task.dependencies.iter().any(is_held);
+        if let Some(may_begin) = may_begin.get_mut(place) {
+            *may_begin = may;
         }
-        let is_in_progress =
-            id.parent().and_then(|parent| tasks.get(&parent)).is_some_and(|parent| parent.status == Status::InProgress);
-        match (id.depth(), is_in_progress) {
-            // Whoever has open parts is done by doing those.
-            (_, true) if !task.subtasks.iter().any(is_open) || task.status == Status::Pending => parts.push((id, task)),
-            (1, _) if !(task.status == Status::InProgress && task.subtasks.iter().any(is_open)) => {
-                whole.push((id, task))
-            }
-            _ => {}
+        let is_turn = above.is_none_or(|parent| parent.status == Status::InProgress);
+        let is_done_by_parts = task.status == Status::InProgress && task.subtasks.iter().any(is_open);
+        if may && is_turn && is_open(task) && !is_done_by_parts {
+            found.push((place, task));
         }
     }
-    let rank = |(id, task): &(TaskId, &Task)| {
-        let importance = std::cmp::Reverse(task.priority.max(part_of(tasks, id)));
-        (
-            importance,
-            std::cmp::Reverse(task.status == Status::InProgress),
-            std::cmp::Reverse(behind(id)),
-            task.dependencies.len(),
-            id.clone(),
-        )
-    };
-    parts.sort_by_cached_key(rank);
-    whole.sort_by_cached_key(rank);
-    let from_parts = !parts.is_empty();
-    let mut all = parts.into_iter().chain(whole);
-    let Some((id, task)) = all.next() else { return none(tasks) };
-    let others: Vec<TaskId> = all.map(|(id, _)| id).take(most).collect();
+    found
+}
+
+fn parent<'a>(index: &Index<'a>, place: usize) -> Option<&'a Task> {
+    index.task(index.parent(place)?)
+}
+
+/// A subtask matters at least as much as its parent.
+fn importance(index: &Index<'_>, place: usize, task: &Task) -> Priority {
+    parent(index, place).map_or(task.priority, |parent| parent.priority.max(task.priority))
+}
+
+fn reasons(index: &Index<'_>, place: usize, task: &Task, behind: usize, others: usize) -> Vec<String> {
     let mut reasons = Vec::new();
-    if let Some(parent) = id.parent().filter(|_| from_parts) {
+    if let Some(parent) = index.parent(place).and_then(|parent| index.id(parent)) {
         reasons.push(format!("task {parent}, which it is part of, is in progress"));
     }
     if task.status == Status::InProgress {
         reasons.push("it is in progress already".to_owned());
     }
+    if !task.subtasks.is_empty() && task.subtasks.iter().all(|sub| sub.status.satisfies()) {
+        reasons.push("all its subtasks are finished, so that it may be set to done".to_owned());
+    }
     reasons.push(match task.dependencies.len() {
         0 => "it waits for nothing".to_owned(),
+        1 => "what it waited for is finished".to_owned(),
         count => format!("all {count} that it waited for are finished"),
     });
-    reasons.push(format!("its priority is {}", task.priority.max(part_of(tasks, &id))));
-    if behind(&id) > 0 {
-        reasons.push(format!("{} wait for it", crate::edit::counted(behind(&id), "task")));
+    reasons.push(format!("its priority is {}", importance(index, place, task)));
+    match behind {
+        0 => {}
+        1 => reasons.push("1 task waits for it".to_owned()),
+        behind => reasons.push(format!("{behind} tasks wait for it")),
     }
-    if !others.is_empty() {
-        reasons.push(format!("{} could be begun as well", crate::edit::counted(others.len(), "other task")));
+    if others > 0 {
+        reasons.push(format!("{} could be begun as well", counted(others, "other task")));
     }
-    Next { chosen: Some(id), reasons, others }
-}
-
-/// The priority of what a task is part of.
-fn part_of(tasks: &Tasks, id: &TaskId) -> crate::Priority {
-    id.parent().and_then(|parent| tasks.get(&parent)).map_or(crate::Priority::Low, |parent| parent.priority)
+    reasons
 }
 
 fn none(tasks: &Tasks) -> Next {
+    const MOST: usize = 5;
+    let because = |reasons| Next { reasons, ..Next::default() };
     if tasks.is_empty() {
-        return Next { reasons: vec!["there are no tasks".into()], ..Next::default() };
+        return because(vec!["there are no tasks".to_owned()]);
     }
     let open: Vec<(TaskId, &Task)> = tasks.walk().filter(|(_, task)| !task.status.satisfies()).collect();
     if open.is_empty() {
-        return Next { reasons: vec!["everything is finished".into()], ..Next::default() };
+        return because(vec!["everything is finished".to_owned()]);
     }
-    let reasons = open.iter().take(5).map(|(id, task)| {
+    let why = |(id, task): &(TaskId, &Task)| {
         let by = blocked_by(tasks, id);
-        match by.is_empty() {
-            true => format!("task {id} is {}", task.status),
-            false => format!("task {id} waits for {}", crate::edit::listed(&by)),
+        let lost: Vec<TaskId> = by.iter().filter(|on| tasks.get(on).is_none()).cloned().collect();
+        match (by.is_empty(), lost.is_empty()) {
+            (true, _) => format!("task {id} is {}", task.status),
+            (_, true) => format!("task {id} waits for {}", listed(&by)),
+            _ => format!("task {id} waits for {}, which does not exist", listed(&lost)),
         }
-    });
-    Next { reasons: reasons.collect(), ..Next::default() }
+    };
+    let mut reasons: Vec<String> = open.iter().take(MOST).map(why).collect();
+    if open.len() > MOST {
+        reasons.push(format!("{} more cannot be begun either", open.len() - MOST));
+    }
+    because(reasons)
 }
