@@ -237,10 +237,11 @@ impl Work<'_> {
     }
 
     fn replace_subtasks(&mut self, id: &TaskId, new: &[NewTask], keep_finished: bool) -> Result<(), EditError> {
-        let task = self.get(id)?;
+        let before = self.get(id)?.clone();
         let goes = |sub: &Task| !(keep_finished && sub.status.satisfies());
-        let going: Vec<TaskId> = task.subtasks.iter().filter(|sub| goes(sub)).map(|sub| id.child(sub.number)).collect();
-        let kept = task.subtasks.len() - going.len();
+        let going: Vec<TaskId> =
+            before.subtasks.iter().filter(|sub| goes(sub)).map(|sub| id.child(sub.number)).collect();
+        let kept = before.subtasks.len() - going.len();
         if kept > 0 {
             self.notes.push(format!("{} of task {id} stayed", counted(kept, "finished subtask")));
         }
@@ -248,7 +249,11 @@ impl Work<'_> {
             self.get_mut(id)?.subtasks.retain(|sub| !goes(sub));
             self.forget(|on| going.iter().any(|gone| on.is_within(gone)));
         }
-        self.add(Some(id), new)
+        self.add(Some(id), new)?;
+        // One that comes back as it was has not changed.
+        let stamp = self.stamp;
+        stamp_different(self.get_mut(id)?, Some(&before), stamp);
+        Ok(())
     }
 
     fn clear_subtasks(&mut self, ids: &[TaskId]) -> Result<(), EditError> {
@@ -272,6 +277,9 @@ impl Work<'_> {
             self.get(from)?;
             if to.is_within(from) {
                 return Err(EditError::NoMove { why: format!("task {from} cannot go into itself, to {to}") });
+            }
+            if pairs.iter().filter(|(other, _)| other == from).count() > 1 {
+                return Err(EditError::NoMove { why: format!("task {from} is named twice") });
             }
             if pairs.iter().any(|(other, _)| other != from && other.is_within(from)) {
                 return Err(EditError::NoMove { why: format!("task {from} and one below it cannot move at once") });
@@ -410,9 +418,11 @@ impl Work<'_> {
     fn append(&mut self, new: &[NewTask]) -> Result<(), EditError> {
         let first = self.tasks.next_number();
         let shifted: Vec<NewTask> = new.iter().map(|task| shift(task, first - 1)).collect();
-        if let Some(on) = new.iter().flat_map(|task| &task.dependencies).find(|on| on.root() as usize > new.len()) {
-            let breach = Breach::Missing { id: TaskId::top(first), on: on.clone() };
-            return Err(EditError::Breach { edit: format!("append {} tasks", new.len()), breach });
+        for (task, number) in new.iter().zip(first..) {
+            if let Some(on) = task.dependencies.iter().find(|on| on.root() as usize > new.len()) {
+                let breach = Breach::Missing { id: TaskId::top(number), on: on.clone() };
+                return Err(EditError::Breach { edit: format!("append {} tasks", new.len()), breach });
+            }
         }
         self.add(None, &shifted)
     }

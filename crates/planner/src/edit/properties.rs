@@ -23,6 +23,7 @@ fn any_new() -> impl Strategy<Value = NewTask> {
         title: "new".into(),
         dependencies,
         status: Status::ALL[status],
+        extra: vec![("effort".into(), serde_json::from_str("1.50").unwrap())],
         ..NewTask::default()
     });
     (plain, 0usize..3).prop_map(|(task, below)| NewTask {

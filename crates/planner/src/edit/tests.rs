@@ -92,6 +92,8 @@ fn what_cannot_be_done_is_refused_with_a_code() {
         refused(Edit::Move { from: ids(&["1"]), to: ids(&["1.5"]) }),
         refused(Edit::Move { from: ids(&["1"]), to: ids(&["2"]) }),
         refused(Edit::Move { from: ids(&["1", "2"]), to: ids(&["8"]) }),
+        refused(Edit::Move { from: ids(&["2", "2"]), to: ids(&["8", "9"]) }),
+        refused(Edit::Move { from: ids(&["1", "1.2"]), to: ids(&["8", "9"]) }),
         refused(Edit::Add { parent: None, task: NewTask::default() }),
         refused(Edit::Remove { ids: vec![] }),
         refused(Edit::Promote { id: id("1") }),
@@ -107,6 +109,8 @@ fn what_cannot_be_done_is_refused_with_a_code() {
     invalid_argument could not move tasks: task 1 cannot go into itself, to 1.5
     conflict could not move task 1 to 2: there is a task 2 already
     invalid_argument could not move tasks: 2 are named and 1 places to go to
+    invalid_argument could not move tasks: task 2 is named twice
+    invalid_argument could not move tasks: task 1 and one below it cannot move at once
     invalid_argument could not keep the title of task 4: it is empty
     invalid_argument could not remove tasks: no task is named
     invalid_argument could not move tasks: task 1 is at the top already
@@ -130,6 +134,15 @@ fn finished_subtasks_survive_a_new_split() {
     let applied = apply(&marked, &edit, &stamp()).unwrap();
     let kept: Vec<u32> = applied.tasks.get(&id("1")).unwrap().subtasks.iter().map(|sub| sub.number).collect();
     assert_eq!((kept, on(&applied, "3")), (vec![1, 2], "[2]".into()));
+}
+
+#[test]
+fn a_subtask_that_comes_back_as_it_was_keeps_its_version() {
+    let first = NewTask { title: "sub".into(), ..NewTask::default() };
+    let second = NewTask { title: "other".into(), ..first.clone() };
+    let applied = done(Edit::ReplaceSubtasks { id: id("1"), subtasks: vec![first, second], keep_finished: false });
+    let versions: Vec<u64> = applied.tasks.walk().map(|(_, task)| task.version).collect();
+    assert_eq!(versions, [7, 1, 7, 1, 7]);
 }
 
 #[test]
