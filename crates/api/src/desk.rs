@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Result};
 use bytes::Bytes;
 use futures_util::Stream;
+use planner::Planning;
 use proto::admin::{
     BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest,
     CreateModelResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeResponse, HealthResponse,
@@ -50,6 +51,11 @@ pub trait Desk: Send + Sync + 'static {
 
     /// The desk for owners and their tools.
     fn admin(&self) -> &dyn AdminDesk;
+
+    /// The projects and jobs of the cluster.
+    fn planning(&self) -> Result<Arc<Planning>> {
+        Err(Fault::new(Code::NotSupported, "this node keeps no projects"))
+    }
 
     /// Hands a call that changes an engine's own files to the engine that has them.
     fn pass_to_engine(&self, call: EngineCall, body: Bytes) -> BoxFuture<'_, Result<Answer>> {

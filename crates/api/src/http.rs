@@ -3,6 +3,7 @@
 //! One task per connection owns both the client's socket and the answer that it writes there.
 
 mod answer_body;
+mod anthropic;
 mod ask;
 mod connection;
 mod intake;
@@ -199,9 +200,11 @@ fn ask_route(path: &str) -> Option<Dialect> {
     Some(match path {
         // Perplexity's clients leave the version out, and so do people who configure OpenAI's.
         "/v1/chat/completions" | "/chat/completions" => Dialect::OpenAiChat,
+        "/v1/responses" | "/responses" => Dialect::OpenAiResponses,
         "/v1/completions" | "/completions" => Dialect::OpenAiCompletions,
         "/v1/embeddings" | "/embeddings" => Dialect::OpenAiEmbeddings,
         "/v1/rerank" => Dialect::Rerank,
+        "/v1/messages" | "/messages" => Dialect::AnthropicMessages,
         "/api/chat" => Dialect::OllamaChat,
         "/api/generate" => Dialect::OllamaGenerate,
         "/api/embed" => Dialect::OllamaEmbed,

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId, Tasks};
 pub use apply::{apply, apply_all};
-pub(crate) use apply::{counted, listed};
+pub(crate) use apply::{counted, listed, stamp_different};
 pub use changes::{Changed, Field, changes, clip};
 pub use moving::{Moved, move_between};
 pub use refused::EditError;

@@ -5,7 +5,7 @@
 //! circle among those is a plan that nobody can carry out, whatever the levels that it goes through.
 
 mod fix;
-mod index;
+mod flat;
 mod next;
 mod points;
 mod svg;
@@ -19,7 +19,7 @@ use std::fmt;
 
 use crate::{TaskId, Tasks};
 pub use fix::{Fix, fix};
-use index::Index;
+use flat::Flat;
 pub use next::{Next, blocked_by, is_ready, next, waiting};
 use points::{Points, Seen, begin, end, place};
 pub use svg::svg;
@@ -101,25 +101,25 @@ impl fmt::Display for Breach {
 
 /// Everything that is wrong: first what concerns one dependency, by address, then circles.
 pub fn check(tasks: &Tasks) -> Vec<Breach> {
-    let index = Index::of(tasks);
-    let mut breaches = alone(&index).into_iter().map(|(_, breach)| breach).collect::<Vec<_>>();
-    breaches.extend(circles(&index));
+    let flat = Flat::of(tasks);
+    let mut breaches = alone(&flat).into_iter().map(|(_, breach)| breach).collect::<Vec<_>>();
+    breaches.extend(circles(&flat));
     breaches
 }
 
 /// Dependencies that are wrong by themselves, each with the place of its task.
-fn alone(index: &Index<'_>) -> Vec<(usize, Breach)> {
+fn alone(flat: &Flat<'_>) -> Vec<(usize, Breach)> {
     let mut breaches = Vec::new();
-    for (place, task) in index.iter().filter(|(_, task)| !task.dependencies.is_empty()) {
+    for (place, task) in flat.tasks().filter(|(_, task)| !task.dependencies.is_empty()) {
         let mut seen = HashSet::new();
         for on in &task.dependencies {
-            let found = index.find(on);
-            let is_inside = found.is_some_and(|on| index.is_inside(place, on));
+            let found = flat.place(on);
+            let is_inside = found.is_some_and(|on| flat.is_inside(place, on));
             let is_new = seen.insert(on);
             if is_new && found.is_some() && !is_inside {
                 continue;
             }
-            let Some(id) = index.id(place) else { continue };
+            let Some(id) = flat.id(place) else { continue };
             let on = on.clone();
             breaches.push((
                 place,
@@ -136,46 +136,46 @@ fn alone(index: &Index<'_>) -> Vec<(usize, Breach)> {
 }
 
 /// One circle for each knot of tasks that wait for each other: the shortest through its first task that waits.
-fn circles(index: &Index<'_>) -> Vec<Breach> {
-    let points = Points::of(index);
+fn circles(flat: &Flat<'_>) -> Vec<Breach> {
+    let points = Points::of(flat);
     let knots = points.knots();
-    let mut seen = Seen::none_of(index);
+    let mut seen = Seen::none_of(flat);
     let firsts = knots.all.iter().filter_map(|knot| knot.iter().copied().filter(|p| points.depends(*p, &knots)).min());
     let mut firsts = firsts.collect::<Vec<_>>();
     firsts.sort_unstable();
     let way = |first: u32| points.way(first, first, &mut seen, |point| knots.share(first, point));
-    firsts.into_iter().filter_map(way).map(|way| circle(index, &way)).collect()
+    firsts.into_iter().filter_map(way).map(|way| circle(flat, &way)).collect()
 }
 
 /// The tasks on a way that ends where it began.
-fn circle(index: &Index<'_>, way: &[u32]) -> Breach {
+fn circle(flat: &Flat<'_>, way: &[u32]) -> Breach {
     let mut places: Vec<usize> = way.iter().map(|point| place(*point)).collect();
     places.dedup();
     if places.len() > 1 && places.first() == places.last() {
         places.pop();
     }
-    Breach::Cycle { path: places.into_iter().filter_map(|place| index.id(place)).collect() }
+    Breach::Cycle { path: places.into_iter().filter_map(|place| flat.id(place)).collect() }
 }
 
 /// What would be wrong if a task, which is there, also waited for another one, which is there.
 pub fn would_break(tasks: &Tasks, id: &TaskId, on: &TaskId) -> Option<Breach> {
-    let index = Index::of(tasks);
-    let (from, to) = (index.find(id)?, index.find(on)?);
+    let flat = Flat::of(tasks);
+    let (from, to) = (flat.place(id)?, flat.place(on)?);
     let (id, on) = (id.clone(), on.clone());
     match () {
         () if from == to => Some(Breach::Itself { id }),
-        () if index.is_inside(from, to) => Some(Breach::Inside { id, on }),
+        () if flat.is_inside(from, to) => Some(Breach::Inside { id, on }),
         () => {
-            let back = Points::of(&index).way(end(to), begin(from), &mut Seen::none_of(&index), |_| true)?;
-            Some(circle(&index, &[&[begin(from)], back.as_slice()].concat()))
+            let back = Points::of(&flat).way(end(to), begin(from), &mut Seen::none_of(&flat), |_| true)?;
+            Some(circle(&flat, &[&[begin(from)], back.as_slice()].concat()))
         }
     }
 }
 
 /// All tasks, each behind those that it waits for; what is on a circle is left out.
 pub fn order(tasks: &Tasks) -> Vec<TaskId> {
-    let index = Index::of(tasks);
-    let knots = Points::of(&index).knots();
+    let flat = Flat::of(tasks);
+    let knots = Points::of(&flat).knots();
     let ends = knots.order.iter().filter(|point| *point % 2 == 1 && !knots.has(**point));
-    ends.filter_map(|point| index.id(place(*point))).collect()
+    ends.filter_map(|point| flat.id(place(*point))).collect()
 }

@@ -3,37 +3,40 @@
 //! A tag's record counts its changes. A change guards that record, so two of them never cross: what an edit was checked
 //! against is what it is written over. Reading costs one small read while nothing has changed.
 
+mod cache;
 mod commit;
 mod history;
 mod manage;
 mod names;
 mod record;
+mod sweep;
+mod tags;
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
 
 use base::{Code, Fault, Result};
-use store::{Revision, SharedStore};
+use store::{Revision, SharedStore, Txn};
 
 use crate::edit::{self, Changed, Edit, Stamp};
 use crate::{Task, TaskId, Tasks};
+use cache::Cache;
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
+pub use manage::ProjectChange;
 pub use names::MAIN_TAG;
 pub use record::{Project, Tag};
 
 /// How often a change is tried again after others came first.
 const MOST_ATTEMPTS: u32 = 30;
-/// Trees that are kept in memory to spare reading them; the oldest goes first.
-const MOST_CACHED: usize = 64;
+/// The longest key of a change.
+const MOST_KEY_BYTES: usize = 128;
 /// Changes of one tag by one node wait for each other here, instead of failing at the store.
 const STRIPES: usize = 32;
 
 /// The projects of a store. One for each node; nodes need not know of each other.
 pub struct Projects {
     store: SharedStore,
-    cache: Mutex<HashMap<(String, String), Snapshot>>,
+    cache: Cache,
     turns: [tokio::sync::Mutex<()>; STRIPES],
 }
 
@@ -112,45 +115,42 @@ pub struct Conflict {
 impl Projects {
     /// The projects in `store`.
     pub fn new(store: SharedStore) -> Self {
-        Self { store, cache: Mutex::default(), turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())) }
+        Self { store, cache: Cache::default(), turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())) }
     }
 
     /// The tasks of a tag; an empty `tag` is the project's current one.
     pub async fn snapshot(&self, project: &str, tag: &str) -> Result<Snapshot> {
         names::check_project(project)?;
         let tag = self.tag_or_current(project, tag).await?;
-        let entry = self.store.get(&names::tag_key(project, &tag)).await?;
-        let Some(entry) = entry else { return Err(self.no_tag(project, &tag).await) };
-        let cached = self.cached(project, &tag);
-        if let Some(snapshot) = cached.filter(|snapshot| snapshot.modified == entry.modified) {
-            return Ok(snapshot);
-        }
+        let key = names::tag_key(project, &tag);
+        let mut entry = self.store.get(&key).await?;
         for _ in 0..MOST_ATTEMPTS {
-            let before = self.store.get(&names::tag_key(project, &tag)).await?;
-            let Some(before) = before else { return Err(self.no_tag(project, &tag).await) };
-            let about: Tag = record::read(&before.key, &before.value)?;
-            let listing = self.store.list(&names::tasks_prefix(project, &about)).await?;
-            let after = self.store.get(&names::tag_key(project, &tag)).await?;
-            if after.is_none_or(|after| after.modified != before.modified) {
-                continue;
+            let Some(read) = entry else { return Err(self.no_tag(project, &tag).await) };
+            if let Some(snapshot) = self.cache.find(project, &tag, read.modified) {
+                return Ok(snapshot);
             }
-            if let Some(damaged) = listing.damaged.first() {
-                let what =
-                    format!("could not read task record `{}` of project `{project}`: {}", damaged.key, damaged.reason);
-                return Err(Fault::internal(what).hint("restore it from a backup or an export of the project"));
+            let about = record::tag(&tag, &read)?;
+            let prefix = names::tasks_prefix(project, &about);
+            let listing = self.store.list(&prefix).await?;
+            entry = self.store.get(&key).await?;
+            // Only if nobody came in between is the listing what the record told of.
+            if entry.as_ref().is_some_and(|after| after.modified == read.modified) {
+                let tasks = record::read_all::<Task>(&prefix, &listing)?;
+                let tasks = Tasks::new(tasks.into_iter().map(|(_, task)| task));
+                let snapshot = Snapshot { project: project.into(), tag, about, tasks, modified: read.modified };
+                self.cache.keep(&snapshot);
+                return Ok(snapshot);
             }
-            let tasks = listing.entries.iter().map(|entry| record::read::<Task>(&entry.key, &entry.value));
-            let tasks = Tasks::new(tasks.collect::<Result<Vec<_>>>()?);
-            let snapshot =
-                Snapshot { project: project.into(), tag: tag.clone(), about, tasks, modified: before.modified };
-            self.keep(snapshot.clone());
-            return Ok(snapshot);
         }
         Err(contended(project, &tag))
     }
 
     /// Makes a change, or says what it would do. Tried again while others come first, unless a version was expected.
     pub async fn change(&self, project: &str, tag: &str, wanted: &Wanted) -> Result<Outcome> {
+        if let Some(key) = wanted.key.as_ref().filter(|key| key.len() > MOST_KEY_BYTES) {
+            let what = format!("could not take a key of {} bytes for a change", key.len());
+            return Err(Fault::invalid(what).hint(format!("use at most {MOST_KEY_BYTES} bytes")));
+        }
         let tag = self.tag_or_current(project, tag).await?;
         let _turn = self.turn(project, &tag).await;
         for attempt in 0..MOST_ATTEMPTS {
@@ -170,9 +170,13 @@ impl Projects {
             if wanted.dry_run {
                 return Ok(Outcome::Done(done));
             }
-            let event = Event::new(revision, now, wanted, &done.changes);
+            let is_nothing = commit::changed(&before.tasks, &done.tasks).is_empty();
+            if is_nothing && wanted.draft.is_none() && wanted.key.is_none() {
+                return Ok(Outcome::Done(Done { revision: before.about.revision, ..done }));
+            }
+            let event = Event::new(now, wanted, &done);
             let attempted = Attempt { before, tasks: done.tasks.clone(), event, draft: wanted.draft.clone() };
-            match self.write(vec![attempted]).await? {
+            match self.write(Txn::new(), vec![attempted]).await? {
                 Written::Done => return Ok(Outcome::Done(done)),
                 Written::Crossed => pause(attempt).await,
             }
@@ -191,11 +195,13 @@ impl Projects {
         who: &str,
     ) -> Result<(Vec<TaskId>, Vec<String>)> {
         let tag = self.tag_or_current(project, tag).await?;
+        let to_tag = self.tag_or_current(project, to_tag).await?;
         if tag == to_tag {
-            return Err(Fault::invalid(format!("could not move tasks: they are in tag `{tag}` already")));
+            return Err(Fault::invalid(format!("could not move tasks: they are in tag `{tag}` already"))
+                .hint("name another tag; `tmctl tasks tags` lists them"));
         }
         for attempt in 0..MOST_ATTEMPTS {
-            let (from, to) = (self.snapshot(project, &tag).await?, self.snapshot(project, to_tag).await?);
+            let (from, to) = (self.snapshot(project, &tag).await?, self.snapshot(project, &to_tag).await?);
             let now = base::time::unix_ms();
             let stamp = |about: &Tag| Stamp { updated_at: base::time::rfc3339(now), version: about.revision + 1 };
             let stamps = (stamp(&from.about), stamp(&to.about));
@@ -207,14 +213,10 @@ impl Projects {
             let attempted = attempted.map(|(before, tasks, what)| {
                 let changes = edit::changes(&before.tasks, &tasks);
                 let wanted = Wanted { who: who.into(), what, ..Wanted::default() };
-                Attempt {
-                    event: Event::new(before.about.revision + 1, now, &wanted, &changes),
-                    before,
-                    tasks,
-                    draft: None,
-                }
+                let done = Done { revision: before.about.revision + 1, changes, ..Done::default() };
+                Attempt { event: Event::new(now, &wanted, &done), before, tasks, draft: None }
             });
-            match self.write(attempted.into()).await? {
+            match self.write(Txn::new(), attempted.into()).await? {
                 Written::Done => return Ok((moved.ids, moved.notes)),
                 Written::Crossed => pause(attempt).await,
             }
@@ -227,20 +229,6 @@ impl Projects {
         (project, tag).hash(&mut hasher);
         let stripe = self.turns.get(hasher.finish() as usize % STRIPES)?;
         Some(stripe.lock().await)
-    }
-
-    fn cached(&self, project: &str, tag: &str) -> Option<Snapshot> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(&(project.to_owned(), tag.to_owned())).cloned()
-    }
-
-    fn keep(&self, snapshot: Snapshot) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= MOST_CACHED {
-            let oldest = cache.iter().min_by_key(|(_, kept)| kept.about.updated_ms).map(|(key, _)| key.clone());
-            oldest.map(|key| cache.remove(&key));
-        }
-        cache.insert((snapshot.project.clone(), snapshot.tag.clone()), snapshot);
     }
 }
 

@@ -13,6 +13,7 @@ use cluster::Cluster;
 use inference::cache::AnswerCache;
 use inference::shelf::Shelf;
 use net::keys::KeyRecord;
+use planner::Planning;
 use routing::live::LiveMap;
 use routing::model::Shipped;
 use routing::table::Table as Routes;
@@ -56,6 +57,8 @@ pub struct Core {
     pub connector: net::Connector,
     /// The durable truth.
     pub store: SharedStore,
+    /// Projects and jobs in it.
+    pub planning: Arc<Planning>,
     /// Channels to other nodes.
     pub peers: Peers,
     /// This node's workers, by name.
@@ -166,6 +169,7 @@ impl Core {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             node: parts.config.node.name.clone(),
+            planning: Arc::new(Planning::new(parts.store.clone(), parts.config.node.name.clone())),
             shelving: Shelving::new(parts.shelf),
             benching: Benching::new(parts.speeds_kept),
             config: parts.config,

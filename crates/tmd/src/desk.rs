@@ -18,6 +18,7 @@ use base::config::Auth;
 use base::report::WorkerState;
 use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Result};
 use inference::wire;
+use planner::Planning;
 use proto::admin::ListModelsResponse;
 
 use crate::core::Core;
@@ -127,5 +128,9 @@ impl Desk for NodeDesk {
 
     fn admin(&self) -> &dyn AdminDesk {
         self
+    }
+
+    fn planning(&self) -> Result<Arc<Planning>> {
+        Ok(self.0.planning.clone())
     }
 }

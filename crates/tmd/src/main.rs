@@ -17,6 +17,7 @@ mod mode;
 mod node;
 mod peers;
 mod placing;
+mod planning;
 mod remedies;
 mod settings;
 mod shelving;

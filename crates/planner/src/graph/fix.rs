@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Breach, Index, Points, Seen, alone, begin, circle, end};
+use super::{Breach, Flat, Points, Seen, alone, begin, circle, end};
 use crate::{TaskId, Tasks};
 
 /// How many edges are looked at to find out what may stay: a tenth of a second.
@@ -34,56 +34,56 @@ impl fmt::Display for Fix {
 /// circles are taken out and put back one at a time, the shortest first; what would close a circle again stays out. Only
 /// in a knot of a great many circles some stay out untried, since to try all would take minutes.
 pub fn fix(tasks: &Tasks) -> Vec<Fix> {
-    let index = Index::of(tasks);
+    let flat = Flat::of(tasks);
     let mut because: BTreeMap<usize, Vec<Breach>> = BTreeMap::new();
-    for (place, breach) in alone(&index) {
+    for (place, breach) in alone(&flat) {
         because.entry(place).or_default().push(breach);
     }
     let mut cut: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (place, on, breach) in circles_cut(&index) {
+    for (place, on, breach) in circles_cut(&flat) {
         because.entry(place).or_default().push(breach);
         cut.entry(place).or_default().push(on);
     }
     let fixed = because.into_iter().filter_map(|(place, because)| {
         let cut = cut.get(&place).map_or(&[] as &[usize], Vec::as_slice);
-        Some(Fix { id: index.id(place)?, dependencies: kept(&index, place, cut), because })
+        Some(Fix { id: flat.id(place)?, dependencies: kept(&flat, place, cut), because })
     });
     fixed.collect()
 }
 
 /// What a task still waits for: everything that is there, is no part of it, was not said before, and is not cut.
-fn kept(index: &Index<'_>, place: usize, cut: &[usize]) -> Vec<TaskId> {
+fn kept(flat: &Flat<'_>, place: usize, cut: &[usize]) -> Vec<TaskId> {
     let mut kept: BTreeMap<usize, usize> = BTreeMap::new();
-    for (position, on) in index.needs(place).enumerate().filter(|(_, on)| !cut.contains(on)) {
+    for (position, on) in flat.needs(place).enumerate().filter(|(_, on)| !cut.contains(on)) {
         kept.entry(on).or_insert(position);
     }
     let mut kept: Vec<(usize, usize)> = kept.into_iter().map(|(on, position)| (position, on)).collect();
     kept.sort_unstable();
-    kept.into_iter().filter_map(|(_, on)| index.id(on)).collect()
+    kept.into_iter().filter_map(|(_, on)| flat.id(on)).collect()
 }
 
 /// The dependencies that stay out: of whom, on whom, and the circle that each would close.
-fn circles_cut(index: &Index<'_>) -> Vec<(usize, usize, Breach)> {
-    let mut points = Points::of(index);
+fn circles_cut(flat: &Flat<'_>) -> Vec<(usize, usize, Breach)> {
+    let mut points = Points::of(flat);
     let knots = points.knots();
     let mut ahead: Vec<(usize, usize, usize)> = Vec::new();
-    for (place, _) in index.iter().filter(|(place, _)| knots.has(begin(*place))) {
-        let on_knot = index.needs(place).filter(|on| *on > place && knots.share(begin(place), end(*on)));
+    for (place, _) in flat.tasks().filter(|(place, _)| knots.has(begin(*place))) {
+        let on_knot = flat.needs(place).filter(|on| *on > place && knots.share(begin(place), end(*on)));
         ahead.extend(on_knot.map(|on| (on - place, place, on)));
     }
     ahead.sort_unstable();
     ahead.dedup();
     ahead.iter().for_each(|(_, place, on)| points.remove(begin(*place), end(*on)));
-    let mut seen = Seen::none_of(index);
+    let mut seen = Seen::none_of(flat);
     let mut cut = Vec::new();
     for (_, place, on) in ahead {
         let (from, to) = (begin(place), end(on));
         if seen.steps > MOST_STEPS {
-            cut.push((place, on, circle(index, &[from, to])));
+            cut.push((place, on, circle(flat, &[from, to])));
             continue;
         }
         match points.way(to, from, &mut seen, |point| knots.share(from, point)) {
-            Some(back) => cut.push((place, on, circle(index, &[&[from], back.as_slice()].concat()))),
+            Some(back) => cut.push((place, on, circle(flat, &[&[from], back.as_slice()].concat()))),
             None => points.add(from, to),
         }
     }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::Index;
+use super::Flat;
 use crate::edit::{counted, listed};
 use crate::{Priority, Status, Task, TaskId, Tasks};
 
@@ -44,10 +44,10 @@ pub fn blocked_by(tasks: &Tasks, id: &TaskId) -> Vec<TaskId> {
 
 /// How many unfinished tasks wait for each unfinished one by a dependency of their own.
 pub fn waiting(tasks: &Tasks) -> BTreeMap<TaskId, usize> {
-    let index = Index::of(tasks);
-    let behind = Behind::of(&index);
-    let awaited = index.iter().filter(|(place, task)| !task.status.satisfies() && !behind.directly(*place).is_empty());
-    awaited.filter_map(|(place, _)| Some((index.id(place)?, behind.directly(place).len()))).collect()
+    let flat = Flat::of(tasks);
+    let behind = Behind::of(&flat);
+    let awaited = flat.tasks().filter(|(place, task)| !task.status.satisfies() && !behind.directly(*place).is_empty());
+    awaited.filter_map(|(place, _)| Some((flat.id(place)?, behind.directly(place).len()))).collect()
 }
 
 fn is_open(task: &Task) -> bool {
@@ -61,21 +61,21 @@ fn has_open_parts(task: &Task) -> bool {
 
 /// The unfinished tasks that wait for each.
 struct Behind<'a> {
-    index: &'a Index<'a>,
+    flat: &'a Flat<'a>,
     waiting: Vec<Vec<usize>>,
 }
 
 impl<'a> Behind<'a> {
-    fn of(index: &'a Index<'a>) -> Self {
-        let mut waiting = vec![Vec::new(); index.len()];
-        for (place, _) in index.iter().filter(|(_, task)| !task.status.satisfies()) {
-            for on in index.needs(place) {
+    fn of(flat: &'a Flat<'a>) -> Self {
+        let mut waiting = vec![Vec::new(); flat.len()];
+        for (place, _) in flat.tasks().filter(|(_, task)| !task.status.satisfies()) {
+            for on in flat.needs(place) {
                 if let Some(waiting) = waiting.get_mut(on) {
                     waiting.push(place);
                 }
             }
         }
-        Self { index, waiting }
+        Self { flat, waiting }
     }
 
     fn directly(&self, place: usize) -> &[usize] {
@@ -85,19 +85,19 @@ impl<'a> Behind<'a> {
     /// How many cannot begin before this one is finished: those that wait for it or for what it is part of, their
     /// subtasks, and whoever waits for any of these.
     fn in_all(&self, place: usize) -> usize {
-        let mut holds = vec![false; self.index.len()];
+        let mut holds = vec![false; self.flat.len()];
         let mut is_late = holds.clone();
         let mut late = vec![place];
         while let Some(place) = late.pop() {
-            for place in self.index.up(place) {
+            for place in self.flat.up(place) {
                 if is_late.get_mut(place).is_none_or(|seen| std::mem::replace(seen, true)) {
                     break;
                 }
-                let mut held = self.directly(place).to_vec();
-                while let Some(place) = held.pop() {
-                    if holds.get_mut(place).is_some_and(|seen| !std::mem::replace(seen, true)) {
-                        held.extend(self.index.below(place).filter(|place| self.is_unfinished(*place)));
-                        late.push(place);
+                for held in self.directly(place).iter().flat_map(|held| self.flat.down(*held)) {
+                    if self.is_unfinished(held)
+                        && holds.get_mut(held).is_some_and(|seen| !std::mem::replace(seen, true))
+                    {
+                        late.push(held);
                     }
                 }
             }
@@ -106,7 +106,7 @@ impl<'a> Behind<'a> {
     }
 
     fn is_unfinished(&self, place: usize) -> bool {
-        self.index.task(place).is_some_and(|task| !task.status.satisfies())
+        self.flat.task(place).is_some_and(|task| !task.status.satisfies())
     }
 }
 
@@ -115,30 +115,30 @@ impl<'a> Behind<'a> {
 /// Parts of what somebody works on come first, then tasks; among those, by priority, by what is begun already, by how
 /// many wait for them, by how few they themselves wait for, and by address.
 pub fn next(tasks: &Tasks, most: usize) -> Next {
-    let index = Index::of(tasks);
-    let behind = Behind::of(&index);
-    let mut found = candidates(&index);
+    let flat = Flat::of(tasks);
+    let behind = Behind::of(&flat);
+    let mut found = candidates(&flat);
     found.sort_by_cached_key(|&(place, task)| {
-        let importance = (Reverse(parent(&index, place).is_some()), Reverse(importance(&index, place, task)));
+        let importance = (Reverse(parent(&flat, place).is_some()), Reverse(importance(&flat, place, task)));
         let is_begun = task.status == Status::InProgress;
         (importance, Reverse(is_begun), Reverse(behind.directly(place).len()), task.dependencies.len(), place)
     });
     let Some((&(place, task), others)) = found.split_first() else { return none(tasks) };
-    let reasons = reasons(&index, place, task, behind.in_all(place), others.len());
-    let others = others.iter().take(most).filter_map(|(place, _)| index.id(*place)).collect();
-    Next { chosen: index.id(place), reasons, others }
+    let reasons = reasons(&flat, place, task, behind.in_all(place), others.len());
+    let others = others.iter().take(most).filter_map(|(place, _)| flat.id(*place)).collect();
+    Next { chosen: flat.id(place), reasons, others }
 }
 
 /// Tasks that can be begun or gone on with. Subtasks are when somebody works on their parent, which itself is not then,
 /// as long as any of them is open.
-fn candidates<'a>(index: &Index<'a>) -> Vec<(usize, &'a Task)> {
-    let mut may_begin = vec![false; index.len()];
+fn candidates<'a>(flat: &Flat<'a>) -> Vec<(usize, &'a Task)> {
+    let mut may_begin = vec![false; flat.len()];
     let mut found = Vec::new();
-    for (place, task) in index.iter() {
-        let above = parent(index, place);
+    for (place, task) in flat.tasks() {
+        let above = parent(flat, place);
         let is_held =
-            |on: &TaskId| index.find(on).and_then(|on| index.task(on)).is_none_or(|task| !task.status.satisfies());
-        let may = index.parent(place).is_none_or(|parent| may_begin.get(parent) == Some(&true))
+            |on: &TaskId| flat.place(on).and_then(|on| flat.task(on)).is_none_or(|task| !task.status.satisfies());
+        let may = flat.parent(place).is_none_or(|parent| may_begin.get(parent) == Some(&true))
             && above.is_none_or(has_open_parts)
             && !task.dependencies.iter().any(is_held);
         if let Some(may_begin) = may_begin.get_mut(place) {
@@ -153,18 +153,18 @@ fn candidates<'a>(index: &Index<'a>) -> Vec<(usize, &'a Task)> {
     found
 }
 
-fn parent<'a>(index: &Index<'a>, place: usize) -> Option<&'a Task> {
-    index.task(index.parent(place)?)
+fn parent<'a>(flat: &Flat<'a>, place: usize) -> Option<&'a Task> {
+    flat.task(flat.parent(place)?)
 }
 
 /// A subtask matters at least as much as its parent.
-fn importance(index: &Index<'_>, place: usize, task: &Task) -> Priority {
-    parent(index, place).map_or(task.priority, |parent| parent.priority.max(task.priority))
+fn importance(flat: &Flat<'_>, place: usize, task: &Task) -> Priority {
+    parent(flat, place).map_or(task.priority, |parent| parent.priority.max(task.priority))
 }
 
-fn reasons(index: &Index<'_>, place: usize, task: &Task, behind: usize, others: usize) -> Vec<String> {
+fn reasons(flat: &Flat<'_>, place: usize, task: &Task, behind: usize, others: usize) -> Vec<String> {
     let mut reasons = Vec::new();
-    if let Some(parent) = index.parent(place).and_then(|parent| index.id(parent)) {
+    if let Some(parent) = flat.parent(place).and_then(|parent| flat.id(parent)) {
         reasons.push(format!("task {parent}, which it is part of, is in progress"));
     }
     if task.status == Status::InProgress {
@@ -178,7 +178,7 @@ fn reasons(index: &Index<'_>, place: usize, task: &Task, behind: usize, others: 
         1 => "what it waited for is finished".to_owned(),
         count => format!("all {count} that it waited for are finished"),
     });
-    reasons.push(format!("its priority is {}", importance(index, place, task)));
+    reasons.push(format!("its priority is {}", importance(flat, place, task)));
     match behind {
         0 => {}
         1 => reasons.push("1 task waits for it".to_owned()),

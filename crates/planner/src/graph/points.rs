@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Index;
+use super::Flat;
 
 /// Begin and end of every task; an edge leads from a point to one that must come before it.
 pub(super) struct Points {
@@ -33,15 +33,15 @@ pub(super) fn place(point: u32) -> usize {
 }
 
 impl Points {
-    pub fn of(index: &Index<'_>) -> Self {
-        let mut points = Self { before: vec![Vec::new(); index.len() * 2] };
-        for (place, _) in index.iter() {
+    pub fn of(flat: &Flat<'_>) -> Self {
+        let mut points = Self { before: vec![Vec::new(); flat.len() * 2] };
+        for (place, _) in flat.tasks() {
             points.add(end(place), begin(place));
-            if let Some(parent) = index.parent(place) {
+            if let Some(parent) = flat.parent(place) {
                 points.add(begin(place), begin(parent));
                 points.add(end(parent), end(place));
             }
-            index.needs(place).for_each(|on| points.add(begin(place), end(on)));
+            flat.needs(place).for_each(|on| points.add(begin(place), end(on)));
         }
         points
     }
@@ -172,8 +172,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub fn none_of(index: &Index<'_>) -> Self {
-        Self { steps: 0, round: 0, points: vec![(0, 0); index.len() * 2] }
+    pub fn none_of(flat: &Flat<'_>) -> Self {
+        Self { steps: 0, round: 0, points: vec![(0, 0); flat.len() * 2] }
     }
 
     /// Whether it is new in this round.
