@@ -6,6 +6,7 @@ mod answer_body;
 mod anthropic;
 mod ask;
 mod connection;
+mod hooks;
 mod intake;
 mod ollama;
 mod openai;
@@ -181,6 +182,7 @@ impl Door {
         let body = match intake::collect(&mut body, MAX_COLD_BODY_BYTES, self.limits.read).await {
             Ok(bytes) => axum::body::Body::from(bytes),
             Err(fault) => {
+                let fault = if parts.uri.path() == hooks::GITHUB { hooks::larger(fault) } else { fault };
                 let refusal = refusal::response(refusal::face_of(parts.uri.path()), &fault);
                 return refusal.map(|refusal| refusal.lingering_over(body));
             }

@@ -91,6 +91,8 @@ pub struct Fields {
     pub made_by: Option<String>,
     /// The user's own data, as JSON; `null` takes it away.
     pub metadata: Option<Raw>,
+    /// What the task stands for at GitHub, as JSON.
+    pub github: Option<Raw>,
 }
 
 /// A change that somebody wants.

@@ -6,13 +6,16 @@
 mod cache;
 mod commit;
 mod history;
+mod hold;
 mod manage;
 mod names;
+mod once;
 mod record;
 mod sweep;
 mod tags;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use base::{Code, Fault, Result};
 use store::{Revision, SharedStore, Txn};
@@ -24,6 +27,7 @@ use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use manage::ProjectChange;
 pub use names::MAIN_TAG;
+pub use once::Mark;
 pub use record::{Project, Tag};
 
 /// How often a change is tried again after others came first.
@@ -36,6 +40,8 @@ const STRIPES: usize = 32;
 /// The projects of a store. One for each node; nodes need not know of each other.
 pub struct Projects {
     store: SharedStore,
+    /// Tells this one's wishes that others wait from those of others.
+    node: String,
     cache: Cache,
     turns: [tokio::sync::Mutex<()>; STRIPES],
 }
@@ -115,7 +121,8 @@ pub struct Conflict {
 impl Projects {
     /// The projects in `store`.
     pub fn new(store: SharedStore) -> Self {
-        Self { store, cache: Cache::default(), turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())) }
+        let turns = std::array::from_fn(|_| tokio::sync::Mutex::new(()));
+        Self { store, node: record::random(), cache: Cache::default(), turns }
     }
 
     /// The tasks of a tag; an empty `tag` is the project's current one.
@@ -126,10 +133,10 @@ impl Projects {
         let mut entry = self.store.get(&key).await?;
         for _ in 0..MOST_ATTEMPTS {
             let Some(read) = entry else { return Err(self.no_tag(project, &tag).await) };
-            if let Some(snapshot) = self.cache.find(project, &tag, read.modified) {
-                return Ok(snapshot);
-            }
             let about = record::tag(&tag, &read)?;
+            if let Some(tasks) = self.cache.find(&about) {
+                return Ok(Snapshot { project: project.into(), tag, about, tasks, modified: read.modified });
+            }
             let prefix = names::tasks_prefix(project, &about);
             let listing = self.store.list(&prefix).await?;
             entry = self.store.get(&key).await?;
@@ -137,9 +144,8 @@ impl Projects {
             if entry.as_ref().is_some_and(|after| after.modified == read.modified) {
                 let tasks = record::read_all::<Task>(&prefix, &listing)?;
                 let tasks = Tasks::new(tasks.into_iter().map(|(_, task)| task));
-                let snapshot = Snapshot { project: project.into(), tag, about, tasks, modified: read.modified };
-                self.cache.keep(&snapshot);
-                return Ok(snapshot);
+                self.cache.keep(&about, &tasks);
+                return Ok(Snapshot { project: project.into(), tag, about, tasks, modified: read.modified });
             }
         }
         Err(contended(project, &tag))
@@ -153,35 +159,52 @@ impl Projects {
         }
         let tag = self.tag_or_current(project, tag).await?;
         let _turn = self.turn(project, &tag).await;
+        let outcome = self.change_in_turn(project, &tag, wanted).await;
+        if !matches!(outcome, Ok(Outcome::Done(_))) {
+            self.release(project, &tag).await;
+        }
+        outcome
+    }
+
+    async fn change_in_turn(&self, project: &str, tag: &str, wanted: &Wanted) -> Result<Outcome> {
         for attempt in 0..MOST_ATTEMPTS {
-            let before = self.snapshot(project, &tag).await?;
+            let before = self.before(project, tag).await?;
             if let Some(done) = self.done_before(&before, wanted).await? {
                 return Ok(Outcome::Done(done));
             }
             if let Some(conflict) = conflict(&before, wanted) {
                 return Ok(Outcome::Conflict(Box::new(conflict)));
             }
-            let now = base::time::unix_ms();
-            let revision = before.about.revision + 1;
-            let stamp = Stamp { updated_at: base::time::rfc3339(now), version: revision };
-            let applied = edit::apply_all(&before.tasks, &wanted.edits, &stamp)?;
-            let changes = edit::changes(&before.tasks, &applied.tasks);
-            let done = Done { revision, changes, notes: applied.notes, added: applied.added, tasks: applied.tasks };
-            if wanted.dry_run {
+            let (done, is_over) = self.attempt(before, wanted, None).await?;
+            if is_over {
                 return Ok(Outcome::Done(done));
             }
-            let is_nothing = commit::changed(&before.tasks, &done.tasks).is_empty();
-            if is_nothing && wanted.draft.is_none() && wanted.key.is_none() {
-                return Ok(Outcome::Done(Done { revision: before.about.revision, ..done }));
-            }
-            let event = Event::new(now, wanted, &done);
-            let attempted = Attempt { before, tasks: done.tasks.clone(), event, draft: wanted.draft.clone() };
-            match self.write(Txn::new(), vec![attempted]).await? {
-                Written::Done => return Ok(Outcome::Done(done)),
-                Written::Crossed => pause(attempt).await,
-            }
+            pause(attempt).await;
         }
-        Err(contended(project, &tag))
+        Err(contended(project, tag))
+    }
+
+    /// Decides a change of the tasks as they were, and writes it, with a mark that must not be there. Not over is it where
+    /// others came first.
+    async fn attempt(&self, before: Snapshot, wanted: &Wanted, mark: Option<&Mark>) -> Result<(Done, bool)> {
+        let now = base::time::unix_ms();
+        let revision = before.about.revision + 1;
+        let stamp = Stamp { updated_at: base::time::rfc3339(now), version: revision };
+        let applied = edit::apply_all(&before.tasks, &wanted.edits, &stamp)?;
+        let changes = edit::changes(&before.tasks, &applied.tasks);
+        let done = Done { revision, changes, notes: applied.notes, added: applied.added, tasks: applied.tasks };
+        if wanted.dry_run {
+            return Ok((done, true));
+        }
+        let is_nothing = commit::changed(&before.tasks, &done.tasks).is_empty();
+        if is_nothing && wanted.draft.is_none() && wanted.key.is_none() && mark.is_none() {
+            return Ok((Done { revision: before.about.revision, ..done }, true));
+        }
+        let txn = mark.map_or_else(|| Ok(Txn::new()), |mark| mark.onto(Txn::new()))?;
+        let event = Event::new(now, wanted, &done);
+        let (tasks, draft) = (done.tasks.clone(), wanted.draft.clone());
+        let written = self.write(txn, vec![Attempt { before, tasks, event, draft }]).await?;
+        Ok((done, matches!(written, Written::Done)))
     }
 
     /// Moves tasks to another tag of the project; gives their ids there, and what else happened.
@@ -201,7 +224,7 @@ impl Projects {
                 .hint("name another tag; `tmctl tasks tags` lists them"));
         }
         for attempt in 0..MOST_ATTEMPTS {
-            let (from, to) = (self.snapshot(project, &tag).await?, self.snapshot(project, &to_tag).await?);
+            let (from, to) = (self.before(project, &tag).await?, self.before(project, &to_tag).await?);
             let now = base::time::unix_ms();
             let stamp = |about: &Tag| Stamp { updated_at: base::time::rfc3339(now), version: about.revision + 1 };
             let stamps = (stamp(&from.about), stamp(&to.about));
@@ -254,5 +277,5 @@ fn contended(project: &str, tag: &str) -> Fault {
 /// Lets another node, which came first, come first once more rather than meet again.
 async fn pause(attempt: u32) {
     let most_ms = 4u64 << attempt.min(6);
-    tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(1..=most_ms))).await;
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=most_ms))).await;
 }

@@ -161,8 +161,8 @@ impl Work<'_> {
     fn change(&mut self, id: &TaskId, fields: &Fields) -> Result<(), EditError> {
         let mut task = self.get(id)?.clone();
         let before = task.clone();
-        let Fields { title, description, details, test_strategy, priority, complexity, sources, made_by, metadata } =
-            fields.clone();
+        let fields = fields.clone();
+        let Fields { title, description, details, test_strategy, priority, complexity, sources, .. } = fields;
         task.title = title.unwrap_or(task.title);
         task.description = description.unwrap_or(task.description);
         task.details = details.unwrap_or(task.details);
@@ -170,9 +170,11 @@ impl Work<'_> {
         task.priority = priority.unwrap_or(task.priority);
         task.complexity = complexity.or(task.complexity);
         task.sources = sources.unwrap_or(task.sources);
-        task.made_by = made_by.unwrap_or(task.made_by);
-        if let Some(metadata) = metadata {
-            set_extra(&mut task, "metadata", metadata);
+        task.made_by = fields.made_by.unwrap_or(task.made_by);
+        for (name, value) in [("metadata", fields.metadata), ("github", fields.github)] {
+            if let Some(value) = value {
+                set_extra(&mut task, name, value);
+            }
         }
         check_texts(id, &task)?;
         if task != before {

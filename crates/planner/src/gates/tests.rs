@@ -1,3 +1,5 @@
+//! Plans are measured: what passes, what makes a draft.
+
 use super::*;
 use crate::Source;
 use crate::requirements::Strength;

@@ -1,3 +1,5 @@
+//! Documents of every form, and bytes that are none.
+
 use super::*;
 
 fn headings(text: &str) -> Vec<(u8, String, u32, u32)> {

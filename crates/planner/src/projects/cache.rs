@@ -1,12 +1,11 @@
-//! Trees that are kept in memory to spare reading them. A tree is good as long as its tag's record is the one that it was
-//! read by; whoever asks says which that is.
+//! Trees that are kept in memory to spare reading them. A revision of a tag has the same tasks for ever, so a tree is good
+//! for whoever knows from the tag's record that this is the revision.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use store::Revision;
-
-use super::Snapshot;
+use super::Tag;
+use crate::Tasks;
 
 /// Trees that are kept; the one that nobody wanted for the longest time goes first.
 const MOST_TREES: usize = 64;
@@ -17,71 +16,70 @@ const MOST_TASKS: u64 = 100_000;
 #[derive(Default)]
 pub(super) struct Cache {
     /// The one that was wanted last is the last.
-    trees: Mutex<VecDeque<Snapshot>>,
+    trees: Mutex<VecDeque<Tree>>,
+}
+
+struct Tree {
+    /// Of the tag, which it keeps when it is renamed.
+    id: String,
+    revision: u64,
+    count: u32,
+    tasks: Tasks,
 }
 
 impl Cache {
-    /// The tree of a tag, if it is the one as of `modified`.
-    pub fn find(&self, project: &str, tag: &str, modified: Revision) -> Option<Snapshot> {
+    /// The tasks of a tag as its record tells of them.
+    pub fn find(&self, about: &Tag) -> Option<Tasks> {
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = trees.iter().position(|tree| tree.is_of(project, tag) && tree.modified == modified)?;
+        let place = trees.iter().position(|tree| tree.id == about.id && tree.revision == about.revision)?;
         let found = trees.remove(place)?;
-        trees.push_back(found.clone());
-        Some(found)
+        let tasks = found.tasks.clone();
+        trees.push_back(found);
+        Some(tasks)
     }
 
-    /// Keeps a tree instead of an older one of its tag.
-    pub fn keep(&self, snapshot: &Snapshot) {
+    /// Keeps the tasks of a tag instead of older ones.
+    pub fn keep(&self, about: &Tag, tasks: &Tasks) {
         let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_newer =
-            |tree: &Snapshot| tree.is_of(&snapshot.project, &snapshot.tag) && tree.modified > snapshot.modified;
-        if trees.iter().any(is_newer) {
+        if trees.iter().any(|tree| tree.id == about.id && tree.revision > about.revision) {
             return;
         }
-        trees.retain(|tree| !tree.is_of(&snapshot.project, &snapshot.tag));
-        trees.push_back(snapshot.clone());
-        let tasks = |trees: &VecDeque<Snapshot>| trees.iter().map(|tree| u64::from(tree.about.tasks)).sum::<u64>();
-        while trees.len() > MOST_TREES || (trees.len() > 1 && tasks(&trees) > MOST_TASKS) {
+        trees.retain(|tree| tree.id != about.id);
+        let (id, tasks) = (about.id.clone(), tasks.clone());
+        trees.push_back(Tree { id, revision: about.revision, count: about.tasks, tasks });
+        let count = |trees: &VecDeque<Tree>| trees.iter().map(|tree| u64::from(tree.count)).sum::<u64>();
+        while trees.len() > MOST_TREES || (trees.len() > 1 && count(&trees) > MOST_TASKS) {
             trees.pop_front();
         }
     }
 }
 
-impl Snapshot {
-    fn is_of(&self, project: &str, tag: &str) -> bool {
-        (self.project.as_str(), self.tag.as_str()) == (project, tag)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Tag;
     use super::*;
-    use crate::Tasks;
 
-    fn tree(tag: &str, modified: u64, tasks: u32) -> Snapshot {
-        let about = Tag { tasks, ..Tag::default() };
-        Snapshot { project: "p".into(), tag: tag.into(), about, tasks: Tasks::default(), modified: Revision(modified) }
+    fn tag(id: &str, revision: u64, tasks: u32) -> Tag {
+        Tag { id: id.into(), revision, tasks, ..Tag::default() }
     }
 
     #[test]
     fn only_the_tree_of_that_very_revision_is_found() {
-        let cache = Cache::default();
-        cache.keep(&tree("a", 2, 1));
-        cache.keep(&tree("a", 1, 1));
-        assert!(cache.find("p", "a", Revision(2)).is_some());
-        assert!(cache.find("p", "a", Revision(1)).is_none() && cache.find("p", "b", Revision(2)).is_none());
+        let (cache, none) = (Cache::default(), Tasks::default());
+        cache.keep(&tag("a", 2, 1), &none);
+        cache.keep(&tag("a", 1, 1), &none);
+        assert!(cache.find(&tag("a", 2, 1)).is_some());
+        assert!(cache.find(&tag("a", 1, 1)).is_none() && cache.find(&tag("b", 2, 1)).is_none());
     }
 
     #[test]
     fn what_was_wanted_last_stays_longest() {
-        let cache = Cache::default();
-        for tag in 0..=MOST_TREES {
-            cache.keep(&tree(&tag.to_string(), 1, 1));
-            assert!(cache.find("p", "0", Revision(1)).is_some());
+        let (cache, none) = (Cache::default(), Tasks::default());
+        for id in 0..=MOST_TREES {
+            cache.keep(&tag(&id.to_string(), 1, 1), &none);
+            assert!(cache.find(&tag("0", 1, 1)).is_some());
         }
-        assert!(cache.find("p", "1", Revision(1)).is_none());
-        cache.keep(&tree("large", 1, MOST_TASKS as u32));
-        assert!(cache.find("p", "0", Revision(1)).is_none() && cache.find("p", "large", Revision(1)).is_some());
+        assert!(cache.find(&tag("1", 1, 1)).is_none());
+        cache.keep(&tag("large", 1, MOST_TASKS as u32), &none);
+        assert!(cache.find(&tag("0", 1, 1)).is_none() && cache.find(&tag("large", 1, 1)).is_some());
     }
 }

@@ -61,13 +61,20 @@ impl Projects {
         }
         let Some(first) = after.first() else { return Ok(Written::Done) };
         let event = names::event_key(&first.project, &first.about, first.about.revision);
-        let committed = self.settle(txn, &event, &write).await?;
+        let is_committed = self.settle(txn, &event, &write).await?;
+        if has_generation && !is_committed {
+            for snapshot in &after {
+                self.hold(&snapshot.project, &snapshot.tag).await?;
+            }
+        }
         if has_generation {
             self.sweep(&first.project).await;
         }
-        let Some(revision) = committed else { return Ok(Written::Crossed) };
+        if !is_committed {
+            return Ok(Written::Crossed);
+        }
         for snapshot in after {
-            self.cache.keep(&Snapshot { modified: revision, ..snapshot });
+            self.cache.keep(&snapshot.about, &snapshot.tasks);
         }
         Ok(Written::Done)
     }
@@ -82,6 +89,7 @@ impl Projects {
         };
         about.revision = event.revision;
         about.updated_ms = event.at_ms;
+        about.held_by.clear();
         about.count(&tasks);
         about.draft_because = draft.unwrap_or(about.draft_because);
         if let Some(key) = &event.key {
@@ -171,17 +179,16 @@ impl Projects {
     }
 
     /// Commits a change once, also where answers get lost: its guard refuses it the second time, and its event tells
-    /// whose the first one was. `None`: it did not happen, and cannot any more.
-    async fn settle(&self, txn: Txn, event: &str, write: &str) -> Result<Option<Revision>> {
+    /// whose the first one was. `false`: it did not happen, and cannot any more.
+    async fn settle(&self, txn: Txn, event: &str, write: &str) -> Result<bool> {
         let mut unclear = None;
         for _ in 0..SENDINGS {
             match self.store.commit(txn.clone()).await {
-                Ok(revision) => return Ok(Some(revision)),
-                Err(StoreError::Refused { .. }) if unclear.is_none() => return Ok(None),
+                Ok(_) => return Ok(true),
+                Err(StoreError::Refused { .. }) if unclear.is_none() => return Ok(false),
                 Err(StoreError::Refused { .. }) => {
-                    let Some(entry) = self.store.get(event).await? else { return Ok(None) };
-                    let is_ours = record::read::<Event>(&entry.key, &entry.value)?.write == write;
-                    return Ok(is_ours.then_some(entry.modified));
+                    let Some(entry) = self.store.get(event).await? else { return Ok(false) };
+                    return Ok(record::read::<Event>(&entry.key, &entry.value)?.write == write);
                 }
                 Err(error @ StoreError::Unclear { .. }) => unclear = Some(error),
                 Err(StoreError::Unavailable { .. }) if unclear.is_some() => {}

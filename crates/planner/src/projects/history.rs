@@ -180,7 +180,7 @@ impl Projects {
         // The last one that the caller can mean, not one that comes while this waits.
         let revision = revision.unwrap_or(about.revision);
         for attempt in 0..MOST_ATTEMPTS {
-            let before = self.snapshot(&project, &tag).await?;
+            let before = self.before(&project, &tag).await?;
             let restored = match self.restored(&before, revision).await? {
                 Ok(tasks) => tasks,
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),

@@ -67,6 +67,11 @@ pub(super) fn loose_key(project: &str, id: &str, generation: &str) -> String {
     format!("projects/loose/{project}/{id}/{generation}")
 }
 
+/// Marks of what was done once for ever.
+pub(super) fn marks_prefix(kind: &str) -> String {
+    format!("projects/once/{kind}/")
+}
+
 pub(super) fn check_project(name: &str) -> Result<()> {
     check("project", name)
 }

@@ -56,6 +56,9 @@ pub struct Tag {
     pub extra: Extra,
     /// A change of many tasks writes all of them anew beside the old ones; these are the last few, the newest last.
     pub(super) generations: Vec<String>,
+    /// Somebody writes a generation who was crossed before, and wants the others to wait; empty: nobody does.
+    #[serde(default)]
+    pub(super) held_by: String,
     /// Keys of the last changes that came with one, with the revision each made.
     #[serde(default)]
     pub(super) keys: Vec<(String, u64)>,

@@ -1,3 +1,5 @@
+//! What is found in small documents of four languages, and in awkward ones.
+
 use super::*;
 
 fn found(text: &str) -> Extracted {

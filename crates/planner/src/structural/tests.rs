@@ -1,3 +1,5 @@
+//! Plans without a model: of small documents, of the acceptance documents, of any text.
+
 use super::*;
 use crate::gates::{self, Bounds, Gates};
 use crate::requirements::extract;

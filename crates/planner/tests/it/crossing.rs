@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::Code;
-use planner::Edit;
-use planner::projects::{Outcome, ProjectChange, Projects, Wanted};
+use planner::projects::{Outcome, ProjectChange, Projects};
+use planner::{Edit, Status, Task, TaskId};
 
-use crate::bed::{Place, add, append, done, id, set_title, titles, wanted};
+use crate::bed::{Place, add, append, done, set_title, titles, wanted};
 use crate::store_with_faults::StoreWithFaults;
 
 const WRITERS: usize = 8;
 const EDITS: usize = 25;
+const SMALL: usize = 80;
 
 pub async fn no_edit_of_many_writers_is_lost(place: Place) {
     let writer = async |writer: usize| {
@@ -42,42 +43,54 @@ async fn every_revision_has_its_event(place: &Place, count: u64) {
 
 pub async fn changes_of_all_tasks_cross_small_ones(place: Place) {
     place.edit(vec![append(150)]).await;
+    let ids: Vec<TaskId> = (1..=150).map(TaskId::top).collect();
+    let all = |round: u64| {
+        let status = if round.is_multiple_of(2) { Status::Review } else { Status::Pending };
+        vec![Edit::SetStatus { ids: ids.clone(), status }]
+    };
+    let rounds = cross(&place, async |projects, round| projects.change("home", "", &wanted(all(round))).await).await;
+    let tasks = place.tasks().await;
+    let small = titles(&tasks).into_iter().filter(|title| title.starts_with("small")).count();
+    assert_eq!(small, SMALL);
+    every_revision_has_its_event(&place, 1 + SMALL as u64 + rounds).await;
+}
+
+pub async fn trees_that_replace_each_other_cross_small_changes(place: Place) {
+    place.edit(vec![append(150)]).await;
+    let replace = async |projects: &Projects, round| {
+        // What others add meanwhile goes with this: it is what it says.
+        let tasks = projects.snapshot("home", "").await?.tasks;
+        let tasks = tasks.top().iter().map(|task| Task { details: format!("round {round}"), ..(**task).clone() });
+        projects.change("home", "", &wanted(vec![Edit::Replace { tasks: tasks.collect() }])).await
+    };
+    let rounds = cross(&place, replace).await;
+    place.tasks().await;
+    every_revision_has_its_event(&place, 1 + SMALL as u64 + rounds).await;
+}
+
+/// Large changes by one node, while the other one makes small ones; gives how many large ones there were.
+async fn cross(place: &Place, large: impl AsyncFn(&Projects, u64) -> base::Result<Outcome>) -> u64 {
     let is_over = AtomicBool::new(false);
     let small = async {
-        for edit in 0..40 {
-            let title = format!("small {edit}");
-            let edits = vec![add(&title), Edit::AddDependency { id: id("1"), on: id("3") }];
-            let back = vec![Edit::RemoveDependency { id: id("1"), on: id("3") }];
-            done(place.here.change("home", "", &wanted(edits)).await.unwrap());
-            done(place.here.change("home", "", &wanted(back)).await.unwrap());
+        for edit in 0..SMALL {
+            done(place.here.change("home", "", &wanted(vec![add(&format!("small {edit}"))])).await.unwrap());
         }
         is_over.store(true, Ordering::Relaxed);
     };
     let large = async {
-        let mut count = 0;
+        let mut rounds = 0;
         while !is_over.load(Ordering::Relaxed) {
-            // What another one added meanwhile would go with this, if it were not decided again.
-            let snapshot = place.there.snapshot("home", "").await.unwrap();
-            let tasks = snapshot
-                .tasks
-                .top()
-                .iter()
-                .map(|task| planner::Task { details: format!("round {count}"), ..(**task).clone() });
-            let replace = vec![Edit::Replace { tasks: tasks.collect() }];
-            let expected = vec![(id("1"), snapshot.tasks.get(&id("1")).unwrap().version)];
-            let replace = Wanted { expected, ..wanted(replace) };
-            if let Outcome::Done(_) = place.there.change("home", "", &replace).await.unwrap() {
-                count += 1;
-            }
+            done(large(&place.there, rounds).await.unwrap());
+            rounds += 1;
         }
-        count
+        rounds
     };
-    let ((), large) = tokio::join!(small, large);
-    place.tasks().await;
-    every_revision_has_its_event(&place, 1 + 80 + large).await;
-    // Once nobody writes, a change of many leaves nothing behind that a crossed one wrote.
-    place.edit(vec![append(150)]).await;
+    let ((), rounds) = tokio::join!(small, large);
+    println!("{rounds} large changes crossed {SMALL} small ones");
+    assert!(rounds > 1, "the small ones always came first");
+    // Whatever was crossed was swept.
     assert_eq!(place.records("loose").await, 0);
+    rounds
 }
 
 /// A node that is slow to write many tasks, while another one changes many and sweeps.

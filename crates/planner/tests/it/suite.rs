@@ -30,6 +30,7 @@ cases! {
     edits::tasks_move_between_tags_at_once
     crossing::no_edit_of_many_writers_is_lost
     crossing::changes_of_all_tasks_cross_small_ones
+    crossing::trees_that_replace_each_other_cross_small_changes
     crossing::a_sweep_spares_what_another_node_is_writing
     crossing::whoever_writes_into_a_tag_that_goes_is_told
     faults::a_change_whose_answer_is_lost_is_done_once
