@@ -103,6 +103,12 @@ macro_rules! scripted {
                 Ok(Response::new(if hangs { Box::pin(sent.chain(stream::pending())) } else { Box::pin(sent) }))
             }
 
+            type McpStream = Pin<Box<dyn Stream<Item = Result<McpResponse, Status>> + Send>>;
+
+            async fn mcp(&self, _: Request<tonic::Streaming<McpRequest>>) -> Result<Response<Self::McpStream>, Status> {
+                Err(Status::unimplemented("no script for a bridge"))
+            }
+
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
                 self.answer(request).map(Response::new)
             })*
