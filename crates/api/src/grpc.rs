@@ -4,6 +4,9 @@ mod admin;
 mod cut;
 mod inference;
 mod make_ask;
+mod mcp;
+mod orders;
+mod planning;
 
 use std::io;
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use proto::admin::admin_server::AdminServer;
 use proto::inference::inference_server::InferenceServer;
+use proto::planning::planning_server::PlanningServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
@@ -76,6 +80,9 @@ where
         .max_encoding_message_size(limits.answer);
     let admin = AdminServer::new(admin::Service { desk: desk.clone(), stop: cancel.clone() })
         .max_decoding_message_size(limits.body);
+    let planning = PlanningServer::new(planning::Service { desk: desk.clone(), stop: cancel.clone() })
+        .max_decoding_message_size(limits.body)
+        .max_encoding_message_size(limits.answer);
     let keys = Keys(desk.clone());
     let mut router = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
@@ -84,7 +91,8 @@ where
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(InterceptedService::new(inference, keys.clone()))
-        .add_service(InterceptedService::new(admin, keys))
+        .add_service(InterceptedService::new(admin, keys.clone()))
+        .add_service(InterceptedService::new(planning, keys))
         .add_service(health);
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
@@ -134,11 +142,13 @@ async fn tell_health(reporter: &HealthReporter, desk: &Arc<dyn Desk>) {
     loop {
         let is_ready = desk.readiness().ready;
         let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-        // The empty name is the server as a whole. The admin service answers in every state.
+        // The empty name is the server as a whole. The others answer in every state.
         for service in ["", "taskmaster.inference.v1.Inference"] {
             reporter.set_service_status(service, status).await;
         }
-        reporter.set_service_status("taskmaster.admin.v1.Admin", ServingStatus::Serving).await;
+        for service in ["taskmaster.admin.v1.Admin", "taskmaster.planning.v1.Planning"] {
+            reporter.set_service_status(service, ServingStatus::Serving).await;
+        }
         tokio::time::sleep(HEALTH_PERIOD).await;
     }
 }

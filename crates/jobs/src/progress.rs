@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 const MAX_CURRENT_BYTES: usize = 256;
 
 /// How far a job is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps that are done.
     pub done: u64,

@@ -9,6 +9,7 @@ mod history;
 mod hold;
 mod manage;
 mod names;
+mod once;
 mod reading;
 mod record;
 mod sweep;
@@ -26,7 +27,8 @@ use cache::Cache;
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use manage::ProjectChange;
-pub use names::MAIN_TAG;
+pub use names::{MAIN_TAG, name_of_folder};
+pub use once::Mark;
 pub use record::{Project, Tag};
 
 /// How often a change is tried again after others came first.
@@ -148,28 +150,36 @@ impl Projects {
             if let Some(conflict) = conflict(&before, wanted) {
                 return Ok(Outcome::Conflict(Box::new(conflict)));
             }
-            let now = base::time::unix_ms();
-            let revision = before.about.revision + 1;
-            let stamp = Stamp { updated_at: base::time::rfc3339(now), version: revision };
-            let applied = edit::apply_all(&before.tasks, &wanted.edits, &stamp)?;
-            let changes = edit::changes(&before.tasks, &applied.tasks);
-            let done = Done { revision, changes, notes: applied.notes, added: applied.added, tasks: applied.tasks };
-            if wanted.dry_run {
+            let (done, is_over) = self.attempt(before, wanted, None).await?;
+            if is_over {
                 return Ok(Outcome::Done(done));
             }
-            let is_nothing = commit::changed(&before.tasks, &done.tasks).is_empty();
-            if is_nothing && wanted.draft.is_none() && wanted.key.is_none() {
-                return Ok(Outcome::Done(Done { revision: before.about.revision, ..done }));
-            }
-            let event = Event::new(now, wanted, &done);
-            let (tasks, draft) = (done.tasks.clone(), wanted.draft.clone());
-            let attempted = Attempt { before, tasks, event, draft };
-            match self.write(Txn::new(), vec![attempted]).await? {
-                Written::Done => return Ok(Outcome::Done(done)),
-                Written::Crossed => pause(attempt).await,
-            }
+            pause(attempt).await;
         }
         Err(contended(project, tag))
+    }
+
+    /// Decides a change of the tasks as they were, and writes it, with a mark that must not be there. Not over is it where
+    /// others came first.
+    async fn attempt(&self, before: Snapshot, wanted: &Wanted, mark: Option<&Mark>) -> Result<(Done, bool)> {
+        let now = base::time::unix_ms();
+        let revision = before.about.revision + 1;
+        let stamp = Stamp { updated_at: base::time::rfc3339(now), version: revision };
+        let applied = edit::apply_all(&before.tasks, &wanted.edits, &stamp)?;
+        let changes = edit::changes(&before.tasks, &applied.tasks);
+        let done = Done { revision, changes, notes: applied.notes, added: applied.added, tasks: applied.tasks };
+        if wanted.dry_run {
+            return Ok((done, true));
+        }
+        let is_nothing = commit::changed(&before.tasks, &done.tasks).is_empty();
+        if is_nothing && wanted.draft.is_none() && wanted.key.is_none() && mark.is_none() {
+            return Ok((Done { revision: before.about.revision, ..done }, true));
+        }
+        let txn = mark.map_or_else(|| Ok(Txn::new()), |mark| mark.onto(Txn::new()))?;
+        let event = Event::new(now, wanted, &done);
+        let (tasks, draft) = (done.tasks.clone(), wanted.draft.clone());
+        let written = self.write(txn, vec![Attempt { before, tasks, event, draft }]).await?;
+        Ok((done, matches!(written, Written::Done)))
     }
 
     /// Moves tasks to another tag of the project; gives their ids there, and what else happened.

@@ -21,7 +21,7 @@ mod state;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use disk::{Edited, FileError, edit_file, read_file};
 pub use error::ReadError;

@@ -13,6 +13,8 @@ use cluster::Cluster;
 use inference::cache::AnswerCache;
 use inference::shelf::Shelf;
 use net::keys::KeyRecord;
+use planner::Planning;
+use planner::github::Hook;
 use routing::live::LiveMap;
 use routing::model::Shipped;
 use routing::table::Table as Routes;
@@ -56,6 +58,8 @@ pub struct Core {
     pub connector: net::Connector,
     /// The durable truth.
     pub store: SharedStore,
+    /// Projects and jobs in it.
+    pub planning: Arc<Planning>,
     /// Channels to other nodes.
     pub peers: Peers,
     /// This node's workers, by name.
@@ -84,6 +88,8 @@ pub struct Core {
     pub explain: Ring,
     /// Every metric.
     pub metrics: Metrics,
+    /// The door for GitHub, where there is one.
+    pub github: Option<Hook>,
     /// Makes the spans of asks.
     pub spans: Spans,
     /// The list of failures.
@@ -150,6 +156,7 @@ pub struct Parts {
     pub machine: Machine,
     pub cache: Option<Arc<dyn AnswerCache>>,
     pub metrics: Metrics,
+    pub github: Option<Hook>,
     pub spans: Spans,
     pub sightings: mpsc::Sender<Seen>,
     pub stop: CancellationToken,
@@ -166,6 +173,7 @@ impl Core {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             node: parts.config.node.name.clone(),
+            planning: Arc::new(Planning::new(parts.store.clone(), parts.config.node.name.clone())),
             shelving: Shelving::new(parts.shelf),
             benching: Benching::new(parts.speeds_kept),
             config: parts.config,
@@ -184,6 +192,7 @@ impl Core {
             contexts: Contexts::default(),
             explain: Ring::default(),
             metrics: parts.metrics,
+            github: parts.github,
             spans: parts.spans,
             failures: Mutex::default(),
             keys: ArcSwap::default(),

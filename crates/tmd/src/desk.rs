@@ -18,9 +18,12 @@ use base::config::Auth;
 use base::report::WorkerState;
 use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Result};
 use inference::wire;
+use planner::Planning;
+use planner::github::{Delivery, Received};
 use proto::admin::ListModelsResponse;
 
 use crate::core::Core;
+use crate::hooks;
 use join::{Joins, Lingering};
 
 /// The desk of a node.
@@ -120,6 +123,10 @@ impl Desk for NodeDesk {
         Readiness { ready, reasons }
     }
 
+    fn take_from_github(&self, delivery: Delivery) -> BoxFuture<'_, Result<Received>> {
+        Box::pin(async move { hooks::take(&self.0, &delivery).await })
+    }
+
     fn metrics(&self) -> String {
         admin::set_gauges(&self.0);
         self.0.metrics.text()
@@ -127,5 +134,9 @@ impl Desk for NodeDesk {
 
     fn admin(&self) -> &dyn AdminDesk {
         self
+    }
+
+    fn planning(&self) -> Result<Arc<Planning>> {
+        Ok(self.0.planning.clone())
     }
 }

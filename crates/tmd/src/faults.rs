@@ -3,6 +3,7 @@
 use base::{Code, Fault, Result};
 use ractor::{ActorRef, Message};
 
+use crate::actors::jobs::JobsMessage;
 use crate::actors::links::LinksMessage;
 use crate::actors::membership::MembershipMessage;
 use crate::actors::recovery::RecoveryMessage;
@@ -12,6 +13,7 @@ use crate::actors::worker::WorkerMessage;
 /// Panics the actor `actor`, or (with `kill`) ends a supervisor.
 pub fn inject(actor: &str, action: &str) -> Result<()> {
     match (action, actor) {
+        ("panic", "jobs") => tell(actor, JobsMessage::Panic),
         ("panic", "links") => tell(actor, LinksMessage::Panic),
         ("panic", "membership") => tell(actor, MembershipMessage::Panic),
         ("panic", "scheduler") => tell(actor, SchedulerMessage::Panic),
@@ -24,8 +26,9 @@ pub fn inject(actor: &str, action: &str) -> Result<()> {
             }
             None => Err(unknown(actor)),
         },
-        _ => Err(Fault::invalid(format!("`{action}` of `{actor}` is no fault that can be injected"))
-            .hint("actions are panic (links, membership, scheduler, recovery, worker/NAME) and kill (any actor)")),
+        _ => Err(Fault::invalid(format!("`{action}` of `{actor}` is no fault that can be injected")).hint(
+            "actions are panic (jobs, links, membership, scheduler, recovery, worker/NAME) and kill (any actor)",
+        )),
     }
 }
 

@@ -7,13 +7,31 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::answer_body::Outgoing;
+use super::mcp::PATH as MCP_PATH;
+use super::projects;
 
-/// The face that a path belongs to, for refusals that come before anything else is known.
-pub(super) fn face_of(path: &str) -> Face {
+/// How an error looks on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// As the clients of a face expect it.
+    Face(Face),
+    /// Ours, for projects and MCP: code, message and hint apart.
+    Projects,
+}
+
+impl From<Face> for Shape {
+    fn from(face: Face) -> Self {
+        Self::Face(face)
+    }
+}
+
+/// The shape of errors at a path, for refusals that come before anything else is known.
+pub(super) fn shape_of(path: &str) -> Shape {
     match path {
-        _ if path == "/api" || path.starts_with("/api/") => Face::Ollama,
-        "/v1/messages" => Face::Anthropic,
-        _ => Face::OpenAi,
+        _ if projects::is_path(path) || path == MCP_PATH => Shape::Projects,
+        _ if path == "/api" || path.starts_with("/api/") => Shape::Face(Face::Ollama),
+        _ if path.starts_with("/v1/messages") => Shape::Face(Face::Anthropic),
+        _ => Shape::Face(Face::OpenAi),
     }
 }
 
@@ -24,13 +42,21 @@ pub(super) const fn face_of_dialect(dialect: Dialect) -> Face {
             Face::Ollama
         }
         Dialect::AnthropicMessages => Face::Anthropic,
-        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiEmbeddings | Dialect::Rerank => Face::OpenAi,
+        Dialect::OpenAiChat
+        | Dialect::OpenAiResponses
+        | Dialect::OpenAiCompletions
+        | Dialect::OpenAiEmbeddings
+        | Dialect::Rerank => Face::OpenAi,
     }
 }
 
 /// A whole answer that says `fault`, with its true status.
-pub(super) fn response(face: Face, fault: &Fault) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::whole(object(face, fault)));
+pub(super) fn response(shape: impl Into<Shape>, fault: &Fault) -> Response<Outgoing> {
+    let bytes = match shape.into() {
+        Shape::Face(face) => object(face, fault),
+        Shape::Projects => plain_object(fault),
+    };
+    let mut response = Response::new(Outgoing::whole(bytes));
     *response.status_mut() =
         StatusCode::from_u16(fault.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -80,16 +106,36 @@ pub(super) fn object(face: Face, fault: &Fault) -> Bytes {
     object.to_string().into()
 }
 
+/// `fault` with its parts apart.
+fn plain_object(fault: &Fault) -> Bytes {
+    let error = json!({ "code": fault.code, "message": fault.full_message(), "hint": fault.hint });
+    json!({ "error": error }).to_string().into()
+}
+
 /// `fault` as the last event of a stream in `dialect`.
 pub(super) fn event(dialect: Dialect, fault: &Fault) -> Bytes {
     let face = face_of_dialect(dialect);
-    let object = object(face, fault);
+    let object = if dialect == Dialect::OpenAiResponses { response_event(fault) } else { object(face, fault) };
     let (before, after): (&[u8], &[u8]) = match face {
         Face::Ollama => (b"", b"\n"),
         Face::Anthropic => (b"event: error\ndata: ", b"\n\n"),
+        _ if dialect == Dialect::OpenAiResponses => (b"event: error\ndata: ", b"\n\n"),
         _ => (b"data: ", b"\n\n"),
     };
     [before, &object, after].concat().into()
+}
+
+/// What OpenAI's Responses say of an error: the fields stand in the event, and in an `error` that other clients look for.
+fn response_event(fault: &Fault) -> Bytes {
+    let object = object(Face::OpenAi, fault);
+    let mut event: serde_json::Value = serde_json::from_slice(&object).unwrap_or_default();
+    let message = event["error"]["message"].clone();
+    event["type"] = "error".into();
+    event["code"] = fault.code.as_str().into();
+    event["message"] = message;
+    event["param"] = serde_json::Value::Null;
+    event["sequence_number"] = 0.into();
+    event.to_string().into()
 }
 
 fn openai_type(code: Code) -> &'static str {

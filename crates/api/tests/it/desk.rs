@@ -1,6 +1,7 @@
 //! A desk that does what the model's name says, and the servers in front of it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use base::{
     Result, RunSummary, Usage, WorkerId,
 };
 use bytes::Bytes;
+use planner::Planning;
+use planner::github::{Delivery, Received};
 use proto::admin::*;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -28,17 +31,28 @@ pub struct Script {
     pub release: Semaphore,
     pub is_ready: Mutex<bool>,
     pub has_keys: bool,
+    pub has_hook: AtomicBool,
+    pub delivery: Mutex<Option<Delivery>>,
+    /// Where there are projects.
+    pub planning: Option<Arc<Planning>>,
 }
 
 impl Script {
     pub fn new(has_keys: bool) -> Arc<Self> {
+        Self::with_planning(has_keys, None)
+    }
+
+    pub fn with_planning(has_keys: bool, planning: Option<Arc<Planning>>) -> Arc<Self> {
         Arc::new(Self {
+            planning,
             seen: Mutex::default(),
             dropped: watch::Sender::new(0),
             begun: watch::Sender::new(0),
             release: Semaphore::new(0),
             is_ready: Mutex::new(true),
             has_keys,
+            has_hook: AtomicBool::new(true),
+            delivery: Mutex::default(),
         })
     }
 
@@ -220,12 +234,25 @@ impl Desk for Script {
         Readiness { ready, reasons: if ready { Vec::new() } else { vec!["no worker is ready".to_owned()] } }
     }
 
+    fn take_from_github(&self, delivery: Delivery) -> BoxFuture<'_, Result<Received>> {
+        let answer = match self.has_hook.load(Ordering::Relaxed) {
+            true => crate::hooks::scripted(&delivery),
+            false => Err(planner::github::not_configured()),
+        };
+        *self.delivery.lock().unwrap() = Some(delivery);
+        Box::pin(std::future::ready(answer))
+    }
+
     fn metrics(&self) -> String {
         "tm_epoch 1\n".to_owned()
     }
 
     fn admin(&self) -> &dyn AdminDesk {
         self
+    }
+
+    fn planning(&self) -> Result<Arc<Planning>> {
+        self.planning.clone().ok_or_else(|| Fault::new(Code::NotSupported, "this node keeps no projects"))
     }
 }
 

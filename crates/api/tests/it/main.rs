@@ -5,6 +5,9 @@
 mod client;
 mod desk;
 mod grpc;
+mod hooks;
 mod hostile;
 mod http;
+mod mcp;
 mod patience;
+mod projects;

@@ -1,6 +1,6 @@
 //! Why a tasks.json cannot be read at all, and what a person does about it.
 
-use base::Code;
+use base::{Code, Fault};
 
 use super::{MAX_DEPENDENCIES, MAX_FILE_BYTES, MAX_NESTING, MAX_TAGS, MAX_TASKS, MAX_VALUES};
 use crate::task::MAX_DEPTH;
@@ -99,5 +99,11 @@ impl ReadError {
                 "split it into several projects".to_owned()
             }
         }
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Fault {
+        Fault::new(error.code(), error.to_string()).hint(error.hint())
     }
 }

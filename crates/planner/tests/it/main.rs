@@ -21,3 +21,5 @@ mod once;
 mod store_with_faults;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod work;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::children::Recipe;
+use super::jobs::{Jobs, JobsMessage};
 use super::links::{Links, LinksArguments, LinksMessage};
 use super::membership::{Membership, MembershipMessage};
 use super::policy::RestartPolicy;
@@ -19,7 +20,7 @@ const WORKERS: &str = "workers";
 /// The whole tree of a node; without `links`, supervisors of different nodes do not talk.
 pub fn arguments(core: &Arc<Core>, recovery: RecoveryArguments, links: Option<LinksArguments>) -> SupervisorArguments {
     let quick = RestartPolicy::QUICK;
-    let [for_membership, for_workers, for_scheduler] = [core.clone(), core.clone(), core.clone()];
+    let [for_membership, for_workers, for_scheduler, for_jobs] = [(); 4].map(|()| core.clone());
     let workers = move || (Supervisor, workers::arguments(&for_workers));
     let mut children = vec![
         Recipe::new("recovery".to_owned(), quick, RecoveryMessage::Snapshot, move || (Recovery, recovery.clone())),
@@ -30,6 +31,7 @@ pub fn arguments(core: &Arc<Core>, recovery: RecoveryArguments, links: Option<Li
         Recipe::new("scheduler".to_owned(), quick, SchedulerMessage::Snapshot, move || {
             (Scheduler, for_scheduler.clone())
         }),
+        Recipe::new("jobs".to_owned(), quick, JobsMessage::Snapshot, move || (Jobs, for_jobs.clone())),
     ];
     children.extend(
         links.map(|links| {

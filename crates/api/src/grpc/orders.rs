@@ -1,0 +1,141 @@
+//! Orders for jobs as they come over the wire, and jobs as they go back.
+
+use base::{Code, Fault, Result};
+use jobs::State;
+use planner::planning::Job;
+use planner::wire::{ids_from_wire, priority_from_wire};
+use planner::work::{
+    AddFromPrompt, Analyze, CodeFile, Do, Expand, Order, ParsePrd, Planner, Rescope, Strength, TasksFromCode, Update,
+    Work,
+};
+use proto::planning as p;
+use proto::planning::start_request::Work as Wire;
+
+/// The order of a request, and the key that makes it one job.
+pub(super) fn order(request: p::StartRequest, who: String) -> Result<(Order, Option<String>)> {
+    let at = request.place.ok_or_else(|| Fault::invalid("field `place` is missing").hint("say which project"))?;
+    let planner = match request.planner.as_str() {
+        "" | "auto" => Planner::Auto,
+        "model" => Planner::Model,
+        "structural" => Planner::Structural,
+        other => {
+            return Err(Fault::invalid(format!("`{}` is no planner", other.escape_debug()))
+                .hint("use auto, model or structural"));
+        }
+    };
+    let work = work(request.work.ok_or_else(|| Fault::invalid("field `work` is missing").hint("say what to do"))?)?;
+    let key = (!request.key.is_empty()).then_some(request.key);
+    Ok((Order { project: at.project, tag: at.tag, who, planner, work }, key))
+}
+
+fn work(wire: Wire) -> Result<Work> {
+    let ids = |ids: &[String]| ids_from_wire("ids", ids);
+    Ok(match wire {
+        Wire::ParsePrd(parse) => Work::ParsePrd(ParsePrd {
+            prd: text("prd", &parse.prd)?,
+            file_name: parse.file_name,
+            tasks: parse.tasks,
+            max_depth: parse.max_depth,
+            append: parse.append,
+            force: parse.force,
+            research: parse.research,
+        }),
+        Wire::Expand(expand) => Work::Expand(Expand {
+            ids: ids(&expand.ids)?,
+            subtasks: expand.subtasks,
+            prompt: expand.prompt,
+            force: expand.force,
+            research: expand.research,
+        }),
+        Wire::Analyze(analyze) => Work::Analyze(Analyze {
+            ids: ids(&analyze.ids)?,
+            from: analyze.from,
+            to: analyze.to,
+            threshold: analyze.threshold,
+            research: analyze.research,
+        }),
+        Wire::AddFromPrompt(add) => Work::AddFromPrompt(AddFromPrompt {
+            prompt: add.prompt,
+            dependencies: ids_from_wire("dependencies", &add.dependencies)?,
+            priority: (!add.priority.is_empty()).then(|| priority_from_wire(&add.priority)).transpose()?,
+            research: add.research,
+        }),
+        Wire::Update(update) => Work::Update(Update {
+            ids: ids(&update.ids)?,
+            from: update.from,
+            prompt: update.prompt,
+            append: update.append,
+            research: update.research,
+        }),
+        Wire::Rescope(rescope) => Work::Rescope(Rescope {
+            ids: ids(&rescope.ids)?,
+            up: rescope.up,
+            strength: strength(&rescope.strength)?,
+            prompt: rescope.prompt,
+            research: rescope.research,
+        }),
+        Wire::Do(wish) => Work::Do(Do { text: wish.text }),
+        Wire::TasksFromCode(code) => Work::TasksFromCode(TasksFromCode {
+            files: code.files.into_iter().map(|file| CodeFile { path: file.path, text: file.text }).collect(),
+            prompt: code.prompt,
+        }),
+    })
+}
+
+fn strength(text: &str) -> Result<Strength> {
+    Ok(match text {
+        "light" => Strength::Light,
+        "" | "regular" => Strength::Regular,
+        "heavy" => Strength::Heavy,
+        other => {
+            return Err(Fault::invalid(format!("`{}` is no strength", other.escape_debug()))
+                .hint("use light, regular or heavy"));
+        }
+    })
+}
+
+/// A document is refused here in the words of its reader, which also takes other encodings.
+fn text(field: &str, bytes: &[u8]) -> Result<String> {
+    planner::prd::decode(bytes).map_err(|error| {
+        let fault = Fault::new(Code::InvalidArgument, format!("could not read field `{field}`"));
+        fault.because(error).hint("send it as UTF-8 text")
+    })
+}
+
+/// A job for the wire.
+pub(super) fn job(job: &Job) -> p::Job {
+    let view = &job.view;
+    let (place, _) = view.subject.split_once(' ').unwrap_or((&view.subject, ""));
+    let (project, tag) = place.split_once('/').unwrap_or((place, ""));
+    let (state, failure) = match &view.state {
+        State::Waiting => ("waiting", None),
+        State::Running => ("running", None),
+        State::Done => ("done", None),
+        State::Cancelled => ("cancelled", None),
+        State::Failed { fault } => {
+            let failure = p::Failure {
+                code: fault.code.to_string(),
+                message: fault.message.clone(),
+                hint: fault.hint.clone().unwrap_or_default(),
+            };
+            ("failed", Some(failure))
+        }
+    };
+    let progress = view.progress.clone().unwrap_or_default();
+    p::Job {
+        id: view.id.to_string(),
+        kind: view.subject.split_once(' ').map_or("", |(_, kind)| kind).to_owned(),
+        place: Some(p::Place { project: project.to_owned(), tag: tag.to_owned() }),
+        state: state.to_owned(),
+        node: view.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+        created_unix_ms: view.created_unix_ms,
+        done: progress.done as u32,
+        total: progress.total as u32,
+        current: progress.current,
+        estimate_s: progress.estimate_s.unwrap_or(0.0),
+        result_json: job.result.as_ref().map(ToString::to_string).unwrap_or_default(),
+        failure,
+        who: view.who.clone(),
+        attempts: view.attempts,
+    }
+}

@@ -1,0 +1,131 @@
+//! Source code becomes tasks: what is marked as to do without a model, and what a model sees beside that.
+
+use base::Result;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::describe::{self, Written};
+use super::{Asked, CodeFile, TasksFromCode, Working};
+use crate::model::{Prompt, fill, material};
+use crate::schema::{Wrong, list, number, object};
+use crate::{Edit, NewTask, Task, gates, structural};
+
+/// Characters of code in one question.
+const MOST_CHARS: usize = 8000;
+const MOST_TASKS: usize = 5;
+/// Marks that people leave where something is to be done.
+const MARKS: [&str; 4] = ["TODO", "FIXME", "XXX", "HACK"];
+
+pub(super) async fn run(w: &Working<'_>, work: &TasksFromCode) -> Result<Value> {
+    let rules = w.rules().await?;
+    let pieces: Vec<(usize, String)> = pieces(&work.files);
+    let mut tasks: Vec<NewTask> = work.files.iter().flat_map(marked).collect();
+    let total = pieces.len();
+    w.progress(0, total, "reading the code");
+    let mut refused = Vec::new();
+    if w.may_ask() {
+        let asked: Vec<_> = pieces.iter().map(|(index, piece)| ask(w, &rules, work, *index, piece)).collect();
+        let mut answers = stream::iter(asked).buffered(w.slots());
+        let mut done = 0;
+        while let Some(checked) = answers.try_next().await? {
+            done += 1;
+            w.progress(done, total, "reading the code");
+            refused.extend(checked.refused);
+            let written = checked.answer.unwrap_or_default();
+            tasks.extend(written.into_iter().map(|written| written.into_new(&checked.model)));
+        }
+    }
+    let mut kept: Vec<NewTask> = Vec::new();
+    for task in tasks {
+        let is_there = kept.iter().any(|other| gates::likeness(&Task::from(other), &Task::from(&task)) >= gates::NEAR);
+        if !is_there {
+            kept.push(task);
+        }
+    }
+    if kept.is_empty() {
+        return Ok(json!({"added": [], "notes": ["nothing to do was found in the code"], "refused": refused}));
+    }
+    let what = format!("found {} tasks in {} files of code", kept.len(), work.files.len());
+    let done = w.change("code", what, vec![Edit::Append { tasks: kept }]).await?;
+    Ok(json!({"added": done.added, "notes": done.notes, "refused": refused, "revision": done.revision}))
+}
+
+/// The code in pieces that fit a question, each line behind its number.
+fn pieces(files: &[CodeFile]) -> Vec<(usize, String)> {
+    let mut pieces = Vec::new();
+    for file in files {
+        let lines: Vec<&str> = file.text.lines().collect();
+        let mut first = 0;
+        while first < lines.len() {
+            let mut chars = 0;
+            let fits = |line: &&&str| {
+                chars += line.len() + 8;
+                chars <= MOST_CHARS
+            };
+            let count = lines.iter().skip(first).take_while(fits).count().max(1);
+            let some = lines.iter().skip(first).take(count).copied();
+            let path: String = file.path.chars().filter(|char| !char.is_control()).take(200).collect();
+            pieces.push(format!("File {path}:\n{}", material(first + 1, some)));
+            first += count;
+        }
+    }
+    pieces.into_iter().enumerate().collect()
+}
+
+/// What the authors themselves marked.
+fn marked(file: &CodeFile) -> Vec<NewTask> {
+    let one = |(index, line): (usize, &str)| {
+        let (mark, rest) = MARKS.iter().find_map(|mark| Some((mark, line.split_once(mark)?.1)))?;
+        let says = rest.trim_start_matches([':', ' ', '(', ')']).trim().trim_end_matches(['*', '/', ' ', '-', '>']);
+        if says.is_empty() {
+            return None;
+        }
+        let place = format!("{}:{}", file.path, index + 1);
+        Some(NewTask {
+            title: structural::title(says),
+            description: says.to_owned(),
+            details: format!("Marked as {mark} at {place}."),
+            test_strategy: format!("The mark at {place} is gone, and a test shows what it asked for."),
+            made_by: structural::NAME.to_owned(),
+            ..NewTask::default()
+        })
+    };
+    file.text.lines().enumerate().filter_map(one).collect()
+}
+
+async fn ask(
+    w: &Working<'_>,
+    rules: &str,
+    work: &TasksFromCode,
+    index: usize,
+    piece: &str,
+) -> Result<crate::model::Checked<Vec<Written>>> {
+    let wish = match work.prompt.trim() {
+        "" => String::new(),
+        prompt => format!("\nWatch for:\n{}", material(1, prompt.lines())),
+    };
+    let [title, description, details, test_strategy] = describe::fields();
+    let priority = ("priority", describe::priorities());
+    let one = object([title, description, details, test_strategy, priority, ("complexity", number(1, 10))]);
+    let asked = Asked {
+        rules,
+        prompt: fill(
+            Prompt::Code,
+            &[("count", &describe::count(0, MOST_TASKS as u32, "task")), ("material", piece), ("prompt", &wish)],
+        )?,
+        name: "tasks",
+        schema: object([("tasks", list(one, 0, MOST_TASKS))]),
+        most_tokens: 3000,
+    };
+    w.ask(&format!("code/{}", index + 1), asked, read).await
+}
+
+fn read(answer: Value) -> Result<Vec<Written>, Wrong> {
+    #[derive(Deserialize)]
+    struct Answer {
+        tasks: Vec<Written>,
+    }
+    let answer: Result<Answer, _> = serde_json::from_value(answer);
+    answer.map(|answer| answer.tasks).map_err(|error| Wrong { at: "tasks".into(), what: error.to_string() })
+}

@@ -1,0 +1,376 @@
+//! A document becomes a plan: in batches, each its own step, merged, connected, split where it is hard, and judged.
+//!
+//! What the model planner gives is held against the structural one: every requirement that was found must be covered, and
+//! a batch for which no model gives a good answer is planned by structure alone.
+
+mod batches;
+mod connect;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base::{Code, Fault, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::describe::{self, Written};
+use super::{Asked, ParsePrd, Planner, Working, expand};
+use crate::gates::{self, Bounds, Gates};
+use crate::model::{Checked, Prompt, fill};
+use crate::prd::Prd;
+use crate::projects::{Done, Snapshot, Wanted};
+use crate::requirements::{self, Requirement};
+use crate::schema::{Wrong, list, number, object, one_of};
+use crate::structural::{self, Wish};
+use crate::{Complexity, Edit, Source, Task, TaskId};
+use batches::Batch;
+
+/// Levels of tasks where nobody says how many.
+const USUAL_DEPTH: u32 = 2;
+const MOST_DEPTH: u32 = 5;
+const MOST_TASKS: u32 = 500;
+/// Answer tokens for each task that is asked for, and for what stands around them.
+const TOKENS_PER_TASK: u32 = 700;
+/// Two tasks of different batches that share so much of their words are one.
+const SAME: f64 = gates::NEAR;
+
+/// Refuses what cannot become a plan here.
+pub(super) fn check(work: &ParsePrd, snapshot: &Snapshot) -> Result<()> {
+    if work.tasks > MOST_TASKS {
+        return Err(Fault::invalid(format!("{} tasks are too many for one plan", work.tasks))
+            .hint(format!("at most {MOST_TASKS} at the top; 0 lets the document decide")));
+    }
+    if work.max_depth > MOST_DEPTH {
+        return Err(Fault::invalid(format!("a plan of {} levels is too deep", work.max_depth))
+            .hint(format!("at most {MOST_DEPTH}")));
+    }
+    Prd::read(work.prd.as_bytes())?;
+    if !snapshot.tasks.is_empty() && !work.append && !work.force {
+        let what = format!("tag `{}` has {} tasks already", snapshot.tag, snapshot.about.tasks);
+        return Err(Fault::new(Code::Conflict, what)
+            .hint("`--append` adds to them, `--force` replaces them, `--tag NAME` plans beside them"));
+    }
+    Ok(())
+}
+
+/// A plan on its way, with what its owner must know.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub tasks: Vec<Task>,
+    pub notes: Vec<String>,
+    /// Which model wrote how many pieces; `structural` is one of them.
+    pub made_by: BTreeMap<String, u32>,
+    pub asked: u32,
+    pub refused: Vec<String>,
+    pub tokens: (u32, u32),
+}
+
+impl Draft {
+    /// Takes note of what it took to get an answer.
+    pub fn count<T>(&mut self, what: &str, checked: &Checked<T>) {
+        self.asked += checked.asked;
+        self.tokens = (self.tokens.0 + checked.tokens.0, self.tokens.1 + checked.tokens.1);
+        self.refused.extend(checked.refused.iter().map(|why| format!("{what}: {why}")));
+        let by = if checked.answer.is_some() { checked.model.as_str() } else { structural::NAME };
+        *self.made_by.entry(by.to_owned()).or_default() += 1;
+    }
+}
+
+pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
+    check(work, &w.snapshot().await?).or_else(|fault| match fault.code {
+        // A life of this job before may have written its tasks already.
+        Code::Conflict => Ok(()),
+        _ => Err(fault),
+    })?;
+    let prd = Prd::read(work.prd.as_bytes())?;
+    let extracted = requirements::extract(&prd);
+    let found = &extracted.requirements;
+    let mut draft = match w.may_ask() {
+        true => by_model(w, work, &prd, found).await?,
+        false => Draft::default(),
+    };
+    let by_structure = draft.made_by.keys().all(|by| by == structural::NAME);
+    if by_structure {
+        let wish = Wish { tasks: (work.tasks > 0).then_some(work.tasks), max_depth: depth(work) as u8 };
+        let planned = structural::plan(&prd, found, &wish);
+        draft.tasks = planned.tasks.top().iter().map(|task| (**task).clone()).collect();
+        draft.notes.extend(planned.oddities.iter().map(ToString::to_string));
+        if w.order.planner == Planner::Auto {
+            let why = draft.refused.last().map_or("none was asked", String::as_str);
+            draft.notes.push(format!("no model took part in this plan: {why}"));
+        }
+    }
+    let tasks = crate::Tasks::new(draft.tasks.clone());
+    let gates = gates::check(&tasks, found, &Bounds::default());
+    let reasons = gates.reasons();
+    w.progress(0, 0, "storing the plan");
+    let done = store(w, work, &draft, &reasons).await?;
+    let mut oddities: Vec<String> = prd.oddities.iter().chain(&extracted.oddities).map(ToString::to_string).collect();
+    oddities.dedup();
+    let planner = if by_structure { structural::NAME } else { "model" };
+    Ok(report(w, planner, &draft, &gates, found, oddities, &done))
+}
+
+fn depth(work: &ParsePrd) -> u32 {
+    if work.max_depth == 0 { USUAL_DEPTH } else { work.max_depth }
+}
+
+async fn store(w: &Working<'_>, work: &ParsePrd, draft: &Draft, reasons: &[String]) -> Result<Done> {
+    let name = if work.file_name.is_empty() { "a document" } else { work.file_name.as_str() };
+    let what = format!("planned {} tasks from {name}", draft.tasks.len());
+    let edit = match work.force {
+        true => Edit::Replace { tasks: draft.tasks.clone() },
+        false => Edit::Append { tasks: draft.tasks.iter().map(Into::into).collect() },
+    };
+    let wanted = Wanted { edits: vec![edit], what, draft: Some(reasons.to_vec()), ..Wanted::default() };
+    w.change_as("plan", wanted).await
+}
+
+/// The plan as a model sees it, batch by batch.
+async fn by_model(w: &Working<'_>, work: &ParsePrd, prd: &Prd, found: &[Requirement]) -> Result<Draft> {
+    let rules = w.rules().await?;
+    let batches = batches::of(prd, found, work.tasks);
+    let total = batches.len() + 1;
+    w.progress(0, total, "reading the document");
+    let mut draft = Draft::default();
+    let asked: Vec<_> = batches.iter().map(|batch| plan_batch(w, &rules, work, prd, batch)).collect();
+    let mut answers = stream::iter(asked).buffered(w.slots());
+    let mut done = 0;
+    let mut planned = Vec::new();
+    while let Some(answer) = answers.try_next().await? {
+        planned.push(answer);
+        done += 1;
+        let current = batches.get(done).map_or("connecting the tasks", |batch| batch.name.as_str());
+        w.progress(done, total, current);
+        // Where nobody can answer, asking on only costs time.
+        if planned.iter().all(|planned| planned.answer.is_none()) && done >= w.slots().max(2) {
+            break;
+        }
+    }
+    if planned.iter().all(|planned| planned.answer.is_none()) {
+        planned.iter().for_each(|checked| draft.count("tasks", checked));
+        return Ok(draft);
+    }
+    for (batch, checked) in batches.iter().zip(&planned) {
+        draft.count(&batch.name, checked);
+        let tasks = match &checked.answer {
+            Some(written) => tasks_of(prd, written, batch, &checked.model, &mut draft.notes),
+            None => {
+                draft.notes.push(format!("`{}` was planned without a model: no answer was usable", batch.name));
+                structural::section(prd, &batch.requirements, batch.most)
+            }
+        };
+        let before = draft.tasks.len() as u32;
+        // What waits for others of its batch names them by their numbers in it.
+        draft.tasks.extend(tasks.iter().map(|task| renumbered(task, &|number| Some(number + before))));
+    }
+    fold(&mut draft);
+    connect::connect(w, &rules, found, &mut draft).await?;
+    expand::deepen(w, &rules, &mut draft, depth(work)).await?;
+    Ok(draft)
+}
+
+/// One batch: its step, its answer.
+async fn plan_batch(
+    w: &Working<'_>,
+    rules: &str,
+    work: &ParsePrd,
+    prd: &Prd,
+    batch: &Batch,
+) -> Result<Checked<Vec<Written>>> {
+    let project = if prd.title.is_empty() { work.file_name.as_str() } else { prd.title.as_str() };
+    let named: Vec<String> = batch
+        .requirements
+        .iter()
+        .map(|found| format!("{} (lines {} to {}): {}", found.name, found.first_line, found.last_line, found.text))
+        .collect();
+    let requirements = crate::model::material(1, named.iter().map(String::as_str));
+    let prompt = fill(
+        Prompt::Tasks,
+        &[
+            ("count", &describe::count(batch.least, batch.most, "task")),
+            ("project", project),
+            ("requirements", if named.is_empty() { "none was found; judge by the part itself" } else { &requirements }),
+            ("material", &batch.material),
+            ("before", ""),
+        ],
+    )?;
+    let [title, description, details, test_strategy] = describe::fields();
+    let mut names: Vec<&str> = batch.requirements.iter().map(|found| found.name.as_str()).collect();
+    if names.is_empty() {
+        names.push("none");
+    }
+    let covers = list(one_of(&names), 0, names.len());
+    let one = object([
+        title,
+        description,
+        details,
+        test_strategy,
+        ("priority", describe::priorities()),
+        ("requirements", covers),
+        ("complexity", number(1, 10)),
+    ]);
+    let schema = object([("tasks", list(one, batch.least as usize, batch.most as usize))]);
+    let most_tokens = 300 + TOKENS_PER_TASK * batch.most;
+    let asked = Asked { rules, prompt, name: "tasks", schema, most_tokens };
+    // What was forgotten is asked for once; what is forgotten then as well is planned by structure.
+    let is_first = AtomicBool::new(true);
+    let step = format!("tasks/{}", batch.number);
+    w.ask(&step, asked, |answer| read(answer, batch, is_first.swap(false, Ordering::Relaxed))).await
+}
+
+#[derive(Deserialize, Serialize)]
+struct Answer {
+    tasks: Vec<Written>,
+}
+
+/// Takes an answer if its titles differ and, where `must_cover` is set, no requirement of the batch is forgotten.
+fn read(answer: Value, batch: &Batch, must_cover: bool) -> Result<Vec<Written>, Wrong> {
+    let wrong = |what: String| Wrong { at: "tasks".into(), what };
+    let answer: Answer = serde_json::from_value(answer).map_err(|error| wrong(error.to_string()))?;
+    for (index, task) in answer.tasks.iter().enumerate() {
+        if answer.tasks.iter().take(index).any(|other| gates::normal(&other.title) == gates::normal(&task.title)) {
+            return Err(wrong(format!("two tasks have the title `{}`", task.title)));
+        }
+    }
+    let missing: Vec<String> = forgotten(&answer.tasks, batch).into_iter().map(|found| found.name).collect();
+    match missing.is_empty() || !must_cover {
+        true => Ok(answer.tasks),
+        false => Err(wrong(format!("no task covers {}", missing.join(", ")))),
+    }
+}
+
+/// The requirements of a batch that no task covers.
+fn forgotten(written: &[Written], batch: &Batch) -> Vec<Requirement> {
+    let is_covered = |found: &&Requirement| written.iter().any(|task| task.requirements.contains(&found.name));
+    batch.requirements.iter().filter(|found| !is_covered(found)).cloned().collect()
+}
+
+/// The tasks of a batch as a model wrote them. What it forgot becomes tasks of its own, or where their number is fixed, a
+/// part of those that say the most like it.
+fn tasks_of(prd: &Prd, written: &[Written], batch: &Batch, model: &str, notes: &mut Vec<String>) -> Vec<Task> {
+    let mut tasks: Vec<Task> =
+        written.iter().zip(1..).map(|(task, number)| Task { number, ..task_of(task, batch, model) }).collect();
+    let forgotten = forgotten(written, batch);
+    if forgotten.is_empty() {
+        return tasks;
+    }
+    let names: Vec<&str> = forgotten.iter().map(|found| found.name.as_str()).collect();
+    notes.push(format!("{} of `{}` was planned without the model, which forgot it", names.join(", "), batch.name));
+    let missing = structural::section(prd, &forgotten, forgotten.len() as u32);
+    if batch.least < batch.most {
+        let before = tasks.len() as u32;
+        tasks.extend(missing.iter().map(|task| renumbered(task, &|number| Some(number + before))));
+        return tasks;
+    }
+    for task in missing {
+        let near =
+            tasks.iter_mut().max_by(|one, other| gates::likeness(one, &task).total_cmp(&gates::likeness(other, &task)));
+        if let Some(near) = near {
+            near.details = format!("{}\n\nAlso: {}", near.details, task.description);
+            near.sources.extend(task.sources);
+        }
+    }
+    tasks
+}
+
+fn task_of(written: &Written, batch: &Batch, model: &str) -> Task {
+    let sources = batch.requirements.iter().filter(|found| written.requirements.contains(&found.name)).map(source);
+    Task {
+        title: written.title.clone(),
+        description: written.description.clone(),
+        details: written.details.clone(),
+        test_strategy: written.test_strategy.clone(),
+        priority: written.priority,
+        complexity: (written.complexity > 0).then(|| Complexity {
+            score: written.complexity,
+            recommended_subtasks: expand::recommended(written.complexity),
+            ..Complexity::default()
+        }),
+        sources: sources.collect(),
+        made_by: model.to_owned(),
+        ..Task::default()
+    }
+}
+
+/// The place of a requirement, as a task that covers it names it.
+pub(super) fn source(found: &Requirement) -> Source {
+    Source { requirement: found.name.clone(), first_line: found.first_line, last_line: found.last_line }
+}
+
+/// Makes one of tasks that two batches both have; what the later one says stays in its details. Numbers have no gaps then.
+fn fold(draft: &mut Draft) {
+    let mut kept: Vec<Task> = Vec::new();
+    let mut numbers = BTreeMap::new();
+    for task in std::mem::take(&mut draft.tasks) {
+        let Some(place) = kept.iter().position(|other| gates::likeness(other, &task) >= SAME) else {
+            numbers.insert(task.number, kept.len() as u32 + 1);
+            kept.push(task);
+            continue;
+        };
+        numbers.insert(task.number, place as u32 + 1);
+        let Some(same) = kept.get_mut(place) else { continue };
+        draft
+            .notes
+            .push(format!("`{}` and `{}` are one task: two parts of the document ask for it", same.title, task.title));
+        same.sources.extend(task.sources);
+        if !same.details.contains(task.details.trim()) {
+            same.details = format!("{}\n\n{}", same.details, task.details);
+        }
+        same.priority = same.priority.max(task.priority);
+    }
+    draft.tasks = kept.iter().map(|task| renumbered(task, &|number| numbers.get(&number).copied())).collect();
+}
+
+/// A task under another number, whose references, and those of its parts, follow. What leads nowhere or to itself goes.
+fn renumbered(task: &Task, number: &dyn Fn(u32) -> Option<u32>) -> Task {
+    fn follow(task: &Task, own: u32, number: &dyn Fn(u32) -> Option<u32>) -> Task {
+        let moved = |on: &TaskId| {
+            let root = number(on.root()).filter(|root| *root != own || on.depth() > 1)?;
+            let below = on.path().get(1..).unwrap_or_default();
+            Some(below.iter().fold(TaskId::top(root), |id, number| id.child(*number)))
+        };
+        Task {
+            dependencies: task.dependencies.iter().filter_map(moved).collect(),
+            subtasks: task.subtasks.iter().map(|sub| follow(sub, own, number)).collect(),
+            ..task.clone()
+        }
+    }
+    let own = number(task.number).unwrap_or(task.number);
+    Task { number: own, ..follow(task, own, number) }
+}
+
+fn report(
+    w: &Working<'_>,
+    planner: &str,
+    draft: &Draft,
+    gates: &Gates,
+    found: &[Requirement],
+    oddities: Vec<String>,
+    done: &Done,
+) -> Value {
+    let uncovered: Vec<Value> = found
+        .iter()
+        .filter(|requirement| gates.uncovered.contains(&requirement.name))
+        .map(|found| json!({"requirement": found.name, "text": found.text, "lines": [found.first_line, found.last_line]}))
+        .collect();
+    json!({
+        "project": w.order.project,
+        "tag": w.order.tag,
+        "planner": planner,
+        "made_by": draft.made_by,
+        "is_draft": !gates.is_passed(),
+        "draft_because": gates.reasons(),
+        "gates": gates,
+        "requirements": found.len(),
+        "uncovered": uncovered,
+        "tasks": done.added,
+        "revision": done.revision,
+        "notes": draft.notes.iter().chain(&done.notes).collect::<Vec<_>>(),
+        "oddities": oddities,
+        "asked": draft.asked,
+        "refused": draft.refused,
+        "tokens": {"prompt": draft.tokens.0, "answer": draft.tokens.1},
+    })
+}
