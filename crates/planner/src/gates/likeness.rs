@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use crate::structural;
 use crate::words;
 use crate::{Task, TaskId};
 
@@ -58,6 +59,7 @@ fn near(all: &[(TaskId, &Task)]) -> Pairs {
             having.entry(word).or_default().push(index);
         }
     }
+    let is_copied = |index: usize| all.get(index).is_some_and(|(_, task)| task.made_by == structural::NAME);
     let mut found = Vec::new();
     for (index, here) in words.iter().enumerate() {
         let lists = here.title.iter().filter_map(|word| having.get(word.as_str())).filter(|list| list.len() <= COMMON);
@@ -67,7 +69,7 @@ fn near(all: &[(TaskId, &Task)]) -> Pairs {
                 continue;
             };
             // A task and its part speak of the same thing.
-            let is_related = a.is_within(b) || b.is_within(a);
+            let is_related = a.is_within(b) || b.is_within(a) || is_copied(index) && is_copied(other);
             if !is_related && mixed(here, there) >= NEAR {
                 found.push((a.clone(), b.clone()));
             }

@@ -1,6 +1,9 @@
+//! Each rule broken alone, and plans of 10,000 tasks.
+
 use super::*;
 use crate::Source;
 use crate::requirements::Strength;
+use crate::structural;
 
 fn requirement(number: u32) -> Requirement {
     Requirement {
@@ -53,8 +56,8 @@ fn each_fault_has_its_reason() {
         (with(&|tasks| tasks[0].title = " ".into()), "a task has no title"),
         (with(&|tasks| tasks[0].number = 0), "no number"),
         (with(&|tasks| tasks[0].title = "TWO!".into()), "1 pairs of the same task: 1 and 2"),
-        (with(&|tasks| tasks[0].dependencies = vec![TaskId::top(9)]), "1 dependencies on tasks that are not there"),
-        (with(&|tasks| tasks[0].dependencies = vec![TaskId::top(1)]), "in a circle"),
+        (with(&|tasks| tasks[0].dependencies = vec![TaskId::top(9)]), "task 1 waits for 9, which does not exist"),
+        (with(&|tasks| tasks[0].dependencies = vec![TaskId::top(1)]), "task 1 waits for itself"),
         (with(&|tasks| tasks[0].sources[0].requirement = "R7".into()), "1 sources that are no requirement"),
         (with(&|tasks| tasks[0].title = "x".repeat(201)), "task 1: the length of the title is 201, where 200"),
         (
@@ -77,6 +80,16 @@ fn each_fault_has_its_reason() {
 }
 
 #[test]
+fn a_circle_through_what_tasks_are_part_of_is_found_as_edits_find_it() {
+    let mut first = covering(1, "one");
+    first.dependencies = vec![TaskId::top(2)];
+    first.subtasks = vec![Task::titled(1, "a")];
+    let mut second = covering(2, "two");
+    second.subtasks = vec![Task { dependencies: vec![TaskId::top(1).child(1)], ..Task::titled(1, "b") }];
+    assert!(!checked([first, second]).acyclic);
+}
+
+#[test]
 fn a_subtask_that_waits_for_its_parent_is_a_circle() {
     let mut first = covering(1, "one");
     first.subtasks = vec![Task { dependencies: vec![TaskId::top(1)], ..Task::titled(1, "sub") }];
@@ -91,13 +104,17 @@ fn titles_are_the_same_whatever_their_case_marks_and_number() {
 }
 
 #[test]
-fn near_duplicates_are_shown_and_do_not_fail() {
+fn near_duplicates_fail_unless_the_document_asks_for_both() {
     let a = covering(1, "Build the import of old data from the vendor");
     let b = covering(2, "Build the import of all data from the vendor");
     assert!(likeness(&a, &b) >= NEAR, "{}", likeness(&a, &b));
-    let gates = checked([a.clone(), b]);
-    assert_eq!(gates.near_duplicates, [(TaskId::top(1), TaskId::top(2))]);
-    assert!(gates.is_passed());
+    let copied = |task: &Task| Task { made_by: structural::NAME.into(), ..task.clone() };
+    assert!(checked([copied(&a), copied(&b)]).is_passed());
+    for other in [b.clone(), copied(&b)] {
+        let gates = checked([a.clone(), other]);
+        assert_eq!(gates.near_duplicates, [(TaskId::top(1), TaskId::top(2))]);
+        assert_eq!(gates.reasons(), ["1 pairs of almost the same task: 1 and 2"]);
+    }
     assert!(likeness(&a, &covering(2, "Print pages")) < 0.1);
     assert!(checked([covering(1, "Show the list view"), covering(2, "Show the map view")]).near_duplicates.is_empty());
 }
