@@ -51,8 +51,7 @@ pub struct Gates {
     pub wrong_order: Vec<String>,
     /// Tasks with the same title under the same parent.
     pub duplicates: Vec<(TaskId, TaskId)>,
-    /// Tasks that are alike by [`NEAR`] or more, and not the same. Two that are both a document's own words, copied by the
-    /// structural planner, are none: the document asks for both.
+    /// Tasks that are alike by [`NEAR`] or more, and not the same.
     pub near_duplicates: Vec<(TaskId, TaskId)>,
     /// How many requirements there are.
     pub requirements: u32,

@@ -6,6 +6,7 @@
 mod circles;
 pub mod edit;
 pub mod gates;
+pub mod github;
 pub mod graph;
 pub mod model;
 pub mod planning;

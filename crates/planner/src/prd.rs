@@ -94,7 +94,7 @@ pub enum PrdError {
     #[error("could not plan from an empty document")]
     Empty,
     /// Not text in an encoding that is read here.
-    #[error("could not read the document as text: byte {at} is not UTF-8")]
+    #[error("could not read the document as text: byte {at} is not text in UTF-8")]
     Binary {
         /// The place of the first byte that is not text, from 0.
         at: usize,

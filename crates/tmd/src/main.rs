@@ -12,6 +12,7 @@ mod faults;
 mod first_key;
 mod fleet;
 mod hints;
+mod hooks;
 mod metrics;
 mod mode;
 mod node;

@@ -15,7 +15,7 @@ use base::{Code, Fault};
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::{ask, ollama, openai, refusal};
+use super::{anthropic, ask, hooks, ollama, openai, refusal};
 use crate::Desk;
 
 /// The desk, as handlers get it.
@@ -33,11 +33,13 @@ impl IntoResponse for Refusal {
 /// The routes behind those of asks. Bodies come in bounded already.
 pub(super) fn router(desk: Arc<dyn Desk>) -> Router {
     let keyed = Router::new()
+        .merge(anthropic::routes())
         .merge(openai::routes())
         .merge(ollama::routes())
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(desk.clone(), with_key));
     keyed
+        .merge(hooks::routes())
         .route("/", get(front))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

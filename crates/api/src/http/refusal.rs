@@ -12,7 +12,7 @@ use super::answer_body::Outgoing;
 pub(super) fn face_of(path: &str) -> Face {
     match path {
         _ if path == "/api" || path.starts_with("/api/") => Face::Ollama,
-        "/v1/messages" => Face::Anthropic,
+        _ if path.starts_with("/v1/messages") => Face::Anthropic,
         _ => Face::OpenAi,
     }
 }
@@ -24,7 +24,11 @@ pub(super) const fn face_of_dialect(dialect: Dialect) -> Face {
             Face::Ollama
         }
         Dialect::AnthropicMessages => Face::Anthropic,
-        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiEmbeddings | Dialect::Rerank => Face::OpenAi,
+        Dialect::OpenAiChat
+        | Dialect::OpenAiResponses
+        | Dialect::OpenAiCompletions
+        | Dialect::OpenAiEmbeddings
+        | Dialect::Rerank => Face::OpenAi,
     }
 }
 
@@ -83,13 +87,27 @@ pub(super) fn object(face: Face, fault: &Fault) -> Bytes {
 /// `fault` as the last event of a stream in `dialect`.
 pub(super) fn event(dialect: Dialect, fault: &Fault) -> Bytes {
     let face = face_of_dialect(dialect);
-    let object = object(face, fault);
+    let object = if dialect == Dialect::OpenAiResponses { response_event(fault) } else { object(face, fault) };
     let (before, after): (&[u8], &[u8]) = match face {
         Face::Ollama => (b"", b"\n"),
         Face::Anthropic => (b"event: error\ndata: ", b"\n\n"),
+        _ if dialect == Dialect::OpenAiResponses => (b"event: error\ndata: ", b"\n\n"),
         _ => (b"data: ", b"\n\n"),
     };
     [before, &object, after].concat().into()
+}
+
+/// What OpenAI's Responses say of an error: the fields stand in the event, and in an `error` that other clients look for.
+fn response_event(fault: &Fault) -> Bytes {
+    let object = object(Face::OpenAi, fault);
+    let mut event: serde_json::Value = serde_json::from_slice(&object).unwrap_or_default();
+    let message = event["error"]["message"].clone();
+    event["type"] = "error".into();
+    event["code"] = fault.code.as_str().into();
+    event["message"] = message;
+    event["param"] = serde_json::Value::Null;
+    event["sequence_number"] = 0.into();
+    event.to_string().into()
 }
 
 fn openai_type(code: Code) -> &'static str {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::structural;
 use crate::words;
 use crate::{Task, TaskId};
 
@@ -28,6 +27,8 @@ pub fn normal(title: &str) -> String {
 }
 
 /// 0 (no word in common) to 1 (the same words): titles count for two thirds, descriptions for the rest.
+///
+/// Titles with other numbers in them speak of other things, however much of the rest they share.
 pub fn likeness(a: &Task, b: &Task) -> f64 {
     mixed(&Words::of(a), &Words::of(b))
 }
@@ -59,7 +60,6 @@ fn near(all: &[(TaskId, &Task)]) -> Pairs {
             having.entry(word).or_default().push(index);
         }
     }
-    let is_copied = |index: usize| all.get(index).is_some_and(|(_, task)| task.made_by == structural::NAME);
     let mut found = Vec::new();
     for (index, here) in words.iter().enumerate() {
         let lists = here.title.iter().filter_map(|word| having.get(word.as_str())).filter(|list| list.len() <= COMMON);
@@ -69,7 +69,7 @@ fn near(all: &[(TaskId, &Task)]) -> Pairs {
                 continue;
             };
             // A task and its part speak of the same thing.
-            let is_related = a.is_within(b) || b.is_within(a) || is_copied(index) && is_copied(other);
+            let is_related = a.is_within(b) || b.is_within(a);
             if !is_related && mixed(here, there) >= NEAR {
                 found.push((a.clone(), b.clone()));
             }
@@ -103,6 +103,10 @@ impl Words {
 }
 
 fn mixed(a: &Words, b: &Words) -> f64 {
+    let is_number = |word: &&String| word.contains(|c: char| c.is_numeric());
+    if !a.title.iter().filter(is_number).eq(b.title.iter().filter(is_number)) {
+        return 0.0;
+    }
     let title = shared(&a.title, &b.title);
     if a.description.is_empty() || b.description.is_empty() {
         return title;

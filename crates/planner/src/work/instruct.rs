@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Do, Working, describe};
 use crate::edit::{self, Fields, Stamp};
-use crate::model::{self, Prompt, fill, material};
+use crate::model::{Prompt, fill, material};
 use crate::schema::{Wrong, list, object, one_of, text};
 use crate::{Edit, NewTask, Priority, Status, TaskId, Tasks};
 
@@ -75,7 +75,7 @@ async fn ask(w: &Working<'_>, rules: &str, work: &Do, tasks: &Tasks) -> Result<(
     };
     let known = |answer: Value| read(answer, tasks);
     let checked = w.ask("edits", asked, known).await?;
-    let Some((edits, unclear)) = checked.answer else { return Err(model::no_model(&checked.refused)) };
+    let Some((edits, unclear)) = checked.answer else { return Err(checked.no_model()) };
     match edits.is_empty() {
         true => Err(Fault::invalid(format!("could not turn the wish into edits: {unclear}"))
             .hint("say which tasks are meant, by their ids")),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::update::fields;
 use super::{Asked, Expand, Rescope, Strength, Working, describe, expand};
-use crate::model::{self, Prompt, fill, material};
+use crate::model::{Prompt, fill, material};
 use crate::projects::Wanted;
 use crate::schema::Wrong;
 use crate::{Edit, Status, TaskId};
@@ -63,7 +63,7 @@ async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Resul
         most_tokens: 1800,
     };
     let checked = w.ask(&format!("rescope/{id}"), asked, Ok::<Value, Wrong>).await?;
-    let Some(answer) = checked.answer else { return Err(model::no_model(&checked.refused)) };
+    let Some(answer) = checked.answer else { return Err(checked.no_model()) };
     let edit = Edit::Change { id: id.clone(), fields: fields(answer, &checked.model)? };
     let wanted = Wanted {
         edits: vec![edit],
