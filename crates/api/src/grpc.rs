@@ -4,6 +4,7 @@ mod admin;
 mod cut;
 mod inference;
 mod make_ask;
+mod mcp;
 mod orders;
 mod planning;
 

@@ -8,10 +8,12 @@ mod ask;
 mod connection;
 mod hooks;
 mod intake;
+mod mcp;
 mod ollama;
 mod openai;
 mod origin;
 mod pages;
+mod projects;
 mod refusal;
 
 use std::convert::Infallible;
@@ -105,9 +107,10 @@ pub async fn serve(
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let cold = pages::router(desk.clone());
-    let door = Arc::new(Door { cold, desk, limits, is_loopback, is_closing: AtomicBool::new(false) });
     let closing = CancellationToken::new();
+    let mcp = mcp::Bounds { body: limits.body, stop: closing.clone(), heartbeat: limits.heartbeat };
+    let cold = pages::router(desk.clone(), mcp);
+    let door = Arc::new(Door { cold, desk, limits, is_loopback, is_closing: AtomicBool::new(false) });
     let spawn = |stream: TcpStream, permit: OwnedSemaphorePermit| {
         let (door, stop) = (door.clone(), closing.child_token());
         tracker.spawn(async move {
@@ -154,7 +157,7 @@ impl Door {
         let path = request.uri().path();
         let origin = match origin::check(request.headers(), &self.limits.allowed_origins, self.is_loopback) {
             Ok(origin) => origin,
-            Err(fault) => return Ok(refusal::response(refusal::face_of(path), &fault).map(|body| body.keeping(busy))),
+            Err(fault) => return Ok(refusal::response(refusal::shape_of(path), &fault).map(|body| body.keeping(busy))),
         };
         let mut response = if origin.is_some() && origin::is_preflight(request.method(), request.headers()) {
             let mut response = Response::new(Outgoing::whole(Bytes::new()));
@@ -179,11 +182,13 @@ impl Door {
             return ask::serve(self, dialect, request).await;
         }
         let (mut parts, mut body) = request.into_parts();
-        let body = match intake::collect(&mut body, MAX_COLD_BODY_BYTES, self.limits.read).await {
+        let is_roomy = projects::is_path(parts.uri.path()) || parts.uri.path() == mcp::PATH;
+        let most = if is_roomy { self.limits.body } else { MAX_COLD_BODY_BYTES.min(self.limits.body) };
+        let body = match intake::collect(&mut body, most, self.limits.read).await {
             Ok(bytes) => axum::body::Body::from(bytes),
             Err(fault) => {
                 let fault = if parts.uri.path() == hooks::GITHUB { hooks::larger(fault) } else { fault };
-                let refusal = refusal::response(refusal::face_of(parts.uri.path()), &fault);
+                let refusal = refusal::response(refusal::shape_of(parts.uri.path()), &fault);
                 return refusal.map(|refusal| refusal.lingering_over(body));
             }
         };

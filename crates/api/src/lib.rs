@@ -6,6 +6,19 @@
 pub mod desk;
 pub mod grpc;
 pub mod http;
+mod mcp;
 mod names;
+mod tasks_json;
 
 pub use desk::{AdminDesk, BenchStream, Desk, EngineCall, EventStream, PullStream, Readiness};
+
+/// Who a change is noted under: the name of the key that a call came with, and who it says it is.
+pub(crate) fn who(key: &str, said: &str) -> String {
+    let said: String = said.chars().filter(|char| !char.is_control()).take(100).collect();
+    match (key, said.trim()) {
+        ("", "") => "somebody".to_owned(),
+        ("", said) => said.to_owned(),
+        (key, "") => key.to_owned(),
+        (key, said) => format!("{key} ({said})"),
+    }
+}

@@ -26,7 +26,7 @@ use cache::Cache;
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use manage::ProjectChange;
-pub use names::MAIN_TAG;
+pub use names::{MAIN_TAG, name_of_folder};
 pub use once::Mark;
 pub use record::{Project, Tag};
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    ca, chat, doctor, failures, folder, jobs, keys, mode, models, nodes, plan, projects, simulate, tasks, wish,
+    ca, chat, doctor, editor, failures, folder, jobs, keys, mcp, mode, models, nodes, plan, projects, simulate, tasks,
+    wish,
 };
 
 /// Looks at a Taskmaster cluster and changes it.
@@ -117,6 +118,10 @@ pub enum Noun {
         #[command(subcommand)]
         verb: Option<jobs::Verb>,
     },
+    /// Carries MCP between an editor's pipe and the server; stdout is for the protocol only
+    Mcp(mcp::Args),
+    /// Writes an editor's MCP configuration, beside what is there
+    Editor(editor::Args),
     /// Events as they happen, until interrupted
     Events,
 }

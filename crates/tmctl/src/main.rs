@@ -13,6 +13,7 @@ mod changes;
 mod chat;
 mod client;
 mod doctor;
+mod editor;
 mod events;
 mod explain;
 mod failures;
@@ -21,6 +22,7 @@ mod folder;
 mod health;
 mod jobs;
 mod keys;
+mod mcp;
 mod mode;
 mod models;
 mod nodes;
@@ -81,6 +83,8 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
         Noun::Init(args) => folder::init(&servers()?, screen, args),
         Noun::Migrate(args) => folder::migrate(screen, &args),
         Noun::Jobs { verb } => jobs::run(&servers()?, screen, verb).await,
+        Noun::Mcp(args) => Box::pin(mcp::run(&servers()?, screen, args)).await,
+        Noun::Editor(args) => editor::run(screen, &cli.server, args),
         Noun::Events => events::run(&servers()?, screen).await,
     }
 }

@@ -13,10 +13,11 @@ use planner::tasks_file::TasksFile;
 use planner::{Planning, TaskId, graph, query, render, templates, wire};
 use proto::planning as p;
 use proto::planning::planning_server::Planning as Rpc;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{Client, orders};
+use super::{Client, mcp, orders};
 use crate::Desk;
+use crate::mcp::{Server, Tools};
 
 /// The service over a desk.
 pub(super) struct Service {
@@ -34,13 +35,7 @@ fn answered<T>(result: Result<T>) -> Answered<T> {
 /// Who a call comes from: the name of its key, and who it says it is.
 fn who<T>(request: &Request<T>, said: &str) -> String {
     let key = request.extensions().get::<Client>().map_or("", |client| &client.0);
-    let said: String = said.chars().filter(|char| !char.is_control()).take(100).collect();
-    match (key, said.as_str()) {
-        ("", "") => "somebody".to_owned(),
-        ("", said) => said.to_owned(),
-        (key, "") => key.to_owned(),
-        (key, said) => format!("{key} ({said})"),
-    }
+    crate::who(key, said)
 }
 
 fn place(place: Option<p::Place>) -> Result<p::Place> {
@@ -394,5 +389,17 @@ impl Rpc for Service {
             Ok(Box::pin(told.take_until(Box::pin(stopped))) as Self::WatchJobStream)
         };
         answered(watched.await)
+    }
+
+    type McpStream = mcp::Answers;
+
+    async fn mcp(&self, request: Request<Streaming<p::McpRequest>>) -> Answered<Self::McpStream> {
+        let said = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let server = Server {
+            desk: self.desk.clone(),
+            who: who(&request, said("x-tm-who")),
+            tools: Tools::read(said("x-tm-tools")),
+        };
+        Ok(Response::new(mcp::serve(server, request.into_inner(), self.stop.child_token())))
     }
 }

@@ -15,27 +15,29 @@ use base::{Code, Fault};
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::{anthropic, ask, hooks, ollama, openai, refusal};
+use super::{anthropic, ask, hooks, mcp, ollama, openai, projects, refusal};
 use crate::Desk;
 
 /// The desk, as handlers get it.
 pub(super) type Shared = State<Arc<dyn Desk>>;
 
-/// A fault in the face's shape, as handlers return it.
-pub(super) struct Refusal(pub(super) base::Face, pub(super) Fault);
+/// A fault in its path's shape, as handlers return it.
+pub(super) struct Refusal<S = base::Face>(pub(super) S, pub(super) Fault);
 
-impl IntoResponse for Refusal {
+impl<S: Into<refusal::Shape>> IntoResponse for Refusal<S> {
     fn into_response(self) -> Response {
         refusal::response(self.0, &self.1).map(|body| Body::new(body.map_err(axum::Error::new)))
     }
 }
 
 /// The routes behind those of asks. Bodies come in bounded already.
-pub(super) fn router(desk: Arc<dyn Desk>) -> Router {
+pub(super) fn router(desk: Arc<dyn Desk>, mcp: mcp::Bounds) -> Router {
     let keyed = Router::new()
         .merge(anthropic::routes())
         .merge(openai::routes())
         .merge(ollama::routes())
+        .merge(projects::routes())
+        .merge(mcp::routes(mcp))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(desk.clone(), with_key));
     keyed
@@ -53,19 +55,19 @@ pub(super) fn router(desk: Arc<dyn Desk>) -> Router {
 async fn with_key(State(desk): Shared, request: Request, next: Next) -> Response {
     match desk.authenticate(ask::key(request.headers())) {
         Ok(_) => next.run(request).await,
-        Err(fault) => Refusal(refusal::face_of(request.uri().path()), fault).into_response(),
+        Err(fault) => Refusal(refusal::shape_of(request.uri().path()), fault).into_response(),
     }
 }
 
-async fn nothing_here(uri: Uri) -> Refusal {
-    Refusal(refusal::face_of(uri.path()), refusal::unknown_path(uri.path()))
+async fn nothing_here(uri: Uri) -> Refusal<refusal::Shape> {
+    Refusal(refusal::shape_of(uri.path()), refusal::unknown_path(uri.path()))
 }
 
 /// The `Allow` header is added by the router, which knows the methods.
-async fn wrong_method(uri: Uri) -> Refusal {
+async fn wrong_method(uri: Uri) -> Refusal<refusal::Shape> {
     let fault = Fault::new(Code::MethodNotAllowed, format!("`{}` does not have this method", uri.path()))
         .hint("the header Allow names those that it has");
-    Refusal(refusal::face_of(uri.path()), fault)
+    Refusal(refusal::shape_of(uri.path()), fault)
 }
 
 async fn readyz(State(desk): Shared) -> impl IntoResponse {

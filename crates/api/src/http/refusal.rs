@@ -7,13 +7,31 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::answer_body::Outgoing;
+use super::mcp::PATH as MCP_PATH;
+use super::projects;
 
-/// The face that a path belongs to, for refusals that come before anything else is known.
-pub(super) fn face_of(path: &str) -> Face {
+/// How an error looks on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// As the clients of a face expect it.
+    Face(Face),
+    /// Ours, for projects and MCP: code, message and hint apart.
+    Projects,
+}
+
+impl From<Face> for Shape {
+    fn from(face: Face) -> Self {
+        Self::Face(face)
+    }
+}
+
+/// The shape of errors at a path, for refusals that come before anything else is known.
+pub(super) fn shape_of(path: &str) -> Shape {
     match path {
-        _ if path == "/api" || path.starts_with("/api/") => Face::Ollama,
-        _ if path.starts_with("/v1/messages") => Face::Anthropic,
-        _ => Face::OpenAi,
+        _ if projects::is_path(path) || path == MCP_PATH => Shape::Projects,
+        _ if path == "/api" || path.starts_with("/api/") => Shape::Face(Face::Ollama),
+        _ if path.starts_with("/v1/messages") => Shape::Face(Face::Anthropic),
+        _ => Shape::Face(Face::OpenAi),
     }
 }
 
@@ -33,8 +51,12 @@ pub(super) const fn face_of_dialect(dialect: Dialect) -> Face {
 }
 
 /// A whole answer that says `fault`, with its true status.
-pub(super) fn response(face: Face, fault: &Fault) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::whole(object(face, fault)));
+pub(super) fn response(shape: impl Into<Shape>, fault: &Fault) -> Response<Outgoing> {
+    let bytes = match shape.into() {
+        Shape::Face(face) => object(face, fault),
+        Shape::Projects => plain_object(fault),
+    };
+    let mut response = Response::new(Outgoing::whole(bytes));
     *response.status_mut() =
         StatusCode::from_u16(fault.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -82,6 +104,12 @@ pub(super) fn object(face: Face, fault: &Fault) -> Bytes {
         } }),
     };
     object.to_string().into()
+}
+
+/// `fault` with its parts apart.
+fn plain_object(fault: &Fault) -> Bytes {
+    let error = json!({ "code": fault.code, "message": fault.full_message(), "hint": fault.hint });
+    json!({ "error": error }).to_string().into()
 }
 
 /// `fault` as the last event of a stream in `dialect`.

@@ -14,6 +14,7 @@ use base::{
     Result, RunSummary, Usage, WorkerId,
 };
 use bytes::Bytes;
+use planner::Planning;
 use planner::github::{Delivery, Received};
 use proto::admin::*;
 use tokio::net::TcpListener;
@@ -32,11 +33,18 @@ pub struct Script {
     pub has_keys: bool,
     pub has_hook: AtomicBool,
     pub delivery: Mutex<Option<Delivery>>,
+    /// Where there are projects.
+    pub planning: Option<Arc<Planning>>,
 }
 
 impl Script {
     pub fn new(has_keys: bool) -> Arc<Self> {
+        Self::with_planning(has_keys, None)
+    }
+
+    pub fn with_planning(has_keys: bool, planning: Option<Arc<Planning>>) -> Arc<Self> {
         Arc::new(Self {
+            planning,
             seen: Mutex::default(),
             dropped: watch::Sender::new(0),
             begun: watch::Sender::new(0),
@@ -241,6 +249,10 @@ impl Desk for Script {
 
     fn admin(&self) -> &dyn AdminDesk {
         self
+    }
+
+    fn planning(&self) -> Result<Arc<Planning>> {
+        self.planning.clone().ok_or_else(|| Fault::new(Code::NotSupported, "this node keeps no projects"))
     }
 }
 

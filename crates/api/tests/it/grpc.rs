@@ -9,6 +9,9 @@ use proto::admin::{ExplainRequest, GetModeRequest, ListNodesRequest, PullModelRe
 use proto::inference::generate_response::Event;
 use proto::inference::inference_client::InferenceClient;
 use proto::inference::{EmbedRequest, Finish, GenerateRequest, ListModelsRequest, Message, RerankRequest};
+use proto::planning::McpRequest;
+use proto::planning::planning_client::PlanningClient;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -34,7 +37,11 @@ struct Served {
 }
 
 async fn serve(has_keys: bool) -> Served {
-    let (listener, desk) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Script::new(has_keys));
+    serve_desk(Script::new(has_keys)).await
+}
+
+async fn serve_desk(desk: std::sync::Arc<Script>) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
     let limits =
@@ -206,4 +213,42 @@ async fn a_stopping_server_ends_within_its_drain_time() {
     served.tracker.close();
     tokio::time::timeout(PATIENCE, served.tracker.wait()).await.unwrap();
     reaches(&served.desk.dropped, 1, Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn mcp_goes_through_a_stream_and_ends_with_it() {
+    let bed = crate::projects::Bed::garden().await;
+    let served = serve_desk(bed.server.desk.clone()).await;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<McpRequest>(8);
+    let mut request = Request::new(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    request.metadata_mut().insert("x-tm-tools", "core".parse().unwrap());
+    request.metadata_mut().insert("x-tm-who", "editor".parse().unwrap());
+    let mut answers = PlanningClient::new(served.channel).mcp(request).await.unwrap().into_inner();
+    let mut ask = async |message: serde_json::Value| -> serde_json::Value {
+        sender.send(McpRequest { message: message.to_string().into() }).await.unwrap();
+        let answer = tokio::time::timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
+        serde_json::from_slice(&answer.message).unwrap()
+    };
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" },
+    } });
+    assert_eq!(ask(hello).await["result"]["serverInfo"]["name"], "taskmaster");
+    let unread = ask(json!({ "jsonrpc": "2.0", "id": 2, "method": 5 })).await;
+    assert_eq!((&unread["id"], &unread["error"]["code"]), (&json!(2), &json!(-32700)));
+    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }).to_string();
+    sender.send(McpRequest { message: initialized.into() }).await.unwrap();
+    let mut ask = async |id: u32, method: &str, params: serde_json::Value| {
+        let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        sender.send(McpRequest { message: message.to_string().into() }).await.unwrap();
+        let answer = tokio::time::timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&answer.message).unwrap()
+    };
+    assert_eq!(ask(3, "tools/list", json!({})).await["result"]["tools"].as_array().map(Vec::len), Some(8));
+    let arguments = json!({ "id": "1", "status": "done" });
+    let set = ask(4, "tools/call", json!({ "name": "set_task_status", "arguments": arguments })).await;
+    assert_eq!(set["result"]["isError"], false, "{set}");
+    assert_eq!(bed.get("/api/projects/garden/history").await["items"][0]["who"], "editor");
+    drop(sender);
+    let end = tokio::time::timeout(PATIENCE, answers.next()).await.unwrap();
+    assert!(end.is_none(), "{end:?}");
 }

@@ -8,4 +8,6 @@ mod grpc;
 mod hooks;
 mod hostile;
 mod http;
+mod mcp;
 mod patience;
+mod projects;

@@ -80,6 +80,20 @@ pub(super) fn check_tag(name: &str) -> Result<()> {
     check("tag", name)
 }
 
+/// What the project in a folder is called, when nobody says: the folder's name, in the letters that names have.
+pub fn name_of_folder(root: &str) -> Result<String> {
+    let root = root.strip_prefix("file://").unwrap_or(root);
+    let last = root.split(['/', '\\']).rfind(|part| !part.is_empty()).unwrap_or_default();
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' };
+    let name: String = last.chars().map(plain).collect();
+    let name: String = name.trim_start_matches(['-', '_', '.']).chars().take(MOST_CHARS).collect();
+    if name.is_empty() {
+        let what = format!("no project can be named after the folder `{}`", root.escape_debug());
+        return Err(Fault::invalid(what).hint("give the project's name as `project`"));
+    }
+    Ok(name)
+}
+
 fn check(what: &str, name: &str) -> Result<()> {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let begins_well = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
@@ -89,4 +103,25 @@ fn check(what: &str, name: &str) -> Result<()> {
     let shown: String = name.chars().take(MOST_CHARS).collect();
     Err(Fault::invalid(format!("`{}` cannot be the name of a {what}", shown.escape_debug()))
         .hint(format!("use 1 to {MOST_CHARS} letters, digits, `-`, `_` and `.`, a letter or digit first")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_called_as_its_folder() {
+        for (root, name) in [
+            ("/home/ada/greenhouse", "greenhouse"),
+            ("/home/ada/greenhouse/", "greenhouse"),
+            ("C:\\work\\my shed", "my-shed"),
+            ("file:///srv/.hidden", "hidden"),
+            ("x/../../etc", "etc"),
+        ] {
+            assert_eq!(name_of_folder(root).ok().as_deref(), Some(name), "{root}");
+            assert!(check_project(name).is_ok());
+        }
+        assert!(name_of_folder("/").is_err());
+        assert!(name_of_folder("/..").is_err());
+    }
 }

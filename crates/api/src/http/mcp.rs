@@ -1,0 +1,86 @@
+//! MCP over streamable HTTP: one JSON-RPC message for each POST, its answer as a stream of events.
+//!
+//! Without sessions: nothing is kept between two requests, so that a client behind several nodes may be answered by any of
+//! them, and loses nothing when one goes away. `Host` and `Origin` were checked at the door, for this path as for all.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, Request, State};
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use base::Fault;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokio_util::sync::CancellationToken;
+
+use super::pages::{Refusal, Shared};
+use super::{ask, refusal};
+use crate::Desk;
+use crate::mcp::{Server, Tools};
+
+/// Where MCP clients talk to.
+pub(super) const PATH: &str = "/mcp";
+
+/// What bounds an MCP answer from outside.
+#[derive(Clone)]
+pub(super) struct Bounds {
+    /// The largest message; bodies come in bounded by it already.
+    pub(super) body: usize,
+    /// Ends answers that are still open when the server stops.
+    pub(super) stop: CancellationToken,
+    /// Between signs of life while a client waits.
+    pub(super) heartbeat: std::time::Duration,
+}
+
+/// The route.
+pub(super) fn routes(bounds: Bounds) -> Router<Arc<dyn Desk>> {
+    Router::new()
+        .route(PATH, any(move |desk: Shared, wish: Query<Wish>, request: Request| answer(bounds, desk, wish, request)))
+}
+
+#[derive(Deserialize)]
+struct Wish {
+    /// Which tools: a set's name, or names with commas between.
+    #[serde(default)]
+    tools: String,
+}
+
+async fn answer(bounds: Bounds, State(desk): Shared, Query(wish): Query<Wish>, request: Request) -> Response {
+    let key = match desk.authenticate(ask::key(request.headers())) {
+        Ok(key) => key,
+        Err(fault) => return refused(fault),
+    };
+    let (parts, body) = request.into_parts();
+    // It came in whole and bounded already.
+    let bytes = match to_bytes(body, bounds.body).await {
+        Ok(bytes) => bytes,
+        Err(error) => return refused(Fault::invalid("could not read the body").because(error)),
+    };
+    if parts.method == Method::POST
+        && let Err(error) = serde_json::from_slice::<IgnoredAny>(&bytes)
+    {
+        return refused(Fault::invalid("the body is no JSON").because(error).hint("send one JSON-RPC message"));
+    }
+    let request = Request::from_parts(parts, Body::from(bytes));
+    let said = request.headers().get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or("mcp");
+    let server = Server { desk, who: crate::who(&key, said), tools: Tools::read(&wish.tools) };
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_sse_keep_alive(Some(bounds.heartbeat))
+        .with_max_request_body_bytes(bounds.body)
+        .with_cancellation_token(bounds.stop)
+        .disable_allowed_hosts()
+        .disable_allowed_origins();
+    let service =
+        StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config);
+    service.handle(request).await.map(Body::new)
+}
+
+fn refused(fault: Fault) -> Response {
+    Refusal(refusal::Shape::Projects, fault).into_response()
+}

@@ -1,0 +1,220 @@
+//! One call of a tool: its arguments, read as leniently as upstream's clients write them, and the answer around its data.
+
+use std::sync::Arc;
+
+use base::{Code, Fault, Result};
+use planner::projects::{Outcome, Snapshot, Wanted, name_of_folder};
+use planner::{Edit, Planning, TaskId, wire};
+use rmcp::RoleServer;
+use rmcp::service::RequestContext;
+use serde_json::{Map, Value, json};
+
+use super::table::{Entry, Kind};
+use super::{Refused, Server};
+use crate::{Desk, tasks_json};
+
+/// What a tool gives, or why it does not.
+pub(super) type Said = Result<Value, Refused>;
+
+/// A call with what it needs.
+pub(super) struct Call<'a> {
+    server: &'a Server,
+    arguments: Map<String, Value>,
+    /// Arguments that no such tool has.
+    ignored: Vec<String>,
+    pub(super) context: &'a RequestContext<RoleServer>,
+}
+
+impl<'a> Call<'a> {
+    /// Refuses arguments that are missing or of a wrong kind.
+    pub(super) fn new(
+        server: &'a Server,
+        entry: &Entry,
+        arguments: Map<String, Value>,
+        context: &'a RequestContext<RoleServer>,
+    ) -> Result<Self> {
+        let mut ignored = Vec::new();
+        for (name, value) in &arguments {
+            match entry.argument(name) {
+                Some(argument) if value.is_null() || argument.kind.takes(value) => {}
+                Some(argument) => {
+                    let what = format!("argument `{name}` of `{}` is not {}", entry.name, argument.kind);
+                    return Err(Fault::invalid(what).hint(argument.about));
+                }
+                None => ignored.push(name.clone()),
+            }
+        }
+        let is_given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
+        if let Some(missing) = entry.required().find(|argument| !is_given(argument.name)) {
+            let what = format!("argument `{}` of `{}` is missing", missing.name, entry.name);
+            return Err(Fault::invalid(what).hint(missing.about));
+        }
+        Ok(Self { server, arguments, ignored, context })
+    }
+
+    pub(super) fn desk(&self) -> &dyn Desk {
+        &*self.server.desk
+    }
+
+    pub(super) fn planning(&self) -> Result<Arc<Planning>> {
+        self.server.desk.planning()
+    }
+
+    pub(super) fn who(&self) -> &str {
+        &self.server.who
+    }
+
+    /// A text, or a number as one; empty when it is not there.
+    pub(super) fn text(&self, name: &str) -> String {
+        match self.arguments.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => String::new(),
+        }
+    }
+
+    /// A text that is there and not empty.
+    pub(super) fn given(&self, name: &str) -> Option<String> {
+        Some(self.text(name)).filter(|text| !text.trim().is_empty())
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        match self.arguments.get(name) {
+            Some(Value::Bool(flag)) => *flag,
+            Some(Value::String(text)) => text == "true",
+            _ => false,
+        }
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        Kind::number(self.arguments.get(name)?)
+    }
+
+    /// A count that the planner bounds by itself.
+    pub(super) fn count(&self, name: &str) -> u32 {
+        self.number(name).map_or(0, |number| u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn json(&self, name: &str) -> Option<&Value> {
+        self.arguments.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Texts, in a list or with commas between.
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+        let parts = |text: &str| -> Vec<String> {
+            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        };
+        match self.arguments.get(name) {
+            Some(Value::Array(list)) => list.iter().flat_map(|one| parts(&plain(one))).collect(),
+            Some(value) => parts(&plain(value)),
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn ids(&self, name: &str) -> Result<Vec<TaskId>> {
+        wire::ids_from_wire(name, &self.texts(name))
+    }
+
+    pub(super) fn id(&self, name: &str) -> Result<TaskId> {
+        wire::id_from_wire(name, &self.text(name))
+    }
+
+    /// The project that is meant: by its name, by its folder, or because there is no other.
+    pub(super) async fn project(&self) -> Result<String> {
+        if let Some(name) = self.given("project") {
+            return Ok(name);
+        }
+        if let Some(root) = self.given("projectRoot") {
+            return name_of_folder(&root);
+        }
+        let all = self.planning()?.projects.list().await?;
+        match all.as_slice() {
+            [only] => Ok(only.name.clone()),
+            _ => Err(Fault::invalid("no project is named")
+                .hint("give `project`, or `projectRoot`, whose last folder is the project's name")),
+        }
+    }
+
+    pub(super) fn tag(&self) -> String {
+        self.text("tag")
+    }
+
+    /// The tasks that are meant.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot> {
+        let project = self.project().await?;
+        let found = self.planning()?.projects.snapshot(&project, &self.tag()).await;
+        found.map_err(|fault| match fault.code {
+            Code::NotFound if fault.message.starts_with("there is no project") => {
+                let hint = fault.hint.clone().unwrap_or_default();
+                fault.hint(format!("call `initialize_project` first ({hint})"))
+            }
+            _ => fault,
+        })
+    }
+
+    /// Makes edits at once, and says what is different.
+    pub(super) async fn change(&self, edits: Vec<Edit>, why: String) -> Said {
+        let snapshot = self.snapshot().await?;
+        let expected = match self.number("expectedVersion") {
+            Some(version) => self.ids("id")?.into_iter().map(|id| (id, version)).collect(),
+            None => Vec::new(),
+        };
+        let wanted = Wanted { edits, expected, why, who: self.who().to_owned(), ..Wanted::default() };
+        let outcome = self.planning()?.projects.change(&snapshot.project, &snapshot.tag, &wanted).await?;
+        said(&outcome)
+    }
+
+    /// `data` with what upstream puts around it.
+    pub(super) async fn envelope(&self, data: Value) -> Value {
+        let mut said = json!({
+            "data": data,
+            "version": { "name": "taskmaster", "version": env!("CARGO_PKG_VERSION") },
+        });
+        if let Ok(tag) = self.about_tags().await {
+            said["tag"] = tag;
+        }
+        if !self.ignored.is_empty() {
+            said["notes"] = json!([format!("not known and ignored: {}", self.ignored.join(", "))]);
+        }
+        said
+    }
+
+    async fn about_tags(&self) -> Result<Value> {
+        let (project, planning) = (self.project().await?, self.planning()?);
+        let current = planning.projects.project(&project).await?.current_tag;
+        let tags = planning.projects.tags(&project).await?;
+        let names: Vec<&str> = tags.iter().map(|tag| tag.name.as_str()).collect();
+        Ok(json!({ "currentTag": current, "availableTags": names }))
+    }
+}
+
+/// What became of a change; a conflict is a refusal with both versions.
+pub(super) fn said(outcome: &Outcome) -> Said {
+    match outcome {
+        Outcome::Done(done) => {
+            let mut data = tasks_json::done(done);
+            let touched = done.changes.iter().map(|change| &change.id);
+            let mut ids: Vec<TaskId> = touched.chain(&done.added).cloned().collect();
+            ids.sort();
+            ids.dedup();
+            let tasks = ids.iter().take(MOST_SHOWN).filter_map(|id| Some(tasks_json::task(id, done.tasks.get(id)?)));
+            data["tasks"] = tasks.collect();
+            Ok(data)
+        }
+        Outcome::Conflict(conflict) => {
+            let fault = Fault::new(Code::Conflict, format!("task {} was changed by somebody else", conflict.id));
+            let fault = fault.hint("nothing was changed; look at both versions, and call again with the new version");
+            Err(Refused { fault: Box::new(fault), conflict: Some(tasks_json::conflict(conflict)) })
+        }
+    }
+}
+
+/// Tasks that an answer about a change shows whole.
+const MOST_SHOWN: usize = 20;
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

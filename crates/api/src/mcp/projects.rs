@@ -1,0 +1,88 @@
+//! Tools about projects and the cluster behind them.
+
+use base::{Code, Fault};
+use planner::projects::{ProjectChange, name_of_folder};
+use serde_json::{Value, json};
+
+use super::call::{Call, Said};
+use crate::tasks_json;
+
+pub(super) async fn initialize(call: &Call<'_>) -> Said {
+    let named = call.given("projectName").or_else(|| call.given("project"));
+    let name = match named {
+        Some(name) => name_of_folder(&name)?,
+        None => call.project().await?,
+    };
+    let planning = call.planning()?;
+    let made = planning.projects.create(&name, &call.text("description"), "").await;
+    let is_new = match made {
+        Ok(_) => true,
+        // Called twice it is there once.
+        Err(fault) if fault.code == Code::Conflict => false,
+        Err(fault) => return Err(fault.into()),
+    };
+    let project = planning.projects.project(&name).await?;
+    let project = tasks_json::project(&project, &planning.projects.tags(&name).await?);
+    let next = "write a PRD and call `parse_prd`, or add tasks by `add_task`";
+    Ok(json!({ "project": project, "isNew": is_new, "next": next }))
+}
+
+pub(super) async fn models(call: &Call<'_>) -> Said {
+    for role in ["setMain", "setResearch", "setFallback"] {
+        if let Some(model) = call.given(role) {
+            let what = format!("could not set `{}`: roles are the cluster's, not a project's", model.escape_debug());
+            return Err(Fault::new(Code::NotSupported, what).hint("set `[roles]` in tmd's configuration").into());
+        }
+    }
+    let models: Vec<Value> = call
+        .desk()
+        .models()
+        .models
+        .iter()
+        .map(|model| {
+            let places: Vec<&str> = model.places.iter().map(|place| place.worker.as_str()).collect();
+            let is_loaded = model.places.iter().any(|place| place.is_loaded);
+            let context = model.places.iter().map(|place| place.context_tokens).max();
+            json!({ "name": model.name, "isLoaded": is_loaded, "workers": places, "contextTokens": context })
+        })
+        .collect();
+    Ok(json!({
+        "roles": ["main", "research", "fallback"],
+        "models": models,
+        "note": "each role is a name that the cluster answers to; which model that is, `[roles]` in tmd's configuration says",
+    }))
+}
+
+pub(super) async fn language(call: &Call<'_>) -> Said {
+    let project = call.project().await?;
+    let change = ProjectChange { language: Some(call.text("language")), ..ProjectChange::default() };
+    let project = call.planning()?.projects.change_project(&project, &change).await?;
+    Ok(json!({ "project": project.name, "responseLanguage": project.language }))
+}
+
+pub(super) async fn cluster_status(call: &Call<'_>) -> Said {
+    let (desk, admin) = (call.desk(), call.desk().admin());
+    let (health, mode) = (admin.health(), admin.get_mode());
+    let nodes = admin.list_nodes().nodes;
+    let workers = admin.list_workers().workers;
+    let unfinished = match desk.planning() {
+        Ok(planning) => {
+            let jobs = planning.jobs_of("").await?;
+            let open = jobs.iter().filter(|job| !job.view.state.is_final());
+            open.map(tasks_json::job).collect::<Vec<_>>()
+        }
+        Err(_) => Vec::new(),
+    };
+    Ok(json!({
+        "verdict": health.verdict,
+        "reasons": health.reasons,
+        "mode": mode.mode,
+        "nodes": nodes.iter().map(|node| json!({ "name": node.name, "state": node.state, "isLeader": node.leader })).collect::<Vec<_>>(),
+        "workers": workers.iter().map(|worker| json!({
+            "name": worker.name, "state": worker.state, "reason": worker.reason,
+            "slots": worker.slots, "busy": worker.busy, "queued": worker.queued, "loaded": worker.loaded,
+        })).collect::<Vec<_>>(),
+        "models": desk.models().models.iter().map(|model| model.name.clone()).collect::<Vec<_>>(),
+        "unfinishedJobs": unfinished,
+    }))
+}

@@ -1,0 +1,127 @@
+//! The bridge's own part: what it reads, what it writes, what it says when something is wrong.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// What went to stdout.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn call(name: &str, arguments: Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": name, "arguments": arguments } })
+}
+
+#[test]
+fn a_document_is_read_from_the_project_and_from_nowhere_else() {
+    let outside = tempfile::tempdir().unwrap();
+    let root = outside.path().join("garden");
+    fs::create_dir_all(root.join("docs")).unwrap();
+    fs::write(root.join("docs/prd.md"), "# Garden").unwrap();
+    fs::write(outside.path().join("secret"), "key").unwrap();
+    fs::write(root.join("large"), vec![b'a'; (16 << 20) + 1]).unwrap();
+    symlink(outside.path().join("secret"), root.join("link")).unwrap();
+    let roots = Roots::new(None).unwrap();
+    let read = |input: &str| {
+        let mut message = call("parse_prd", json!({ "projectRoot": root, "input": input }));
+        let after = roots.prepare(&mut message, &HashSet::new());
+        after.map(|after| (message["params"]["arguments"]["prdText"].as_str().unwrap().to_owned(), after.project))
+    };
+    assert_eq!(read("docs/prd.md").unwrap(), ("# Garden".to_owned(), "garden".to_owned()));
+    assert_eq!(read(root.join("docs/prd.md").to_str().unwrap()).unwrap().0, "# Garden");
+    for (input, code) in [
+        ("../secret", Code::PermissionDenied),
+        ("link", Code::PermissionDenied),
+        ("/etc/passwd", Code::PermissionDenied),
+        ("docs", Code::InvalidArgument),
+        ("missing.md", Code::NotFound),
+        ("large", Code::TooLarge),
+    ] {
+        let fault = read(input).unwrap_err();
+        assert!(fault.code == code && fault.hint.is_some(), "{input}: {fault:?}");
+    }
+}
+
+#[test]
+fn a_bridge_for_one_folder_uses_no_other() {
+    let (ours, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let roots = Roots::new(Some(ours.path().to_owned())).unwrap();
+    let mut message = call("next_task", json!({ "projectRoot": other.path() }));
+    assert_eq!(roots.prepare(&mut message, &HashSet::new()).unwrap_err().code, Code::PermissionDenied);
+    let mut message = call("get_tasks", Value::Null);
+    let after = roots.prepare(&mut message, &HashSet::from(["get_tasks".to_owned()])).unwrap();
+    assert_eq!(after.syncs, None, "it only looks");
+    assert_eq!(message["params"]["arguments"]["projectRoot"], json!(ours.path().canonicalize().unwrap()));
+}
+
+#[test]
+fn files_are_written_into_the_project_and_nowhere_else() {
+    let outside = tempfile::tempdir().unwrap();
+    let root = outside.path().canonicalize().unwrap().join("garden");
+    fs::create_dir(&root).unwrap();
+    symlink(outside.path(), root.join("out")).unwrap();
+    let answer = |name: &str| {
+        let data = json!({ "files": [{ "name": name, "text": "dig" }] });
+        json!({ "result": { "isError": false, "structuredContent": { "data": data } } })
+    };
+    let write = |output: &str, name: &str| {
+        let mut message = call("generate", json!({ "projectRoot": root, "output": output }));
+        let after = Roots::new(None).unwrap().prepare(&mut message, &HashSet::new()).unwrap();
+        let mut answer = answer(name);
+        local::write_files(&after.writes.unwrap(), &mut answer).map(|()| answer)
+    };
+    let written = write("notes/tasks", "task_001.md").unwrap();
+    assert_eq!(fs::read_to_string(root.join("notes/tasks/task_001.md")).unwrap(), "dig");
+    assert!(written["result"]["content"][0]["text"].as_str().unwrap().contains("task_001.md"));
+    write("", "task_001.md").unwrap();
+    assert!(root.join(".taskmaster/tasks/task_001.md").is_file());
+    for (output, name) in
+        [("..", "a.md"), ("out", "a.md"), ("/etc", "a.md"), ("notes", "../a.md"), ("notes", ".bashrc")]
+    {
+        assert!(write(output, name).is_err(), "{output} {name}");
+    }
+    assert!(!outside.path().join("a.md").exists());
+}
+
+/// What a bridge writes to stdout for `lines`, when no server is there.
+async fn alone(lines: &[&str]) -> Vec<Value> {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let servers = Servers::new(&[gone.to_string()], None, None).unwrap();
+    let (sender, receiver) = mpsc::channel(LINES_WAITING);
+    for line in lines {
+        sender.send(Ok(format!("{line}\n"))).await.unwrap();
+    }
+    drop(sender);
+    let out = Written::default();
+    let mut screen = Screen::new(Box::new(out.clone()), Box::new(std::io::sink()), crate::screen::Style::default());
+    let args = Args { dir: None, tools: "all".to_owned() };
+    assert_eq!(carry(&servers, &mut screen, args, receiver).await.unwrap(), Verdict::Done);
+    let written = out.0.lock().unwrap().clone();
+    String::from_utf8(written).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn without_a_server_every_call_is_answered_with_what_to_do() {
+    let hello = r#"{"jsonrpc":"2.0","id":"a","method":"initialize","params":{}}"#;
+    let next = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"next_task"}}"#;
+    let told = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let said = alone(&[hello, told, "{", "", next]).await;
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert_eq!((&said[0]["id"], &said[0]["error"]["code"]), (&json!("a"), &json!(-32000)));
+    assert!(said[0]["error"]["message"].as_str().unwrap().contains("hint: "));
+    assert_eq!(said[1]["error"]["code"], -32700);
+    assert_eq!((&said[2]["id"], &said[2]["result"]["isError"]), (&json!(2), &json!(true)));
+}
