@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use crate::edit::MAX_DEPENDENCIES;
 use crate::graph::{self, Breach};
 use crate::requirements::Requirement;
 use crate::task::MAX_DEPTH;
@@ -30,7 +31,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { tasks: 10_000, title: 200, text: 64 << 10, dependencies: 1_000, depth: MAX_DEPTH }
+        Self { tasks: 10_000, title: 200, text: 64 << 10, dependencies: MAX_DEPENDENCIES, depth: MAX_DEPTH }
     }
 }
 
@@ -45,9 +46,12 @@ pub struct Gates {
     pub acyclic: bool,
     /// Dependencies on tasks that are not there.
     pub dangling: u32,
+    /// Each dependency that cannot stay, in words: circles, missing and repeated ones.
+    #[serde(skip)]
+    pub wrong_order: Vec<String>,
     /// Tasks with the same title under the same parent.
     pub duplicates: Vec<(TaskId, TaskId)>,
-    /// Tasks that are alike by [`NEAR`] or more, and not the same. Shown, and no reason to refuse.
+    /// Tasks that are alike by [`NEAR`] or more, and not the same.
     pub near_duplicates: Vec<(TaskId, TaskId)>,
     /// How many requirements there are.
     pub requirements: u32,
@@ -66,6 +70,7 @@ pub fn check(tasks: &Tasks, requirements: &[Requirement], bounds: &Bounds) -> Ga
     let all: Vec<(TaskId, &Task)> = tasks.walk().collect();
     let distinct: HashSet<&TaskId> = all.iter().map(|(id, _)| id).collect();
     let breaches = graph::check(tasks);
+    let wrong_order = breaches.iter().map(ToString::to_string).collect();
     let missing = breaches.iter().filter(|breach| matches!(breach, Breach::Missing { .. })).count();
     let doubled = breaches.iter().filter(|breach| matches!(breach, Breach::Duplicate { .. })).count();
     let (duplicates, near_duplicates) = likeness::pairs(&all);
@@ -78,6 +83,7 @@ pub fn check(tasks: &Tasks, requirements: &[Requirement], bounds: &Bounds) -> Ga
         too_large: too_large(&all, bounds),
         acyclic: breaches.len() == missing + doubled,
         dangling: count(missing),
+        wrong_order,
         duplicates,
         near_duplicates,
         requirements: count(names.len()),
@@ -104,8 +110,6 @@ impl Gates {
         };
         unless(self.tasks > 0, "the plan has no task".to_owned());
         unless(self.schema_valid, "a task has no title, no number, or the number of another".to_owned());
-        unless(self.acyclic, "tasks wait for each other in a circle".to_owned());
-        unless(self.dangling == 0, format!("{} dependencies on tasks that are not there", self.dangling));
         unless(self.unknown_sources == 0, format!("{} sources that are no requirement", self.unknown_sources));
         let twice = self.duplicates.iter().take(FEW).map(|(a, b)| format!("{a} and {b}")).collect::<Vec<_>>();
         unless(twice.is_empty(), format!("{} pairs of the same task: {}", self.duplicates.len(), twice.join(", ")));
@@ -116,6 +120,7 @@ impl Gates {
         );
         let open = self.uncovered.iter().take(FEW).cloned().collect::<Vec<_>>();
         unless(open.is_empty(), format!("{} requirements without a task: {}", self.uncovered.len(), open.join(", ")));
+        reasons.extend(self.wrong_order.iter().take(FEW).cloned());
         reasons.extend(self.too_large.iter().take(FEW).cloned());
         reasons
     }

@@ -88,11 +88,11 @@ pub fn extract(prd: &Prd) -> Extracted {
         finder.takes_any_list = true;
         finder.run();
     }
-    let finder::Finder { mut found, mut oddities, not_wanted, orders, .. } = finder;
+    let finder::Finder { mut found, mut oddities, not_wanted, orders, sequence, .. } = finder;
     for (number, requirement) in (1..).zip(found.iter_mut()) {
         requirement.name = format!("R{number}");
     }
-    order::apply(prd, &mut found, &orders, &mut oddities);
+    order::apply(prd, &mut found, &orders, sequence, &mut oddities);
     Extracted { requirements: found, oddities: in_order(oddities), not_wanted, language: language(prd) }
 }
 

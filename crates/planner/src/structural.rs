@@ -9,6 +9,7 @@ mod split;
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::edit::MAX_DEPENDENCIES;
 use crate::prd::{Oddity, Prd, Section, in_order};
 use crate::requirements::{Requirement, unnumbered};
 use crate::{Source, Task, TaskId, Tasks};
@@ -17,6 +18,10 @@ pub use fields::{complexity, one, title};
 pub use split::expand;
 
 use groups::Group;
+
+/// So many tasks are the most that a plan is given, and so many at its top where that would be too few to hold it.
+const MOST_TASKS: usize = 5_000;
+const MOST_AT_TOP: u32 = 500;
 
 /// Who made these tasks, as [`Task::made_by`] has it.
 pub const NAME: &str = "structural";
@@ -48,23 +53,31 @@ pub struct Planned {
 /// Plans a document from its requirements; from its sections when there are none.
 pub fn plan(prd: &Prd, found: &[Requirement], wish: &Wish) -> Planned {
     let mut oddities = Vec::new();
+    let last_line = u32::try_from(prd.lines.len()).unwrap_or(u32::MAX);
     let mut groups = groups::of(prd, found);
-    if let Some(wanted) = wish.tasks {
+    let Wish { mut tasks, mut max_depth } = *wish;
+    let with_parts = |group: &Group| if group.members.len() > 1 { group.members.len() + 1 } else { 1 };
+    if groups.iter().map(with_parts).sum::<usize>() > MOST_TASKS {
+        tasks = Some(tasks.unwrap_or(MOST_AT_TOP).min(MOST_AT_TOP));
+        max_depth = 1;
+        let what = format!("{} requirements are more than a plan has tasks for; neighbours share one", found.len());
+        oddities.push(Oddity::new(1, last_line, what));
+    }
+    if let Some(wanted) = tasks {
         groups = groups::fit(groups, wanted.max(1) as usize);
         let made = groups.len();
         if made < wanted as usize && !found.is_empty() {
-            let last = u32::try_from(prd.lines.len()).unwrap_or(u32::MAX);
             let what = format!("{wanted} tasks were wished, but there is matter for {made} only");
-            oddities.push(Oddity::new(1, last, what));
+            oddities.push(Oddity::new(1, last_line, what));
         }
     }
     if found.is_empty() {
-        let mut tasks = of_sections(prd, wish.tasks);
+        let mut tasks = of_sections(prd, tasks.unwrap_or(MOST_AT_TOP).clamp(1, MOST_AT_TOP));
         fields::distinguish(&mut tasks);
         return Planned { tasks: Tasks::new(tasks), oddities: in_order(oddities) };
     }
     let mut tasks: Vec<Task> =
-        (1..).zip(&groups).map(|(number, group)| task(prd, found, group, number, wish.max_depth)).collect();
+        (1..).zip(&groups).map(|(number, group)| task(prd, found, group, number, max_depth)).collect();
     tie(found, &groups, &mut tasks, &mut oddities);
     fields::distinguish(&mut tasks);
     Planned { tasks: Tasks::new(tasks), oddities: in_order(oddities) }
@@ -135,14 +148,13 @@ fn source(requirement: &Requirement) -> Source {
 }
 
 /// A task for each section with text in it, else for each heading, for documents that ask for nothing in so many words.
-fn of_sections(prd: &Prd, most: Option<u32>) -> Vec<Task> {
+fn of_sections(prd: &Prd, most: u32) -> Vec<Task> {
     let mut with_text: Vec<&Section> = prd.sections.iter().filter(|section| fields::has_text(prd, section)).collect();
     if with_text.is_empty() {
         // A list of headings is all that was written.
         with_text.extend(prd.sections.iter().filter(|section| section.heading.contains(char::is_alphanumeric)));
     }
-    let most = most.map_or(usize::MAX, |most| most.max(1) as usize);
-    let size = with_text.len().div_ceil(most.min(with_text.len()).max(1)).max(1);
+    let size = with_text.len().div_ceil(most as usize).max(1);
     let tasks = with_text.chunks(size).filter_map(|chunk| {
         let (first, last) = (chunk.first()?, chunk.last()?);
         let place = Source { requirement: String::new(), first_line: first.first_line, last_line: last.last_line };
@@ -181,15 +193,24 @@ fn tie(found: &[Requirement], groups: &[Group], tasks: &mut [Task], oddities: &m
             edges.extend(targets.filter(|&&to| to != from));
         }
     }
+    let line = |place: usize| {
+        groups.get(place).and_then(|group| found.get(*group.members.first()?)).map_or(1, |first| first.first_line)
+    };
     for (from, to) in split::circular(&edges) {
         if let Some(edges) = edges.get_mut(from) {
             edges.remove(&to);
         }
-        let line = |place: usize| {
-            groups.get(place).and_then(|group| found.get(*group.members.first()?)).map_or(1, |r| r.first_line)
-        };
         let what = format!("tasks {} and {} wait for each other once grouped; one order is not kept", from + 1, to + 1);
         oddities.push(Oddity::new(line(from.min(to)), line(from.max(to)), what));
+    }
+    for (place, edges) in edges.iter_mut().enumerate() {
+        let rest = edges.len().saturating_sub(MAX_DEPENDENCIES);
+        if rest > 0 {
+            // The nearest ones wait for most of the others.
+            *edges = edges.iter().rev().take(MAX_DEPENDENCIES).copied().collect();
+            let what = format!("task {} would wait for {rest} more than a task can", place + 1);
+            oddities.push(Oddity::new(line(place), line(place), what));
+        }
     }
     let numbers: Vec<u32> = tasks.iter().map(|task| task.number).collect();
     for (task, edges) in tasks.iter_mut().zip(&edges) {

@@ -22,6 +22,11 @@ pub(crate) enum Class {
     Context,
     Waits,
     Before,
+    /// As `Waits` and `Before`, but only in front of a name such as `REQ-2`.
+    After,
+    Ahead,
+    /// A list whose numbers are an order.
+    Steps,
     Story,
     Wish,
     Given,
@@ -48,13 +53,25 @@ pub(crate) fn split(text: &str) -> Vec<(usize, usize, String)> {
         if c.is_alphanumeric() || is_combining(c) {
             fold(c, &mut word.get_or_insert_with(|| (at, String::new())).1);
         } else if let Some((start, word)) = word.take() {
-            found.push((start, at, word));
+            found.push((start, at, unmasked(word)));
         }
     }
     if let Some((start, word)) = word {
-        found.push((start, text.len(), word));
+        found.push((start, text.len(), unmasked(word)));
     }
     found
+}
+
+/// The Latin letter that a Cyrillic, Greek or Armenian one of lower case is mistaken for.
+pub(crate) fn lookalike(c: char) -> Option<char> {
+    const MASKS: &str = "асԁеһіјӏոоοрԛѕսνԝху";
+    const LETTERS: &str = "acdehijlnoopqsuvwxy";
+    MASKS.chars().zip(LETTERS.chars()).find(|(mask, _)| *mask == c).map(|(_, letter)| letter)
+}
+
+/// Whether a word of lower case mixes Latin letters with others that only look like some.
+pub(crate) fn is_masked(word: &str) -> bool {
+    word.contains(|c: char| c.is_ascii_lowercase()) && word.contains(|c| lookalike(c).is_some())
 }
 
 /// A text in lower case without accents, everything else as it is.
@@ -149,6 +166,9 @@ struct File {
     context: Vec<String>,
     waits: Vec<String>,
     before: Vec<String>,
+    after: Vec<String>,
+    ahead: Vec<String>,
+    steps: Vec<String>,
     story: Vec<String>,
     wish: Vec<String>,
     given: Vec<String>,
@@ -188,6 +208,9 @@ impl Known {
             (Class::Context, file.context),
             (Class::Waits, file.waits),
             (Class::Before, file.before),
+            (Class::After, file.after),
+            (Class::Ahead, file.ahead),
+            (Class::Steps, file.steps),
             (Class::Story, file.story),
             (Class::Wish, file.wish),
             (Class::Given, file.given),
@@ -208,6 +231,13 @@ impl Known {
             self.common.entry(normal(&word)).or_default().push(language);
         }
     }
+}
+
+fn unmasked(word: String) -> String {
+    if word.is_ascii() || !is_masked(&word) {
+        return word;
+    }
+    word.chars().map(|c| lookalike(c).unwrap_or(c)).collect()
 }
 
 fn is_combining(c: char) -> bool {

@@ -27,6 +27,8 @@ pub fn normal(title: &str) -> String {
 }
 
 /// 0 (no word in common) to 1 (the same words): titles count for two thirds, descriptions for the rest.
+///
+/// Titles with other numbers in them speak of other things, however much of the rest they share.
 pub fn likeness(a: &Task, b: &Task) -> f64 {
     mixed(&Words::of(a), &Words::of(b))
 }
@@ -101,6 +103,10 @@ impl Words {
 }
 
 fn mixed(a: &Words, b: &Words) -> f64 {
+    let is_number = |word: &&String| word.contains(|c: char| c.is_numeric());
+    if !a.title.iter().filter(is_number).eq(b.title.iter().filter(is_number)) {
+        return 0.0;
+    }
     let title = shared(&a.title, &b.title);
     if a.description.is_empty() || b.description.is_empty() {
         return title;

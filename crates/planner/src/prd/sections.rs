@@ -123,6 +123,7 @@ fn bare(lines: &[String], marks: &mut [Mark]) -> Vec<Heading> {
 
 /// Splits `2.1. Something`; gives how many numbers there are.
 fn numbered(line: &str) -> Option<(u8, &str)> {
+    let line = line.trim_start_matches(['§', ' ']);
     let end = line.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = line.split_at(end);
     let number = number.trim_end_matches('.');

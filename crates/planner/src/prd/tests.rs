@@ -35,6 +35,8 @@ fn headings_of_every_form_are_sections() {
     let found = headings("1. Intro\n\nWords.\n\n1.1 More of it\nWords.\n\n2. End\n\nWords.\n");
     let expected = [(1, "1. Intro", 1, 4), (2, "1.1 More of it", 5, 7), (1, "2. End", 8, 10)];
     assert_eq!(found, expected.map(|(level, text, first, last)| (level, text.to_owned(), first, last)));
+    let found = headings("§ 1 Intro\n\nWords.\n\n§ 2 End\n\nWords.\n");
+    assert_eq!(found.iter().map(|heading| heading.1.as_str()).collect::<Vec<_>>(), ["§ 1 Intro", "§ 2 End"]);
     assert_eq!(headings("only text\nand more").len(), 1);
     assert_eq!(headings("1. a list\n\n2. of things\n\n3. and more\n").len(), 1);
 }
@@ -69,6 +71,8 @@ fn oddities_are_named_with_their_lines() {
     assert!(odd("a \u{202e}b\u{200b}")[0].contains("direction"));
     assert!(odd("a \u{202e}b\u{200b}")[1].contains("invisible"));
     assert!(odd("a\u{7}b")[0].contains("control"));
+    assert!(odd("p\u{430}ypal")[0].contains("another script"));
+    assert!(odd("μs, kΩ, Привет, Ελλάδα, 75 m²").is_empty());
     assert!(odd("| a | b |\n| --- |\n| c |")[0].contains("broken table"));
     assert!(odd("| a | b |\n|---|---|\n| c | d |").is_empty());
     assert!(odd(&"x".repeat(3_000))[0].contains("3000 characters"));

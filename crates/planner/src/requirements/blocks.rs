@@ -1,6 +1,7 @@
 //! A section cut into what its author meant as one piece: a list item, a table row, a paragraph, a line of a log.
 
 use crate::prd::{Mark, Prd, Section, cells, is_bidi, is_rule};
+use crate::words::{self, Class};
 
 use super::roles::{self, Role};
 
@@ -20,6 +21,7 @@ pub(super) struct Block {
 pub(super) enum Kind {
     Item {
         indent: usize,
+        is_numbered: bool,
     },
     Row {
         cells: Vec<String>,
@@ -42,7 +44,7 @@ impl Block {
 
 /// Cuts a section; its heading is left out.
 pub(super) fn cut(prd: &Prd, section: &Section) -> Vec<Block> {
-    let mut cutter = Cutter { blocks: Vec::new(), is_open: false, head: Vec::new() };
+    let mut cutter = Cutter { blocks: Vec::new(), is_open: false, is_scenario: false, head: Vec::new() };
     for line in section.first_line..=section.last_line {
         let text = prd.line(line);
         match prd.mark_at(line) {
@@ -60,12 +62,15 @@ struct Cutter {
     blocks: Vec<Block>,
     /// Whether the next line of text belongs to the last block.
     is_open: bool,
+    /// Whether a step such as `Given …` was met, so that the lines of `When …` and `Then …` are steps too.
+    is_scenario: bool,
     head: Vec<String>,
 }
 
 impl Cutter {
     fn close(&mut self) {
         self.is_open = false;
+        self.is_scenario = false;
         self.head.clear();
     }
 
@@ -76,16 +81,21 @@ impl Cutter {
 
     fn text(&mut self, line: &str, number: u32) {
         self.head.clear();
-        if is_rule(line) {
+        let line = unquoted(line);
+        if line.trim().is_empty() || is_rule(line) {
             return self.close();
         }
         if let Some((indent, rest)) = item(line) {
-            return self.push(Kind::Item { indent }, clean(rest), number);
+            let is_numbered = line.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '(');
+            return self.push(Kind::Item { indent, is_numbered }, clean(rest), number);
         }
-        let text = clean(line.trim_start().trim_start_matches('>'));
+        let text = clean(line);
+        if self.is_step(&text) || line.trim_start().starts_with('<') {
+            self.is_open = false;
+        }
         if self.is_open && is_named_acceptance(&text) {
             let indent = line.len() - line.trim_start().len();
-            return self.push(Kind::Item { indent: indent + 1 }, text, number);
+            return self.push(Kind::Item { indent: indent.saturating_sub(1), is_numbered: false }, text, number);
         }
         match self.blocks.last_mut().filter(|_| self.is_open) {
             Some(block) => {
@@ -96,6 +106,18 @@ impl Cutter {
             }
             None => self.push(Kind::Paragraph, text, number),
         }
+    }
+
+    /// Whether a line is a step of a scenario, which stands for itself.
+    fn is_step(&mut self, text: &str) -> bool {
+        if !text.starts_with(char::is_uppercase) {
+            return false;
+        }
+        let head: String = text.split_inclusive(' ').take(2).collect();
+        let hits = words::scan(&head);
+        let begins = |class| hits.iter().any(|hit| hit.class == class && hit.start == 0);
+        self.is_scenario |= begins(Class::Given);
+        self.is_scenario && (begins(Class::Given) || begins(Class::Then))
     }
 
     fn row(&mut self, prd: &Prd, line: &str, number: u32) {
@@ -112,6 +134,14 @@ impl Cutter {
         let text = cells.iter().filter(|cell| !cell.is_empty()).cloned().collect::<Vec<_>>().join(" ");
         let head = self.head.clone();
         self.push(Kind::Row { cells, head }, text, number);
+    }
+}
+
+/// A line without the marks of the quotes that it is in.
+fn unquoted(line: &str) -> &str {
+    match line.trim_start().starts_with('>') {
+        true => line.trim_start_matches([' ', '\t', '>']),
+        false => line,
     }
 }
 
@@ -159,7 +189,7 @@ fn ordered(rest: &str) -> Option<&str> {
 
 /// A text without Markdown's marks and without characters that only confuse; letters stay byte for byte.
 pub(super) fn clean(text: &str) -> String {
-    let text = text.split_once("-->").map_or(text, |(_, behind)| behind);
+    let text = without_tags(text);
     let is_noise = |c: char| {
         is_bidi(c)
             || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
@@ -182,6 +212,86 @@ pub(super) fn clean(text: &str) -> String {
     }
     out.push_str(rest);
     out.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// HTML that a document may be written in. Other words in angle brackets are somebody's placeholders, and stay.
+const TAGS: &[&str] = &[
+    "a",
+    "b",
+    "blockquote",
+    "br",
+    "center",
+    "code",
+    "dd",
+    "details",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "font",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "i",
+    "img",
+    "kbd",
+    "li",
+    "ol",
+    "p",
+    "pre",
+    "s",
+    "section",
+    "small",
+    "span",
+    "strong",
+    "sub",
+    "summary",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "tr",
+    "u",
+    "ul",
+];
+
+/// A line without HTML's tags and comments, and without the end of a comment that an earlier line began.
+fn without_tags(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = match (line.find("-->"), line.find("<!--")) {
+        (Some(end), begin) if begin.is_none_or(|begin| begin > end) => line.get(end + 3..).unwrap_or_default(),
+        _ => line,
+    };
+    while let Some(at) = rest.find('<') {
+        let (before, behind) = rest.split_at(at);
+        out.push_str(before);
+        let end = tag_end(behind).unwrap_or_default();
+        // A tag parts words; a bracket that is none stays.
+        out.push(if end > 0 { ' ' } else { '<' });
+        rest = behind.get(end.max(1)..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Where the tag or comment ends that a text begins with.
+fn tag_end(text: &str) -> Option<usize> {
+    /// Longer ones are no tags; looking on from every bracket would take the square of a line's length.
+    const LONGEST: usize = 400;
+    let (near, _) = text.split_at(text.floor_char_boundary(LONGEST));
+    if near.starts_with("<!--") {
+        return near.find("-->").map(|end| end + 3);
+    }
+    let inner = near.trim_start_matches(['<', '/']);
+    let name = inner.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let is_tag = TAGS.iter().any(|tag| tag.eq_ignore_ascii_case(name));
+    near.find('>').filter(|_| is_tag).map(|end| end + 1)
 }
 
 /// Cuts a paragraph into sentences with their places.

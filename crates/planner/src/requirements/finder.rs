@@ -7,7 +7,7 @@ use crate::words::{self, Class, Hit};
 
 use super::blocks::{self, Block, Kind};
 use super::keep::{LONGEST, has_sense, has_words};
-use super::order::Order;
+use super::order::{self, Order, Subject};
 use super::roles::{self, Role, Roles};
 use super::{Requirement, Strength, label};
 
@@ -21,6 +21,8 @@ pub(super) struct Finder<'a> {
     pub oddities: Vec<Oddity>,
     pub not_wanted: Vec<String>,
     pub orders: Vec<Order>,
+    /// Steps that a section numbers: a requirement, the one before it, and the line.
+    pub sequence: Vec<(usize, usize, u32)>,
     /// The last requirement of each section.
     pub last: HashMap<usize, usize>,
     pub by_text: HashMap<String, usize>,
@@ -37,12 +39,14 @@ pub(super) struct Scene {
     item: Option<(usize, Option<usize>)>,
     /// Whether the piece before was a step of a scenario.
     pub is_given: bool,
+    /// The last numbered item of a section of steps: how far it was set in, and its requirement.
+    step: Option<(usize, usize)>,
 }
 
 impl Scene {
     /// The beginning of a section.
     pub fn of(section: usize) -> Self {
-        Self { section, lead: None, item: None, is_given: false }
+        Self { section, lead: None, item: None, is_given: false, step: None }
     }
 }
 
@@ -94,6 +98,7 @@ impl<'a> Finder<'a> {
             oddities: Vec::new(),
             not_wanted: Vec::new(),
             orders: Vec::new(),
+            sequence: Vec::new(),
             last: HashMap::new(),
             by_text: HashMap::new(),
             by_sense: HashMap::new(),
@@ -117,7 +122,7 @@ impl<'a> Finder<'a> {
 
     fn block(&mut self, scene: &mut Scene, block: &Block, next: Option<&Block>) {
         match &block.kind {
-            Kind::Item { indent } => self.item(scene, block, *indent, next),
+            Kind::Item { indent, .. } => self.item(scene, block, *indent, next),
             Kind::Row { cells, head } => self.row(scene, block, cells, head),
             Kind::Paragraph => self.paragraph(scene, block, next),
             Kind::Log | Kind::Code => self.pasted(scene, block),
@@ -169,7 +174,8 @@ impl<'a> Finder<'a> {
         if !has_words(&block.text) {
             return;
         }
-        let has_deeper = matches!(next.map(|next| &next.kind), Some(Kind::Item { indent: inner }) if *inner > indent);
+        let has_deeper =
+            matches!(next.map(|next| &next.kind), Some(Kind::Item { indent: inner, .. }) if *inner > indent);
         if (has_deeper || block.text.ends_with(':')) && self.announces(scene, block, Some(indent), next) {
             scene.item = None;
             return;
@@ -193,6 +199,20 @@ impl<'a> Finder<'a> {
         }
         let became = self.decide(scene, &piece);
         scene.item = Some((indent, became));
+        if let Some(became) = became.filter(|_| matches!(block.kind, Kind::Item { is_numbered: true, .. })) {
+            self.step(scene, indent, became, block.first_line);
+        }
+    }
+
+    /// Lets a numbered step wait for the one before it, where the section says that these are steps.
+    fn step(&mut self, scene: &mut Scene, indent: usize, became: usize, line: u32) {
+        let outermost = scene.step.map_or(indent, |(outer, _)| outer);
+        if indent > outermost || !Roles::is_sequence(self.prd, scene.section) {
+            return;
+        }
+        if let Some((_, before)) = scene.step.replace((indent, became)).filter(|(_, before)| *before != became) {
+            self.sequence.push((became, before, line));
+        }
     }
 
     fn row(&mut self, scene: &mut Scene, block: &Block, cells: &[String], head: &[String]) {
@@ -205,27 +225,27 @@ impl<'a> Finder<'a> {
             }
             return;
         }
-        let is_rank = |at: usize, cell: &str| {
-            let told = ["priority", "prio", "strength", "moscow", "prioritat", "prioridad", "priorite"];
-            let by_head = head.get(at).is_some_and(|head| told.contains(&words::normal(head).as_str()));
-            by_head
-                || matches!(
-                    words::normal(cell).as_str(),
-                    "must" | "should" | "may" | "could" | "high" | "medium" | "low"
-                )
+        let columns = Columns::of(head);
+        let is_told = |(at, cell): &(usize, &String)| {
+            has_letter(cell) && Some(*cell) != named && columns.order != Some(*at) && !columns.is_rank(*at, cell)
         };
-        let told: Vec<&str> = cells
-            .iter()
-            .enumerate()
-            .filter(|(at, cell)| !cell.is_empty() && Some(*cell) != named && !is_rank(*at, cell))
-            .map(|(_, cell)| cell.as_str())
-            .collect();
+        let told: Vec<&str> = cells.iter().enumerate().filter(is_told).map(|(_, cell)| cell.as_str()).collect();
         let Some((first, rest)) = told.split_first() else { return };
         let is_short = !rest.is_empty() && first.split_whitespace().count() <= 3;
         let text = if is_short { format!("{first}: {}", rest.join("; ")) } else { told.join("; ") };
         let label = named.map(|name| name.trim_matches(['[', ']', '(', ')', '`']).to_owned());
         piece.text = &text;
-        self.push(scene, &piece, label);
+        if cells.iter().enumerate().any(|(at, cell)| columns.is_rank(at, cell) && words::normal(cell) == "low") {
+            piece.hits.push(Hit { class: Class::May, start: 0, end: 0 });
+        }
+        let became = self.push(scene, &piece, label);
+        let order =
+            columns.order.and_then(|at| cells.get(at)).filter(|cell| cell.split([',', ';', ' ']).any(label::is_one));
+        if let (Some(index), Some(order)) = (became, order) {
+            let statement = format!("depends on {order}");
+            let subject = Subject::Requirement(index);
+            self.orders.extend(order::read(&statement, &words::scan(&statement), block.first_line, subject));
+        }
     }
 
     fn paragraph(&mut self, scene: &mut Scene, block: &Block, next: Option<&Block>) {
@@ -234,7 +254,7 @@ impl<'a> Finder<'a> {
         }
         scene.lead = None;
         scene.item = None;
-        if block.text.starts_with(['{', '}', '[', '"', '<']) && label::leading(&block.text).is_none() {
+        if is_data(&block.text) {
             return;
         }
         let whole = Piece::of(block);
@@ -278,4 +298,37 @@ impl<'a> Finder<'a> {
         scene.lead = Some(Lead { role: role.or(wanted).unwrap_or(upper), strength, prefix, indent });
         true
     }
+}
+
+/// What the columns of a table are for.
+struct Columns {
+    /// The one that says what comes before a row.
+    order: Option<usize>,
+    /// The one that says how much a row matters.
+    rank: Option<usize>,
+}
+
+impl Columns {
+    fn of(head: &[String]) -> Self {
+        let ranks = ["priority", "prio", "strength", "moscow", "prioritat", "prioridad", "priorite"];
+        Self {
+            order: head.iter().position(|cell| words::has(&words::scan(cell), Class::Waits)),
+            rank: head.iter().position(|cell| ranks.contains(&words::normal(cell).as_str())),
+        }
+    }
+
+    fn is_rank(&self, at: usize, cell: &str) -> bool {
+        let ranks = ["must", "should", "may", "could", "high", "medium", "low"];
+        self.rank == Some(at) || ranks.contains(&words::normal(cell).as_str())
+    }
+}
+
+fn has_letter(cell: &str) -> bool {
+    cell.contains(char::is_alphanumeric)
+}
+
+/// Whether a paragraph is a piece of JSON or the like, and not words.
+fn is_data(text: &str) -> bool {
+    let is_pair = text.contains("\":") || text.contains("\",");
+    text.starts_with(['{', '}']) || text.starts_with(['[', '"']) && is_pair
 }

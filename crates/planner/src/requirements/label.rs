@@ -44,7 +44,7 @@ pub(crate) fn unnumbered(heading: &str) -> &str {
 
 /// Splits `4.2 Search`, `A. Search` or `(b) Search` into the number and the rest.
 pub(super) fn number(heading: &str) -> Option<(&str, &str)> {
-    let open = heading.trim_start_matches('(');
+    let open = heading.trim_start_matches(['(', '§']).trim_start();
     let end = open.find([' ', '\t', ')', ':']).unwrap_or(open.len());
     let (first, rest) = open.split_at(end);
     let number = first.trim_end_matches('.');

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::circles;
+use crate::edit::MAX_DEPENDENCIES;
 use crate::prd::{Oddity, Prd};
 use crate::words::{self, Class, Hit};
 
@@ -25,6 +26,8 @@ pub(super) struct Order {
     pub named: Option<String>,
     pub targets: Vec<String>,
     pub waits: bool,
+    /// Whether its words can mean nothing else, so that a name that nothing has is worth a word.
+    pub is_plain: bool,
     pub line: u32,
 }
 
@@ -51,7 +54,8 @@ pub(super) fn is_statement(text: &str) -> bool {
 /// Reads every statement in a text.
 pub(super) fn read(text: &str, hits: &[Hit], line: u32, subject: Subject) -> Vec<Order> {
     let mut found = Vec::new();
-    let statements: Vec<&Hit> = hits.iter().filter(|hit| is_order(hit)).take(MOST_STATEMENTS).collect();
+    let may_order = |hit: &&Hit| is_order(hit) || matches!(hit.class, Class::After | Class::Ahead);
+    let statements: Vec<&Hit> = hits.iter().filter(may_order).take(MOST_STATEMENTS).collect();
     for (place, hit) in statements.iter().enumerate() {
         let before = last_part(text.get(..hit.start).unwrap_or_default());
         let clause = before.rsplit(['.', ',', ';']).next().unwrap_or_default();
@@ -62,19 +66,30 @@ pub(super) fn read(text: &str, hits: &[Hit], line: u32, subject: Subject) -> Vec
             Some(between) => first_part(between.rsplit_once([',', ';', '.']).map_or(between, |(own, _)| own)),
             None => first_part(text.get(hit.end..).unwrap_or_default()),
         };
-        let targets = targets(behind);
+        let is_plain = is_order(hit);
+        let mut targets = targets(behind);
+        targets.retain(|target| is_plain || label::is_one(target));
         if !targets.is_empty() {
-            let named = names_something(clause).then(|| name_of(clause)).filter(|name| !name.is_empty());
-            found.push(Order { subject, named, targets, waits: hit.class == Class::Waits, line });
+            let is_named = is_plain && names_something(clause);
+            let named = is_named.then(|| name_of(clause)).filter(|name| !name.is_empty());
+            let waits = matches!(hit.class, Class::Waits | Class::After);
+            found.push(Order { subject, named, targets, waits, is_plain, line });
         }
     }
     found
 }
 
 /// Writes what the statements say into the requirements. Statements that go in a circle are left out and named.
-pub(super) fn apply(prd: &Prd, found: &mut [Requirement], orders: &[Order], oddities: &mut Vec<Oddity>) {
+///
+/// Edges are a requirement, the one that it waits for, and the line that says so.
+pub(super) fn apply(
+    prd: &Prd,
+    found: &mut [Requirement],
+    orders: &[Order],
+    mut edges: Vec<(usize, usize, u32)>,
+    oddities: &mut Vec<Oddity>,
+) {
     let names = Names::of(prd, found);
-    let mut edges: Vec<(usize, usize, u32)> = Vec::new();
     let mut unknown = Vec::new();
     for order in orders {
         let subject = match &order.named {
@@ -85,7 +100,8 @@ pub(super) fn apply(prd: &Prd, found: &mut [Requirement], orders: &[Order], oddi
             match (subject, names.get(target)) {
                 (Some(subject), Some(target)) if order.waits => tie(subject, target, order.line, &mut edges),
                 (Some(subject), Some(target)) => tie(target, subject, order.line, &mut edges),
-                _ => unknown.push((order.line, target.clone())),
+                _ if order.is_plain => unknown.push((order.line, target.clone())),
+                _ => {}
             }
         }
     }
@@ -112,11 +128,21 @@ pub(super) fn apply(prd: &Prd, found: &mut [Requirement], orders: &[Order], oddi
         };
         oddities.push(Oddity::new(line, line, what));
     }
-    for (from, to, _) in edges.into_iter().filter(|(from, to, _)| !circular.contains(&(*from, *to))) {
+    let mut too_many: Vec<(u32, usize)> = Vec::new();
+    for (from, to, line) in edges.into_iter().filter(|(from, to, _)| !circular.contains(&(*from, *to))) {
         let Some(name) = found.get(to).map(|target| target.name.clone()) else { continue };
-        if let Some(requirement) = found.get_mut(from) {
-            requirement.depends_on.push(name);
+        let Some(requirement) = found.get_mut(from) else { continue };
+        match requirement.depends_on.len() < MAX_DEPENDENCIES {
+            true => requirement.depends_on.push(name),
+            false => too_many.push((line, from)),
         }
+    }
+    for same in too_many.chunk_by(|(_, one), (_, other)| one == other).take(MOST_NAMED) {
+        let Some(&(line, from)) = same.first() else { continue };
+        let name = found.get(from).map_or_else(String::new, shown);
+        let what =
+            format!("{name} is said to wait for {} more than {MAX_DEPENDENCIES}; those are not used", same.len());
+        oddities.push(Oddity::new(line, line, what));
     }
 }
 

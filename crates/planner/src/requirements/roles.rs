@@ -5,6 +5,9 @@ use crate::words::{self, Class};
 
 use super::{Strength, label};
 
+/// A longer heading is a sentence, and names no role.
+const LONGEST: usize = 120;
+
 /// What the lists and sentences of a section are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -58,6 +61,12 @@ impl Roles {
         self.strengths.get(section).copied().unwrap_or(Strength::Must)
     }
 
+    /// Whether a section's numbers are an order: it says that it lists steps.
+    pub fn is_sequence(prd: &Prd, section: usize) -> bool {
+        let heading = prd.sections.get(section).map_or("", |section| section.heading.as_str());
+        heading.len() <= LONGEST && words::has(&words::scan(label::unnumbered(heading)), Class::Steps)
+    }
+
     pub fn parent(&self, section: usize) -> Option<usize> {
         self.parents.get(section).copied().flatten()
     }
@@ -81,7 +90,6 @@ impl Roles {
 
 /// The role that a heading or a lead-in gives; of several the most telling one.
 pub(super) fn of_heading(heading: &str) -> Option<Role> {
-    const LONGEST: usize = 120;
     if heading.len() > LONGEST {
         return None;
     }

@@ -121,9 +121,26 @@ fn forms_of_lists_and_tables_are_read() {
         ("```\nit must not be read\nREQ-1: the code must run\n```\n", &["the code must run"]),
         ("<!-- it must not be read -->\nit must be read\n", &["it must be read"]),
         ("UTF-8 must be read\n", &["UTF-8 must be read"]),
+        ("> - it must list\n>> It must be\n>> quoted.\n", &["it must list It must be quoted."]),
+        ("> It must print.\n>\n> - it must fold\n", &["It must print.", "it must fold"]),
+        ("<p>It <b>must</b> print</p>\n<ul><li>It must fold\n", &["It must print", "It must fold"]),
+        ("It must <!-- not --> print <name>\n", &["It must print <name>"]),
+        ("<!-- begun\nhere --> It must print.\n", &["It must print."]),
+        ("\"Remember me\" must last 30 days.\n\n{\"a\": \"it must\"}\n", &["\"Remember me\" must last 30 days."]),
+        ("# X\n## Requirements\n- System: it prints\n", &["System: it prints"]),
+        ("It mu\u{455}t print\n", &["It mu\u{455}t print"]),
     ] {
         assert_eq!(texts(text), expected, "{text}");
     }
+}
+
+#[test]
+fn columns_of_order_and_rank_are_not_part_of_the_text() {
+    let text = "| ID | What | Depends on | Priority |\n|-|-|-|-|\n| F-1 | it works | - | high |\n| F-2 | it shines | F-1 | \
+        low |\n";
+    let all = found(text).requirements;
+    let got: Vec<(&str, Strength)> = all.iter().map(|r| (r.text.as_str(), r.strength)).collect();
+    assert_eq!(got, [("it works", Strength::Must), ("it shines", Strength::May)]);
 }
 
 #[test]
@@ -137,6 +154,16 @@ fn acceptance_belongs_to_what_it_stands_behind() {
     let text = "# X\n## Features\n### Print\nPrints pages.\n\nAcceptance criteria:\n- a page comes out\n- within 5 s\n\n\
         ### Fold\n#### Acceptance criteria\n- it is flat\n\n### Cut\n- It must cut.\n- Given a page\n- When it is cut\n- Then \
         there are two\n";
+    let steps = "## Features\n### Login\nUsers can log in.\n\nScenario: known user\n  Given a user\n  When she logs in\n    \
+        with a key\n  Then she is in\n";
+    let accepted = found(steps).requirements.swap_remove(0).acceptance;
+    let accepted: Vec<(u32, &str)> = accepted.iter().map(|(line, text)| (*line, text.as_str())).collect();
+    let expected = [(5, "known user"), (6, "Given a user"), (7, "When she logs in with a key"), (9, "Then she is in")];
+    assert_eq!(accepted, expected);
+    let inside =
+        "## Requirements\n- REQ-1: it lists.\n  Acceptance criteria:\n  - in a second\n  - in order\n- it prints\n";
+    let counts: Vec<usize> = found(inside).requirements.iter().map(|r| r.acceptance.len()).collect();
+    assert_eq!(counts, [2, 0]);
     let all = found(text).requirements;
     let got: Vec<(&str, usize)> = all.iter().map(|r| (r.text.as_str(), r.acceptance.len())).collect();
     assert_eq!(got, [("Print", 2), ("Fold", 1), ("It must cut.", 3)]);
@@ -154,6 +181,17 @@ fn an_order_comes_from_a_statement_only() {
         ("## Features\n### One\nMust be finished before “Two”.\n### Two\nDoes so.\n", &["", "R1"]),
         ("## Features\n### 1.1 Eins\nHängt ab von 1.2.\n### 1.2 Zwei\nMacht so.\n", &["R2", ""]),
         ("## Requirements\n- first this works\n- then that works\n", &["", ""]),
+        ("## Requirements\n1. this works\n2. that works\n", &["", ""]),
+        ("## Steps\n1. buy it\n   1. in a shop\n2. use it\n\n## Steps\n- sell it\n- buy two\n", &["", "R1", "", ""]),
+        ("## Schritte\n1. kaufen gehen\n2. benutzen lernen\n", &["", "R1"]),
+        ("- REQ-1: a works after REQ-2 and before REQ-3\n- REQ-2: b works\n- REQ-3: c works\n", &["R2", "", "R1"]),
+        ("- REQ-1: a works\n- REQ-2: it requires REQ-1 and Linux 6\n- REQ-3: read after ISO-8601\n", &["", "R1", ""]),
+        ("## Requirements\n- REQ-1: a works\n- REQ-2: b works\n\nREQ-1 must be done after REQ-2.\n", &["R2", ""]),
+        (
+            "| ID | What | Needed | Depends on | Priority |\n|-|-|-|-|-|\n| F-1 | it works | now | - | high |\n\
+                | F-2 | it shines | soon | F-1 | low |\n",
+            &["", "R1"],
+        ),
     ] {
         assert_eq!(waits(text), expected, "{text}");
     }
@@ -207,5 +245,22 @@ fn repetition_of_anything_takes_linear_time() {
         let began = std::time::Instant::now();
         found(&text);
         assert!(began.elapsed().as_secs() < 60, "{line:?} took {:?}", began.elapsed());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_requirement_says_what_stands_on_its_lines(text in "([#\\-*|`0-9.A-C :<>\n]|must|as a user I want |\n- |\n# |\n1. |\n\n|[a-z]{2,9} |\\PC){0,120}") {
+        let squashed = |text: &str| words::normal(text).replace(' ', "");
+        let Ok(prd) = Prd::read(text.as_bytes()) else { return Ok(()) };
+        for requirement in extract(&prd).requirements {
+            let Requirement { first_line, last_line, text, .. } = &requirement;
+            assert!(1 <= *first_line && first_line <= last_line && *last_line as usize <= prd.lines.len());
+            let (lines, all) = (squashed(&prd.excerpt(*first_line, *last_line)), squashed(&prd.lines.join(" ")));
+            let said = words::normal(text);
+            assert!(said.split(' ').all(|word| all.contains(word)), "{requirement:?}");
+            // What a line above announces stands in front of the text.
+            assert!(said.split(' ').next_back().is_some_and(|word| lines.contains(word)), "{requirement:?}");
+        }
     }
 }

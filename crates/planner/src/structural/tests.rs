@@ -87,6 +87,30 @@ fn groups_that_would_wait_for_each_other_are_named() {
 }
 
 #[test]
+fn more_requirements_than_a_plan_holds_share_tasks() {
+    let items: String = (0..30_000).map(|number| format!("- It must do thing {number}\n")).collect();
+    let planned = passes(&items, &Wish::default());
+    assert_eq!(planned.tasks.count(), MOST_AT_TOP as usize);
+    assert!(planned.oddities[0].what.starts_with("30000 requirements are more than"), "{:?}", planned.oddities);
+    let headings: String = (0..3_000).map(|number| format!("## Part {number}\n\nWords.\n\n")).collect();
+    assert!(passes(&headings, &Wish::default()).tasks.count() <= MOST_AT_TOP as usize);
+}
+
+#[test]
+fn a_task_waits_for_no_more_than_a_task_can() {
+    let all: Vec<String> = (1..=600).map(|number| format!("REQ-{number}")).collect();
+    let items: String = all.iter().map(|name| format!("- {name}: it must do {name}\n")).collect();
+    let waits: String =
+        all.chunks(30).map(|some| format!("- Last {} must work. Depends on {}.\n", some[0], some.join(", "))).collect();
+    let text = format!("## Requirements\n{items}\n## Last\n{waits}");
+    for wish in [None, Some(590), Some(3)] {
+        let planned = passes(&text, &Wish { tasks: wish, max_depth: 2 });
+        let most = planned.tasks.walk().map(|(_, task)| task.dependencies.len()).max();
+        assert!(most >= Some(20) || wish == Some(3), "{most:?}");
+    }
+}
+
+#[test]
 fn titles_are_cut_between_words() {
     for (text, expected) in [
         ("  the export   works. It is quick.", "The export works"),
