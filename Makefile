@@ -38,6 +38,7 @@ bench: ## Cost of the gateway beside nginx, of a routing decision, of an event, 
 	$(TARGET)/release/bench --write tests/bench/RESULTS.md
 	cargo bench -p routing --bench route
 	cargo bench -p inference --bench wire
+	cargo bench -p planner
 	[ -z "$(SCOPE)" ] || cargo bench --workspace --bench engine
 
 soak: tools ## Full counts of crash and fault runs; takes an hour or more, and compiles llama-server
@@ -45,6 +46,8 @@ soak: tools ## Full counts of crash and fault runs; takes an hour or more, and c
 	deploy/upstream-client.sh $(UPSTREAM)
 	cargo build $(SCOPE) --bins $(FEATURES)
 	TM_STORE_CRASHES=1000 TM_STORE_CUTS=1000 cargo test -p store --release -- --nocapture every_acknowledged_write
+	TM_JOB_CRASHES=50 cargo test -p jobs --release -- --nocapture instant
+	TM_GRAPHS=10000 TM_PROJECT_CRASHES=200 cargo test -p planner --release -- --nocapture
 	TM_FUZZ_SECONDS=600 cargo test -p inference --release --test it -- --nocapture broken_files
 	TM_SOAK=1 cargo test -p tests -- --nocapture --test-threads=1
 

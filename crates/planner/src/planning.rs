@@ -137,9 +137,12 @@ impl Planning {
                 self.projects.make_tag(project, name, &tag.description(), tag.metadata().clone()).await?;
             }
             let before = base.and_then(|base| base.tag(name)).map(|tag| tag.tasks().clone()).unwrap_or_default();
-            let ours = match is_known || !dry_run {
-                true => self.projects.snapshot(project, name).await?.tasks,
-                false => Tasks::default(),
+            let (ours, revision) = match is_known || !dry_run {
+                true => {
+                    let snapshot = self.projects.snapshot(project, name).await?;
+                    (snapshot.tasks, snapshot.about.revision)
+                }
+                false => (Tasks::default(), 0),
             };
             let Merged { mut tasks, conflicts, notes, .. } = sync::merge(&before, &ours, tag.tasks());
             imported.conflicts.extend(conflicts.into_iter().map(|conflict| (name.to_owned(), conflict)));
@@ -156,7 +159,7 @@ impl Planning {
             }
             imported.has_changed = true;
             if !dry_run {
-                self.take(project, name, &ours, &tasks, who).await?;
+                self.take(project, name, revision, &tasks, who).await?;
             }
         }
         imported.file = self.export(project, "").await?;
@@ -164,12 +167,12 @@ impl Planning {
     }
 
     /// Puts the merged tasks in place of those that they were merged with.
-    async fn take(&self, project: &str, tag: &str, ours: &Tasks, merged: &Tasks, who: &str) -> Result<()> {
+    async fn take(&self, project: &str, tag: &str, revision: u64, merged: &Tasks, who: &str) -> Result<()> {
         let tasks = merged.top().iter().map(|task| (**task).clone()).collect();
         let wanted = Wanted {
             edits: vec![Edit::Replace { tasks }],
-            // Whoever changes a task while the merge goes on is not overwritten.
-            expected: ours.walk().map(|(id, task)| (id, task.version)).collect(),
+            // Whoever changes something while the merge goes on is not overwritten.
+            expected_revision: Some(revision),
             who: who.to_owned(),
             what: "took in a tasks.json".to_owned(),
             ..Wanted::default()

@@ -68,6 +68,8 @@ pub struct Wanted {
     pub edits: Vec<Edit>,
     /// What the caller believes versions to be.
     pub expected: Vec<(TaskId, u64)>,
+    /// The tag's revision that the caller goes by, where nothing at all may have changed since.
+    pub expected_revision: Option<u64>,
     /// Who wants it.
     pub who: String,
     /// What for; empty when nobody said.
@@ -232,6 +234,11 @@ impl Projects {
 
 /// The first task whose version is not the expected one.
 fn conflict(before: &Snapshot, wanted: &Wanted) -> Option<Conflict> {
+    if let Some(expected) = wanted.expected_revision.filter(|revision| *revision != before.about.revision) {
+        let newer = before.tasks.walk().find(|(_, task)| task.version > expected);
+        let (id, theirs) = newer.map_or_else(|| (TaskId::top(1), None), |(id, task)| (id, Some(task.clone())));
+        return Some(Conflict { id, expected, theirs, yours: Vec::new() });
+    }
     let differs = |(id, expected): &&(TaskId, u64)| before.tasks.get(id).map(|task| task.version) != Some(*expected);
     let (id, expected) = wanted.expected.iter().find(differs)?;
     let stamp = Stamp { updated_at: String::new(), version: before.about.revision + 1 };

@@ -14,6 +14,8 @@ mod faults;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod once;
