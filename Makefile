@@ -7,6 +7,8 @@ SCOPE = $(shell deploy/scope.sh)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Real engines for the system tests, in a folder that `rm -r` ends.
 FOREIGN := $(TARGET)/foreign-engines
+# The client that plans with us, for the same.
+UPSTREAM := $(TARGET)/upstream-client
 
 .PHONY: demo test lint deny bench soak tools
 
@@ -15,6 +17,7 @@ demo: ## Three nodes on this machine, shown at work; one is killed in the middle
 
 test: tools lint ## Everything that CI runs
 	deploy/foreign-engines.sh $(FOREIGN)
+	deploy/upstream-client.sh $(UPSTREAM)
 	cargo build $(SCOPE) --bins $(FEATURES)
 	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
 	  set -x; cargo $$run $(SCOPE) --no-fail-fast $(FEATURES)
@@ -39,6 +42,7 @@ bench: ## Cost of the gateway beside nginx, of a routing decision, of an event, 
 
 soak: tools ## Full counts of crash and fault runs; takes an hour or more, and compiles llama-server
 	deploy/foreign-engines.sh $(FOREIGN) llama-server
+	deploy/upstream-client.sh $(UPSTREAM)
 	cargo build $(SCOPE) --bins $(FEATURES)
 	TM_STORE_CRASHES=1000 TM_STORE_CUTS=1000 cargo test -p store --release -- --nocapture every_acknowledged_write
 	TM_FUZZ_SECONDS=600 cargo test -p inference --release --test it -- --nocapture broken_files

@@ -188,6 +188,19 @@ show_balance() {
 }
 
 # Kills whoever answers: its node with its engine, as when a machine is switched off; or only the engine of a single node.
+# The test model writes broken English, so its plan would be one: without a model of yours, the document's own structure plans.
+show_plan() {
+  local planner=structural
+  [ -z "${MODEL:-}" ] || planner=auto
+  say "tmctl projects templates nas-backup, and a plan of it"
+  tmctl projects templates nas-backup >"$dir/nas-backup.md"
+  tmctl plan parse "$dir/nas-backup.md" --project nas --planner $planner
+  say "tmctl do \"mark 1.1 as done\""
+  tmctl do --project nas --yes "mark 1.1 as done"
+  say "tmctl tasks next"
+  tmctl tasks next --project nas
+}
+
 show_death() {
   say "One question, up to $TOKENS tokens; the worker that answers is killed on the way"
   local expected told at stream="$dir/stream" headers="$dir/headers" worker
@@ -248,6 +261,7 @@ start_cluster "$@"
 show_cluster
 show_faces
 show_balance
+show_plan
 show_death
 show_why
 bring_back

@@ -34,6 +34,18 @@ async fn openais_client_is_served_by_every_engine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn openais_client_gets_responses_from_every_engine() {
+    let Some((python, lab)) = lab().await else { return };
+    run(&python, "responses_client.py", &http(&lab)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anthropics_client_is_served_by_every_engine() {
+    let Some((python, lab)) = lab().await else { return };
+    run(&python, "anthropic_client.py", &http(&lab)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ollamas_client_is_served_by_every_engine() {
     let Some((python, lab)) = lab().await else { return };
     run(&python, "ollama_client.py", &http(&lab)).await;

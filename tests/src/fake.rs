@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod body;
+pub mod brief;
 pub mod control;
 pub mod encode;
 pub mod engine;

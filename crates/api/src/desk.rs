@@ -10,6 +10,7 @@ use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Resul
 use bytes::Bytes;
 use futures_util::Stream;
 use planner::Planning;
+use planner::github::{Delivery, Received};
 use proto::admin::{
     BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest,
     CreateModelResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeResponse, HealthResponse,
@@ -55,6 +56,12 @@ pub trait Desk: Send + Sync + 'static {
     /// The projects and jobs of the cluster.
     fn planning(&self) -> Result<Arc<Planning>> {
         Err(Fault::new(Code::NotSupported, "this node keeps no projects"))
+    }
+
+    /// Takes a delivery of GitHub's webhook.
+    fn take_from_github(&self, delivery: Delivery) -> BoxFuture<'_, Result<Received>> {
+        drop(delivery);
+        Box::pin(std::future::ready(Err(planner::github::not_configured())))
     }
 
     /// Hands a call that changes an engine's own files to the engine that has them.

@@ -3,8 +3,10 @@
 //! One task per connection owns both the client's socket and the answer that it writes there.
 
 mod answer_body;
+mod anthropic;
 mod ask;
 mod connection;
+mod hooks;
 mod intake;
 mod mcp;
 mod ollama;
@@ -185,6 +187,7 @@ impl Door {
         let body = match intake::collect(&mut body, most, self.limits.read).await {
             Ok(bytes) => axum::body::Body::from(bytes),
             Err(fault) => {
+                let fault = if parts.uri.path() == hooks::GITHUB { hooks::larger(fault) } else { fault };
                 let refusal = refusal::response(refusal::shape_of(parts.uri.path()), &fault);
                 return refusal.map(|refusal| refusal.lingering_over(body));
             }
@@ -204,9 +207,11 @@ fn ask_route(path: &str) -> Option<Dialect> {
     Some(match path {
         // Perplexity's clients leave the version out, and so do people who configure OpenAI's.
         "/v1/chat/completions" | "/chat/completions" => Dialect::OpenAiChat,
+        "/v1/responses" | "/responses" => Dialect::OpenAiResponses,
         "/v1/completions" | "/completions" => Dialect::OpenAiCompletions,
         "/v1/embeddings" | "/embeddings" => Dialect::OpenAiEmbeddings,
         "/v1/rerank" => Dialect::Rerank,
+        "/v1/messages" | "/messages" => Dialect::AnthropicMessages,
         "/api/chat" => Dialect::OllamaChat,
         "/api/generate" => Dialect::OllamaGenerate,
         "/api/embed" => Dialect::OllamaEmbed,

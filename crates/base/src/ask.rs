@@ -65,6 +65,8 @@ words! {
     Dialect {
         /// `POST /v1/chat/completions`, JSON or SSE.
         OpenAiChat "openai-chat",
+        /// `POST /v1/responses`, JSON or SSE with named events.
+        OpenAiResponses "openai-responses",
         /// `POST /v1/completions`, JSON or SSE.
         OpenAiCompletions "openai-completions",
         /// `POST /v1/embeddings`, JSON.
@@ -90,6 +92,7 @@ impl Dialect {
         matches!(
             self,
             Self::OpenAiChat
+                | Self::OpenAiResponses
                 | Self::OpenAiCompletions
                 | Self::OllamaChat
                 | Self::OllamaGenerate

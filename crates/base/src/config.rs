@@ -17,7 +17,7 @@ use crate::ids::NodeId;
 use crate::report::{Backend, Capability};
 use crate::units::ByteSize;
 
-pub use reader::{ConfigFault, ConfigFaults, Sources};
+pub use reader::{ConfigFault, ConfigFaults, Section, Sources, table};
 
 words! {
     /// What may leave the house.
@@ -90,6 +90,8 @@ pub struct Config {
     pub nvml: Option<PathBuf>,
     /// The built-in engine and its models.
     pub engine: Engine,
+    /// What GitHub's webhook does; `None` when there is none.
+    pub github: Option<Github>,
 }
 
 /// Who this node is.
@@ -299,6 +301,38 @@ pub struct Engine {
     pub home: Option<PathBuf>,
     /// Ollama's store where it is not in its usual place; `OLLAMA_MODELS`.
     pub ollama_models: Option<PathBuf>,
+}
+
+/// What GitHub's webhook does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Github {
+    /// Signs deliveries, here and at GitHub.
+    pub secret: SecretAt,
+    /// The project whose tasks follow GitHub.
+    pub project: String,
+    /// The tag of it.
+    pub tag: String,
+    /// File that says which events make and change tasks; the built-in rules when `None`.
+    pub mapping: Option<PathBuf>,
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SecretAt {
+    /// In the configuration.
+    Here(Secret),
+    /// In a file, with or without a line end behind it.
+    File(PathBuf),
+}
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Where traces go and how loud logs are.

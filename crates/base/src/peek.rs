@@ -13,8 +13,20 @@ use crate::error::{Fault, Result};
 /// Deeper JSON than this is refused: no client sends it, and parsers behind us recurse.
 pub const MAX_DEPTH: usize = 100;
 /// What decides where an ask goes and how its answer is read.
-const GUARDED: &[&str] =
-    &["model", "stream", "options", "messages", "prompt", "input", "system", "format", "tools", "images", "context"];
+const GUARDED: &[&str] = &[
+    "model",
+    "stream",
+    "options",
+    "messages",
+    "prompt",
+    "input",
+    "instructions",
+    "system",
+    "format",
+    "tools",
+    "images",
+    "context",
+];
 /// No guarded name is longer, not even with each character escaped.
 const MAX_NAME_BYTES: usize = 64;
 /// Size of a block of prompt that gets a prefix hash, in bytes (about 256 tokens).
@@ -62,6 +74,8 @@ struct Body<'a> {
     #[serde(borrow)]
     system: Option<&'a RawValue>,
     #[serde(borrow)]
+    instructions: Option<&'a RawValue>,
+    #[serde(borrow)]
     prompt: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
@@ -74,6 +88,12 @@ struct Body<'a> {
     #[serde(borrow)]
     tools: Option<&'a RawValue>,
     #[serde(borrow)]
+    tool_choice: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_config: Option<&'a RawValue>,
+    #[serde(borrow)]
     format: Option<&'a RawValue>,
     #[serde(borrow)]
     response_format: Option<&'a RawValue>,
@@ -81,6 +101,8 @@ struct Body<'a> {
     max_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_output_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     temperature: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -134,7 +156,15 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Peek> {
     let is_deterministic = !dialect.is_generation()
         || temperature == Some(0.0)
         || fields.seed.or(options.seed).is_some_and(|raw| raw.get() != "null");
-    let prompt = [fields.system, fields.messages, fields.prompt, fields.input, fields.query, fields.documents];
+    let prompt = [
+        fields.system,
+        fields.instructions,
+        fields.messages,
+        fields.prompt,
+        fields.input,
+        fields.query,
+        fields.documents,
+    ];
     check_prompt(dialect, &fields)?;
     let model: String = field(fields.model, "model", "a string")?.unwrap_or_default();
     if model.len() > MAX_MODEL_BYTES {
@@ -146,12 +176,7 @@ pub fn peek(dialect: Dialect, body: &[u8]) -> Result<Peek> {
         stream: field(fields.stream, "stream", "true or false")?.unwrap_or(dialect.streams_by_default()),
         wants_usage_chunk: usage.include_usage == Some(true),
         sampling: if is_deterministic { Sampling::Deterministic } else { Sampling::Varying },
-        needs: Needs {
-            tools: is_given(fields.tools),
-            schema: is_given(fields.format)
-                || fields.response_format.is_some_and(|raw| raw.get() != "null" && !raw.get().contains("\"text\"")),
-            images: is_given(fields.images) || fields.messages.is_some_and(|raw| mentions_image(raw.get())),
-        },
+        needs: needs(dialect, &fields),
         prompt_tokens: u32::try_from(prompt_bytes / 4).unwrap_or(u32::MAX).max(1),
         max_output_tokens: output_limit(dialect, &fields, &options)?,
         choices: if is_openai { choices.unwrap_or(1).saturating_mul(prompts(fields.prompt)) } else { 1 },
@@ -259,8 +284,35 @@ fn is_given(raw: Option<&RawValue>) -> bool {
     raw.is_some_and(|raw| !matches!(raw.get(), "null" | "[]" | "{}" | "\"\""))
 }
 
+/// What the model must be able to do. A tool that must be called in these two dialects is a schema for the answer: no
+/// engine needs to know of tools for it.
+fn needs(dialect: Dialect, fields: &Body<'_>) -> Needs {
+    let is_one =
+        |tools: &RawValue| serde_json::from_str::<Vec<&RawValue>>(tools.get()).is_ok_and(|list| list.len() == 1);
+    let must_call = fields.tool_choice.is_some_and(|choice| match choice.get() {
+        "\"required\"" => fields.tools.is_some_and(is_one),
+        choice if choice.contains("\"any\"") => fields.tools.is_some_and(is_one),
+        choice => choice.contains("\"name\""),
+    });
+    let is_forced =
+        is_given(fields.tools) && must_call && matches!(dialect, Dialect::AnthropicMessages | Dialect::OpenAiResponses);
+    // An object without a format, or with the format `text`, asks for text.
+    let mentions_json = |raw: &RawValue| raw.get().contains("\"json_");
+    let has_format = match dialect {
+        Dialect::OpenAiResponses => fields.text.is_some_and(mentions_json),
+        Dialect::AnthropicMessages => fields.output_config.is_some_and(mentions_json),
+        _ => {
+            is_given(fields.format)
+                || fields.response_format.is_some_and(|raw| raw.get() != "null" && !raw.get().contains("\"text\""))
+        }
+    };
+    let images = is_given(fields.images)
+        || [fields.messages, fields.input].iter().flatten().any(|raw| mentions_image(raw.get()));
+    Needs { tools: is_given(fields.tools) && !is_forced, schema: has_format || is_forced, images }
+}
+
 fn mentions_image(messages: &str) -> bool {
-    memchr::memmem::find(messages.as_bytes(), b"\"image").is_some()
+    [&b"\"image"[..], b"\"input_image"].iter().any(|name| memchr::memmem::find(messages.as_bytes(), name).is_some())
 }
 
 /// The prompt must be there and have the right JSON type; what is inside it is the engine's to judge.
@@ -278,6 +330,9 @@ fn check_prompt(dialect: Dialect, fields: &Body<'_>) -> Result<()> {
             Err(wrong("prompt", "a string"))
         }
         Dialect::OllamaEmbeddings if !starts(fields.prompt, &['"']) => Err(wrong("prompt", "a string")),
+        Dialect::OpenAiResponses if !starts(fields.input, &['"', '[']) => {
+            Err(wrong("input", "a string or a list of items"))
+        }
         Dialect::OpenAiEmbeddings | Dialect::OllamaEmbed if !starts(fields.input, &['"', '[']) => {
             Err(wrong("input", "a string or a list of strings"))
         }
@@ -299,10 +354,16 @@ fn prompts(prompt: Option<&RawValue>) -> u32 {
 /// The limit on the answer. Ollama's negative numbers mean "no limit"; elsewhere they are an error.
 fn output_limit(dialect: Dialect, fields: &Body<'_>, options: &Options<'_>) -> Result<Option<u32>> {
     if matches!(dialect, Dialect::OllamaChat | Dialect::OllamaGenerate) {
-        let limit: Option<i64> = field(options.num_predict, "options.num_predict", "a whole number")?;
+        // Some clients that mean Ollama put it beside the options.
+        let (raw, name) = match options.num_predict {
+            Some(raw) => (Some(raw), "options.num_predict"),
+            None => (fields.max_output_tokens, "max_output_tokens"),
+        };
+        let limit: Option<i64> = field(raw, name, "a whole number")?;
         return Ok(limit.filter(|&limit| limit >= 0).map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)));
     }
     let (raw, name) = match fields.max_completion_tokens {
+        _ if dialect == Dialect::OpenAiResponses => (fields.max_output_tokens, "max_output_tokens"),
         Some(raw) => (Some(raw), "max_completion_tokens"),
         None => (fields.max_tokens, "max_tokens"),
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use base::config::{Auth, Config, ConfigFaults, Mode, Sources, Store};
+use base::config::{Auth, Config, ConfigFaults, Mode, SecretAt, Sources, Store};
 use base::report::Backend;
 
 const EXAMPLE: &str = r#"
@@ -56,6 +56,10 @@ threads = 3
 [telemetry]
 otlp = "http://127.0.0.1:4317"
 sample = 0.25
+[hooks.github]
+secret_file = "github.secret"
+project = "home"
+mapping = "github.toml"
 "#;
 
 fn sources(text: &str) -> Sources {
@@ -81,7 +85,7 @@ fn the_documented_example_means_what_it_says() {
 fn the_effective_configuration_reads_back_the_same_and_hides_secrets() {
     let config = Config::resolve(&sources(EXAMPLE)).unwrap();
     let shown = config.to_toml();
-    assert!(!shown.contains("secret"), "{shown}");
+    assert!(!shown.contains("me:secret"), "{shown}");
     let mut again = Config::resolve(&sources(&shown)).unwrap();
     again.cache.clone_from(&config.cache);
     assert_eq!(again, config);
@@ -187,10 +191,30 @@ sample = 50
 [engine]
 stores = ["olama"]
 context = 12
+[hooks.github]
+secret = "short"
+tag = "a b"
+maping = "x"
+[hooks.gitlab]
 [colour]
 "#;
     let faults = Config::resolve(&sources(wrong)).unwrap_err();
     insta::assert_snapshot!(faults);
+}
+
+#[test]
+fn a_webhook_has_its_secret_here_or_in_a_file_and_never_shows_it() {
+    let github = Config::resolve(&sources(EXAMPLE)).unwrap().github.unwrap();
+    assert_eq!(github.secret, SecretAt::File("/etc/taskmaster/github.secret".into()));
+    assert_eq!((github.tag.as_str(), github.mapping), ("master", Some("/etc/taskmaster/github.toml".into())));
+    assert_eq!(with_env(&[]).unwrap().github, None);
+    let here = "[hooks.github]\nsecret = \"0123456789abcdef\"\nproject = \"home\"\n";
+    let config = Config::resolve(&sources(here)).unwrap();
+    assert!(!format!("{config:?}{}", config.to_toml()).contains("0123456789abcdef"));
+    let twice = format!("{here}secret_file = \"x\"\n");
+    assert!(Config::resolve(&sources(&twice)).unwrap_err().to_string().contains("stands beside a secret"));
+    let number = with_env(&[("TMD_HOOKS__GITHUB__SECRET", "1234567890123456789")]).unwrap_err().to_string();
+    assert!(number.contains("hooks.github.secret = ***") && !number.contains("12345"), "{number}");
 }
 
 #[test]

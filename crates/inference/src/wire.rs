@@ -6,6 +6,7 @@
 //! that its client saw first.
 
 mod answer;
+mod called;
 mod chunk;
 mod decode;
 mod embed;
@@ -13,9 +14,11 @@ mod fault;
 mod keep;
 pub mod native;
 mod pass;
+mod promise;
 mod prompt;
 mod render;
 mod request;
+mod shape;
 mod splice;
 mod stamp;
 #[cfg(test)]
@@ -26,10 +29,12 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 pub use answer::{AnswerFrames, AnswerSpec, answer};
+pub(crate) use called::Called;
 pub use decode::{Decoder, events};
 pub(crate) use fault::cut;
 pub use fault::{engine_fault, error_event};
 pub(crate) use keep::KeepWish;
+pub use promise::Promise;
 pub(crate) use render::{Renderer, Shown};
 pub use request::request;
 
@@ -109,6 +114,8 @@ pub struct EngineRequest {
     pub body: Bytes,
     /// What the answer will be in; the target's dialect but for a continued `/api/generate`, which goes to `/api/chat`.
     pub dialect: Dialect,
+    /// The tool whose arguments the answer's text will be: it must be called, and its schema is that of the answer.
+    pub calls: Option<String>,
 }
 
 /// The body of a request, as JSON.
@@ -122,6 +129,7 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 pub const fn path_of(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenAiChat => "/v1/chat/completions",
+        Dialect::OpenAiResponses => "/v1/responses",
         Dialect::OpenAiCompletions => "/v1/completions",
         Dialect::OpenAiEmbeddings => "/v1/embeddings",
         Dialect::OllamaChat => "/api/chat",
@@ -155,6 +163,7 @@ pub(crate) fn is_ended(dialect: Dialect, tail: &[u8]) -> bool {
         Dialect::AnthropicMessages => tail.ends_with(b"\"message_stop\"}") || tail.ends_with(b"\"message_stop\" }"),
         _ => {
             let line = memchr::memrchr(b'\n', tail).map_or(tail, |at| tail.get(at + 1..).unwrap_or_default());
+            let line = line.strip_prefix(b"data: ").unwrap_or(line);
             chunk::read(dialect, line).is_ok_and(|chunk| chunk.is_last)
         }
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId, Tasks};
 pub use apply::{apply, apply_all};
-pub(crate) use apply::{counted, listed};
+pub(crate) use apply::{counted, listed, stamp_different};
 pub use changes::{Changed, Field, changes, clip};
 pub use moving::{Moved, move_between};
 pub use refused::EditError;
@@ -89,6 +89,8 @@ pub struct Fields {
     pub made_by: Option<String>,
     /// The user's own data, as JSON; `null` takes it away.
     pub metadata: Option<Raw>,
+    /// What the task stands for at GitHub, as JSON.
+    pub github: Option<Raw>,
 }
 
 /// A change that somebody wants.

@@ -1,11 +1,158 @@
-//! stand-in
-use crate::{requirements::Requirement, Task, Tasks};
-pub const NEAR: f64 = 0.8;
-#[derive(Default)]
-pub struct Bounds {}
-#[derive(serde::Serialize, Default)]
-pub struct Gates { pub uncovered: Vec<String> }
-impl Gates { pub fn is_passed(&self) -> bool { true } pub fn reasons(&self) -> Vec<String> { vec![] } }
-pub fn check(_: &Tasks, _: &[Requirement], _: &Bounds) -> Gates { Gates::default() }
-pub fn normal(t: &str) -> String { t.to_lowercase() }
-pub fn likeness(_: &Task, _: &Task) -> f64 { 0.0 }
+//! What a plan must keep before anyone sees it: sizes, no circles, nothing twice, every requirement covered.
+
+mod likeness;
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use crate::graph::{self, Breach};
+use crate::requirements::Requirement;
+use crate::task::MAX_DEPTH;
+use crate::{Task, TaskId, Tasks};
+
+pub use likeness::{NEAR, likeness, normal};
+
+/// The most that a plan may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Tasks at every depth together.
+    pub tasks: usize,
+    /// The longest title, in characters.
+    pub title: usize,
+    /// The longest of the other texts, in bytes.
+    pub text: usize,
+    /// What one task may wait for.
+    pub dependencies: usize,
+    /// How deep subtasks may nest.
+    pub depth: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { tasks: 10_000, title: 200, text: 64 << 10, dependencies: 1_000, depth: MAX_DEPTH }
+    }
+}
+
+/// What was measured in a plan. A figure is a fact; [`Gates::is_passed`] says whether they are good enough.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Gates {
+    /// Every task has a number of its own from 1 on and a title.
+    pub schema_valid: bool,
+    /// What is over a bound, in words.
+    pub too_large: Vec<String>,
+    /// No task waits for itself, directly or through others.
+    pub acyclic: bool,
+    /// Dependencies on tasks that are not there.
+    pub dangling: u32,
+    /// Tasks with the same title under the same parent.
+    pub duplicates: Vec<(TaskId, TaskId)>,
+    /// Tasks that are alike by [`NEAR`] or more, and not the same. Shown, and no reason to refuse.
+    pub near_duplicates: Vec<(TaskId, TaskId)>,
+    /// How many requirements there are.
+    pub requirements: u32,
+    /// How many of them are a source of some task.
+    pub covered: u32,
+    /// The names of the others.
+    pub uncovered: Vec<String>,
+    /// Sources that name a requirement that is not there.
+    pub unknown_sources: u32,
+    /// How many tasks there are at every depth together.
+    pub tasks: u32,
+}
+
+/// Measures a plan against the requirements that it is for.
+pub fn check(tasks: &Tasks, requirements: &[Requirement], bounds: &Bounds) -> Gates {
+    let all: Vec<(TaskId, &Task)> = tasks.walk().collect();
+    let distinct: HashSet<&TaskId> = all.iter().map(|(id, _)| id).collect();
+    let breaches = graph::check(tasks);
+    let missing = breaches.iter().filter(|breach| matches!(breach, Breach::Missing { .. })).count();
+    let doubled = breaches.iter().filter(|breach| matches!(breach, Breach::Duplicate { .. })).count();
+    let (duplicates, near_duplicates) = likeness::pairs(&all);
+    let names: HashSet<&str> = requirements.iter().map(|requirement| requirement.name.as_str()).collect();
+    let sources = || all.iter().flat_map(|(_, task)| &task.sources).map(|source| source.requirement.as_str());
+    let covered: HashSet<&str> = sources().filter(|name| names.contains(name)).collect();
+    let is_uncovered = |requirement: &&Requirement| !covered.contains(requirement.name.as_str());
+    Gates {
+        schema_valid: is_valid(&all, distinct.len()),
+        too_large: too_large(&all, bounds),
+        acyclic: breaches.len() == missing + doubled,
+        dangling: count(missing),
+        duplicates,
+        near_duplicates,
+        requirements: count(names.len()),
+        covered: count(covered.len()),
+        uncovered: requirements.iter().filter(is_uncovered).map(|requirement| requirement.name.clone()).collect(),
+        unknown_sources: count(sources().filter(|name| !name.is_empty() && !names.contains(name)).count()),
+        tasks: count(all.len()),
+    }
+}
+
+impl Gates {
+    /// Whether the plan may be shown as finished.
+    pub fn is_passed(&self) -> bool {
+        self.reasons().is_empty()
+    }
+
+    /// Why not, in words; nothing when it passed.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let mut unless = |is_fine: bool, reason: String| {
+            if !is_fine {
+                reasons.push(reason);
+            }
+        };
+        unless(self.tasks > 0, "the plan has no task".to_owned());
+        unless(self.schema_valid, "a task has no title, no number, or the number of another".to_owned());
+        unless(self.acyclic, "tasks wait for each other in a circle".to_owned());
+        unless(self.dangling == 0, format!("{} dependencies on tasks that are not there", self.dangling));
+        unless(self.unknown_sources == 0, format!("{} sources that are no requirement", self.unknown_sources));
+        let twice = self.duplicates.iter().take(FEW).map(|(a, b)| format!("{a} and {b}")).collect::<Vec<_>>();
+        unless(twice.is_empty(), format!("{} pairs of the same task: {}", self.duplicates.len(), twice.join(", ")));
+        let near = self.near_duplicates.iter().take(FEW).map(|(a, b)| format!("{a} and {b}")).collect::<Vec<_>>();
+        unless(
+            near.is_empty(),
+            format!("{} pairs of almost the same task: {}", self.near_duplicates.len(), near.join(", ")),
+        );
+        let open = self.uncovered.iter().take(FEW).cloned().collect::<Vec<_>>();
+        unless(open.is_empty(), format!("{} requirements without a task: {}", self.uncovered.len(), open.join(", ")));
+        reasons.extend(self.too_large.iter().take(FEW).cloned());
+        reasons
+    }
+}
+
+/// So many examples make a reason clear.
+const FEW: usize = 10;
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn is_valid(all: &[(TaskId, &Task)], distinct: usize) -> bool {
+    let is_whole = |task: &Task| task.number > 0 && task.title.chars().any(|c| !c.is_whitespace());
+    distinct == all.len() && all.iter().all(|(_, task)| is_whole(task))
+}
+
+fn too_large(all: &[(TaskId, &Task)], bounds: &Bounds) -> Vec<String> {
+    let mut found = Vec::new();
+    if all.len() > bounds.tasks {
+        found.push(format!("{} tasks, where {} is the limit", all.len(), bounds.tasks));
+    }
+    for (id, task) in all {
+        let mut over = |what: &str, size: usize, limit: usize| {
+            if size > limit {
+                found.push(format!("task {id}: {what} is {size}, where {limit} is the limit"));
+            }
+        };
+        over("the length of the title", task.title.chars().count(), bounds.title);
+        over("the size of the description", task.description.len(), bounds.text);
+        over("the size of the details", task.details.len(), bounds.text);
+        over("the size of the test strategy", task.test_strategy.len(), bounds.text);
+        over("the number of dependencies", task.dependencies.len(), bounds.dependencies);
+        over("the depth", id.depth(), bounds.depth);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! circle among those is a plan that nobody can carry out, whatever the levels that it goes through.
 
 mod cycles;
+mod flat;
 mod next;
 mod svg;
 mod text;
@@ -12,11 +13,12 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
-use crate::{Task, TaskId, Tasks};
+use crate::{TaskId, Tasks};
 use cycles::Cycles;
+use flat::Flat;
 pub use next::{Next, blocked_by, is_ready, next, waiting};
 pub use svg::svg;
 pub use text::tree;
@@ -97,30 +99,29 @@ impl fmt::Display for Breach {
 
 /// Everything that is wrong: first what concerns one dependency, by address, then circles.
 pub fn check(tasks: &Tasks) -> Vec<Breach> {
-    let all: Vec<(TaskId, &Task)> = tasks.walk().collect();
-    let places: HashMap<&TaskId, usize> = all.iter().enumerate().map(|(place, (id, _))| (id, place)).collect();
+    let flat = Flat::of(tasks);
     let mut breaches = Vec::new();
-    for (id, task) in &all {
+    for (place, task) in flat.tasks().filter(|(_, task)| !task.dependencies.is_empty()) {
+        let Some(id) = flat.id(place) else { continue };
         let mut seen = HashSet::new();
         for on in &task.dependencies {
             if !seen.insert(on) {
                 breaches.push(Breach::Duplicate { id: id.clone(), on: on.clone() });
             } else {
-                breaches.extend(wrong_with(id, on, places.contains_key(on)));
+                breaches.extend(wrong_with(&id, on, flat.place(on).is_some()));
             }
         }
     }
-    breaches.extend(Cycles::of(&all, &places).found());
+    breaches.extend(Cycles::of(&flat).found());
     breaches
 }
 
 /// What is wrong with one dependency by itself.
 fn wrong_with(id: &TaskId, on: &TaskId, is_there: bool) -> Option<Breach> {
-    let (id, on) = (id.clone(), on.clone());
     match () {
-        () if id == on => Some(Breach::Itself { id }),
-        () if !is_there => Some(Breach::Missing { id, on }),
-        () if id.is_within(&on) || on.is_within(&id) => Some(Breach::Inside { id, on }),
+        () if id == on => Some(Breach::Itself { id: id.clone() }),
+        () if !is_there => Some(Breach::Missing { id: id.clone(), on: on.clone() }),
+        () if id.is_within(on) || on.is_within(id) => Some(Breach::Inside { id: id.clone(), on: on.clone() }),
         () => None,
     }
 }
@@ -211,7 +212,6 @@ fn worst_edge(tasks: &Tasks, path: &[TaskId]) -> Option<(TaskId, TaskId)> {
 
 /// All tasks, each behind those that it waits for; what is on a circle is left out.
 pub fn order(tasks: &Tasks) -> Vec<TaskId> {
-    let all: Vec<(TaskId, &Task)> = tasks.walk().collect();
-    let places: HashMap<&TaskId, usize> = all.iter().enumerate().map(|(place, (id, _))| (id, place)).collect();
-    Cycles::of(&all, &places).order().into_iter().filter_map(|place| all.get(place).map(|(id, _)| id.clone())).collect()
+    let flat = Flat::of(tasks);
+    Cycles::of(&flat).order().into_iter().filter_map(|place| flat.id(place)).collect()
 }

@@ -3,8 +3,10 @@
 //! Deciding is pure: `edit`, `graph`, `query`, `report`, `prd`, `requirements`, `structural` and `gates` take values and
 //! give values. `projects` keeps them in the store, `tasks_file` in a folder, `work` does what wants a model, as jobs.
 
+mod circles;
 pub mod edit;
 pub mod gates;
+pub mod github;
 pub mod graph;
 pub mod model;
 pub mod planning;

@@ -95,6 +95,22 @@ pub struct Checked<T> {
     pub refused: Vec<String>,
     /// Tokens of all questions and answers.
     pub tokens: (u32, u32),
+    /// Why nobody answered at all; `None` once somebody said anything.
+    pub unanswered: Option<Code>,
+}
+
+impl<T> Checked<T> {
+    /// Nothing was asked.
+    pub fn none() -> Self {
+        Self { answer: None, model: String::new(), asked: 0, refused: Vec::new(), tokens: (0, 0), unanswered: None }
+    }
+
+    /// What to say where none is not enough. It passes where the models may come back.
+    pub fn no_model(&self) -> Fault {
+        let why = self.refused.last().map_or("none was asked", String::as_str);
+        Fault::new(self.unanswered.unwrap_or(Code::NotSupported), format!("no model gave a usable answer ({why})"))
+            .hint("see `tmctl models`, set `[roles] main`, or use `--planner structural`, which needs none")
+    }
 }
 
 /// How an answer is got.
@@ -112,7 +128,8 @@ impl Asking<'_> {
         question: Question,
         read: impl Fn(Value) -> Result<T, Wrong> + Sync,
     ) -> Result<Checked<T>> {
-        let mut told = Checked { answer: None, model: String::new(), asked: 0, refused: Vec::new(), tokens: (0, 0) };
+        let mut told = Checked::none();
+        let mut was_answered = false;
         for role in Role::chain(self.wants_research) {
             let mut question = Question { role, ..question.clone() };
             for _ in 0..2 {
@@ -122,9 +139,11 @@ impl Asking<'_> {
                     Err(fault) if matches!(fault.code, Code::Cancelled | Code::StaleEpoch) => return Err(fault),
                     Err(fault) => {
                         told.refused.push(format!("{}: {}", role.as_str(), fault.full_message()));
+                        told.unanswered = Some(fault.code).filter(|_| !was_answered);
                         break;
                     }
                 };
+                (was_answered, told.unanswered) = (true, None);
                 told.tokens = (told.tokens.0 + reply.tokens.0, told.tokens.1 + reply.tokens.1);
                 let wrong = match good(&reply, &question.schema).and_then(&read) {
                     Ok(answer) => return Ok(Checked { answer: Some(answer), model: reply.model, ..told }),
@@ -146,13 +165,6 @@ fn good(reply: &Reply, schema: &Value) -> Result<Value, Wrong> {
     let value = schema::object_in(&reply.text)?;
     schema::check(schema, &value)?;
     Ok(value)
-}
-
-/// What to say where no model is there and one was wanted.
-pub fn no_model(refused: &[String]) -> Fault {
-    let why = refused.last().map_or("none was asked", String::as_str);
-    Fault::unavailable(format!("no model gave a usable answer ({why})"))
-        .hint("see `tmctl models`, set `[roles] main`, or use `--planner structural`, which needs none")
 }
 
 #[cfg(test)]

@@ -197,7 +197,6 @@ impl Planning {
     pub fn serving(lease_ttl: std::time::Duration) -> Serving {
         Serving { kinds: &[JOB_KIND], slots: JOBS_AT_ONCE, lease_ttl }
     }
-
 }
 
 /// A tag as tasks.json has it.

@@ -64,6 +64,20 @@ impl Oddity {
     }
 }
 
+/// So many oddities help a reader; the rest are counted.
+const MOST_ODDITIES: usize = 200;
+
+/// Puts oddities in order and folds those beyond what a person reads.
+pub(crate) fn in_order(mut oddities: Vec<Oddity>) -> Vec<Oddity> {
+    oddities.sort_by_key(|oddity| (oddity.first_line, oddity.last_line));
+    let rest = oddities.split_off(oddities.len().min(MOST_ODDITIES));
+    if let (Some(first), Some(last)) = (rest.first(), rest.iter().map(|oddity| oddity.last_line).max()) {
+        let what = format!("{} more like these, which are not listed", rest.len());
+        oddities.push(Oddity::new(first.first_line, last, what));
+    }
+    oddities
+}
+
 impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first_line == self.last_line {
@@ -80,7 +94,7 @@ pub enum PrdError {
     #[error("could not plan from an empty document")]
     Empty,
     /// Not text in an encoding that is read here.
-    #[error("could not read the document as text: byte {at} is not UTF-8")]
+    #[error("could not read the document as text: byte {at} is not text in UTF-8")]
     Binary {
         /// The place of the first byte that is not text, from 0.
         at: usize,
@@ -124,8 +138,7 @@ impl Prd {
             Some(section) => section.heading.clone(),
             None => lines.iter().map(|line| line.trim()).find(|line| !line.is_empty()).unwrap_or("").to_owned(),
         };
-        oddities.sort_by_key(|oddity| (oddity.first_line, oddity.last_line));
-        Ok(Self { title, lines, sections, oddities, marks })
+        Ok(Self { title, lines, sections, oddities: in_order(oddities), marks })
     }
 
     /// The section that a line (from 1) is in.

@@ -3,38 +3,46 @@
 //! A tag's record counts its changes. A change guards that record, so two of them never cross: what an edit was checked
 //! against is what it is written over. Reading costs one small read while nothing has changed.
 
+mod cache;
 mod commit;
 mod history;
+mod hold;
 mod manage;
 mod names;
+mod once;
 mod record;
+mod sweep;
+mod tags;
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use base::{Code, Fault, Result};
-use store::{Revision, SharedStore};
+use store::{Revision, SharedStore, Txn};
 
 use crate::edit::{self, Changed, Edit, Stamp};
 use crate::{Task, TaskId, Tasks};
+use cache::Cache;
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use manage::ProjectChange;
 pub use names::{MAIN_TAG, name_of_folder};
+pub use once::Mark;
 pub use record::{Project, Tag};
 
 /// How often a change is tried again after others came first.
 const MOST_ATTEMPTS: u32 = 30;
-/// Trees that are kept in memory to spare reading them; the oldest goes first.
-const MOST_CACHED: usize = 64;
+/// The longest key of a change.
+const MOST_KEY_BYTES: usize = 128;
 /// Changes of one tag by one node wait for each other here, instead of failing at the store.
 const STRIPES: usize = 32;
 
 /// The projects of a store. One for each node; nodes need not know of each other.
 pub struct Projects {
     store: SharedStore,
-    cache: Mutex<HashMap<(String, String), Snapshot>>,
+    /// Tells this one's wishes that others wait from those of others.
+    node: String,
+    cache: Cache,
     turns: [tokio::sync::Mutex<()>; STRIPES],
 }
 
@@ -113,72 +121,90 @@ pub struct Conflict {
 impl Projects {
     /// The projects in `store`.
     pub fn new(store: SharedStore) -> Self {
-        Self { store, cache: Mutex::default(), turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())) }
+        let turns = std::array::from_fn(|_| tokio::sync::Mutex::new(()));
+        Self { store, node: record::random(), cache: Cache::default(), turns }
     }
 
     /// The tasks of a tag; an empty `tag` is the project's current one.
     pub async fn snapshot(&self, project: &str, tag: &str) -> Result<Snapshot> {
         names::check_project(project)?;
         let tag = self.tag_or_current(project, tag).await?;
-        let entry = self.store.get(&names::tag_key(project, &tag)).await?;
-        let Some(entry) = entry else { return Err(self.no_tag(project, &tag).await) };
-        let cached = self.cached(project, &tag);
-        if let Some(snapshot) = cached.filter(|snapshot| snapshot.modified == entry.modified) {
-            return Ok(snapshot);
-        }
+        let key = names::tag_key(project, &tag);
+        let mut entry = self.store.get(&key).await?;
         for _ in 0..MOST_ATTEMPTS {
-            let before = self.store.get(&names::tag_key(project, &tag)).await?;
-            let Some(before) = before else { return Err(self.no_tag(project, &tag).await) };
-            let about: Tag = record::read(&before.key, &before.value)?;
-            let listing = self.store.list(&names::tasks_prefix(project, &about)).await?;
-            let after = self.store.get(&names::tag_key(project, &tag)).await?;
-            if after.is_none_or(|after| after.modified != before.modified) {
-                continue;
+            let Some(read) = entry else { return Err(self.no_tag(project, &tag).await) };
+            let about = record::tag(&tag, &read)?;
+            if let Some(tasks) = self.cache.find(&about) {
+                return Ok(Snapshot { project: project.into(), tag, about, tasks, modified: read.modified });
             }
-            if let Some(damaged) = listing.damaged.first() {
-                let what =
-                    format!("could not read task record `{}` of project `{project}`: {}", damaged.key, damaged.reason);
-                return Err(Fault::internal(what).hint("restore it from a backup or an export of the project"));
+            let prefix = names::tasks_prefix(project, &about);
+            let listing = self.store.list(&prefix).await?;
+            entry = self.store.get(&key).await?;
+            // Only if nobody came in between is the listing what the record told of.
+            if entry.as_ref().is_some_and(|after| after.modified == read.modified) {
+                let tasks = record::read_all::<Task>(&prefix, &listing)?;
+                let tasks = Tasks::new(tasks.into_iter().map(|(_, task)| task));
+                self.cache.keep(&about, &tasks);
+                return Ok(Snapshot { project: project.into(), tag, about, tasks, modified: read.modified });
             }
-            let tasks = listing.entries.iter().map(|entry| record::read::<Task>(&entry.key, &entry.value));
-            let tasks = Tasks::new(tasks.collect::<Result<Vec<_>>>()?);
-            let snapshot =
-                Snapshot { project: project.into(), tag: tag.clone(), about, tasks, modified: before.modified };
-            self.keep(snapshot.clone());
-            return Ok(snapshot);
         }
         Err(contended(project, &tag))
     }
 
     /// Makes a change, or says what it would do. Tried again while others come first, unless a version was expected.
     pub async fn change(&self, project: &str, tag: &str, wanted: &Wanted) -> Result<Outcome> {
+        if let Some(key) = wanted.key.as_ref().filter(|key| key.len() > MOST_KEY_BYTES) {
+            let what = format!("could not take a key of {} bytes for a change", key.len());
+            return Err(Fault::invalid(what).hint(format!("use at most {MOST_KEY_BYTES} bytes")));
+        }
         let tag = self.tag_or_current(project, tag).await?;
         let _turn = self.turn(project, &tag).await;
+        let outcome = self.change_in_turn(project, &tag, wanted).await;
+        if !matches!(outcome, Ok(Outcome::Done(_))) {
+            self.release(project, &tag).await;
+        }
+        outcome
+    }
+
+    async fn change_in_turn(&self, project: &str, tag: &str, wanted: &Wanted) -> Result<Outcome> {
         for attempt in 0..MOST_ATTEMPTS {
-            let before = self.snapshot(project, &tag).await?;
+            let before = self.before(project, tag).await?;
             if let Some(done) = self.done_before(&before, wanted).await? {
                 return Ok(Outcome::Done(done));
             }
             if let Some(conflict) = conflict(&before, wanted) {
                 return Ok(Outcome::Conflict(Box::new(conflict)));
             }
-            let now = base::time::unix_ms();
-            let revision = before.about.revision + 1;
-            let stamp = Stamp { updated_at: base::time::rfc3339(now), version: revision };
-            let applied = edit::apply_all(&before.tasks, &wanted.edits, &stamp)?;
-            let changes = edit::changes(&before.tasks, &applied.tasks);
-            let done = Done { revision, changes, notes: applied.notes, added: applied.added, tasks: applied.tasks };
-            if wanted.dry_run {
+            let (done, is_over) = self.attempt(before, wanted, None).await?;
+            if is_over {
                 return Ok(Outcome::Done(done));
             }
-            let event = Event::new(revision, now, wanted, &done.changes);
-            let attempted = Attempt { before, tasks: done.tasks.clone(), event, draft: wanted.draft.clone() };
-            match self.write(vec![attempted]).await? {
-                Written::Done => return Ok(Outcome::Done(done)),
-                Written::Crossed => pause(attempt).await,
-            }
+            pause(attempt).await;
         }
-        Err(contended(project, &tag))
+        Err(contended(project, tag))
+    }
+
+    /// Decides a change of the tasks as they were, and writes it, with a mark that must not be there. Not over is it where
+    /// others came first.
+    async fn attempt(&self, before: Snapshot, wanted: &Wanted, mark: Option<&Mark>) -> Result<(Done, bool)> {
+        let now = base::time::unix_ms();
+        let revision = before.about.revision + 1;
+        let stamp = Stamp { updated_at: base::time::rfc3339(now), version: revision };
+        let applied = edit::apply_all(&before.tasks, &wanted.edits, &stamp)?;
+        let changes = edit::changes(&before.tasks, &applied.tasks);
+        let done = Done { revision, changes, notes: applied.notes, added: applied.added, tasks: applied.tasks };
+        if wanted.dry_run {
+            return Ok((done, true));
+        }
+        let is_nothing = commit::changed(&before.tasks, &done.tasks).is_empty();
+        if is_nothing && wanted.draft.is_none() && wanted.key.is_none() && mark.is_none() {
+            return Ok((Done { revision: before.about.revision, ..done }, true));
+        }
+        let txn = mark.map_or_else(|| Ok(Txn::new()), |mark| mark.onto(Txn::new()))?;
+        let event = Event::new(now, wanted, &done);
+        let (tasks, draft) = (done.tasks.clone(), wanted.draft.clone());
+        let written = self.write(txn, vec![Attempt { before, tasks, event, draft }]).await?;
+        Ok((done, matches!(written, Written::Done)))
     }
 
     /// Moves tasks to another tag of the project; gives their ids there, and what else happened.
@@ -192,11 +218,13 @@ impl Projects {
         who: &str,
     ) -> Result<(Vec<TaskId>, Vec<String>)> {
         let tag = self.tag_or_current(project, tag).await?;
+        let to_tag = self.tag_or_current(project, to_tag).await?;
         if tag == to_tag {
-            return Err(Fault::invalid(format!("could not move tasks: they are in tag `{tag}` already")));
+            return Err(Fault::invalid(format!("could not move tasks: they are in tag `{tag}` already"))
+                .hint("name another tag; `tmctl tasks tags` lists them"));
         }
         for attempt in 0..MOST_ATTEMPTS {
-            let (from, to) = (self.snapshot(project, &tag).await?, self.snapshot(project, to_tag).await?);
+            let (from, to) = (self.before(project, &tag).await?, self.before(project, &to_tag).await?);
             let now = base::time::unix_ms();
             let stamp = |about: &Tag| Stamp { updated_at: base::time::rfc3339(now), version: about.revision + 1 };
             let stamps = (stamp(&from.about), stamp(&to.about));
@@ -208,14 +236,10 @@ impl Projects {
             let attempted = attempted.map(|(before, tasks, what)| {
                 let changes = edit::changes(&before.tasks, &tasks);
                 let wanted = Wanted { who: who.into(), what, ..Wanted::default() };
-                Attempt {
-                    event: Event::new(before.about.revision + 1, now, &wanted, &changes),
-                    before,
-                    tasks,
-                    draft: None,
-                }
+                let done = Done { revision: before.about.revision + 1, changes, ..Done::default() };
+                Attempt { event: Event::new(now, &wanted, &done), before, tasks, draft: None }
             });
-            match self.write(attempted.into()).await? {
+            match self.write(Txn::new(), attempted.into()).await? {
                 Written::Done => return Ok((moved.ids, moved.notes)),
                 Written::Crossed => pause(attempt).await,
             }
@@ -228,20 +252,6 @@ impl Projects {
         (project, tag).hash(&mut hasher);
         let stripe = self.turns.get(hasher.finish() as usize % STRIPES)?;
         Some(stripe.lock().await)
-    }
-
-    fn cached(&self, project: &str, tag: &str) -> Option<Snapshot> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(&(project.to_owned(), tag.to_owned())).cloned()
-    }
-
-    fn keep(&self, snapshot: Snapshot) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= MOST_CACHED {
-            let oldest = cache.iter().min_by_key(|(_, kept)| kept.about.updated_ms).map(|(key, _)| key.clone());
-            oldest.map(|key| cache.remove(&key));
-        }
-        cache.insert((snapshot.project.clone(), snapshot.tag.clone()), snapshot);
     }
 }
 
@@ -267,5 +277,5 @@ fn contended(project: &str, tag: &str) -> Fault {
 /// Lets another node, which came first, come first once more rather than meet again.
 async fn pause(attempt: u32) {
     let most_ms = 4u64 << attempt.min(6);
-    tokio::time::sleep(std::time::Duration::from_millis(fastrand::u64(1..=most_ms))).await;
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=most_ms))).await;
 }

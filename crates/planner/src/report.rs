@@ -215,7 +215,7 @@ mod tests {
 
         ## Next
 
-        - 2 Connect \<pump\>: all 1 that it waited for are finished, its priority is medium, 1 task wait for it
+        - 2 Connect \<pump\>: what it waited for is finished, its priority is medium, 1 task waits for it
 
         ## The longest way to the end
 

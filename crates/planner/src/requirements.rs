@@ -14,10 +14,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::prd::{Mark, Oddity, Prd};
+use crate::prd::{Mark, Oddity, Prd, in_order};
 use crate::words;
 
-pub(crate) use label::{leading as leading_label, unnumbered};
+pub(crate) use label::unnumbered;
 
 /// One thing that a document asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,8 +93,7 @@ pub fn extract(prd: &Prd) -> Extracted {
         requirement.name = format!("R{number}");
     }
     order::apply(prd, &mut found, &orders, &mut oddities);
-    oddities.sort_by_key(|oddity| (oddity.first_line, oddity.last_line));
-    Extracted { requirements: found, oddities, not_wanted, language: language(prd) }
+    Extracted { requirements: found, oddities: in_order(oddities), not_wanted, language: language(prd) }
 }
 
 /// The beginning of a document tells its language as well as all of it does.

@@ -252,7 +252,9 @@ impl Order {
             Work::ParsePrd(work) => parse::check(work, &snapshot),
             Work::Expand(work) => all_there(&snapshot, &work.ids),
             Work::Analyze(work) => all_there(&snapshot, &work.ids),
-            Work::AddFromPrompt(work) => not_blank("prompt", &work.prompt).and(all_there(&snapshot, &work.dependencies)),
+            Work::AddFromPrompt(work) => {
+                not_blank("prompt", &work.prompt).and(all_there(&snapshot, &work.dependencies))
+            }
             Work::Update(work) => not_blank("prompt", &work.prompt).and(all_there(&snapshot, &work.ids)),
             Work::Rescope(work) => named("ids", &work.ids).and(all_there(&snapshot, &work.ids)),
             Work::Do(work) => not_blank("text", &work.text),
@@ -325,11 +327,13 @@ impl Working<'_> {
             most_tokens: asked.most_tokens,
         };
         let asking = Asking { models: self.models, wants_research: self.order.work.wants_research() };
-        let checked = self.context.step(step, || asking.checked(question, read)).await?;
-        match checked.answer.is_none() && self.order.planner == Planner::Model {
-            true => Err(model::no_model(&checked.refused)),
-            false => Ok(checked),
-        }
+        let needs_answer = self.order.planner == Planner::Model;
+        let work = || async {
+            let checked = asking.checked(question, read).await?;
+            // Not recorded: a later try of the job asks again.
+            if checked.answer.is_none() && needs_answer { Err(checked.no_model()) } else { Ok(checked) }
+        };
+        self.context.step(step, work).await
     }
 
     /// Writes edits into the tasks, once for each `step`.

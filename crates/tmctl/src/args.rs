@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, chat, doctor, editor, failures, keys, mcp, mode, models, nodes, simulate};
+use crate::{
+    ca, chat, doctor, editor, failures, folder, jobs, keys, mcp, mode, models, nodes, plan, projects, simulate, tasks,
+    wish,
+};
 
 /// Looks at a Taskmaster cluster and changes it.
 #[derive(Debug, Parser)]
@@ -92,10 +95,45 @@ pub enum Noun {
         #[command(subcommand)]
         verb: Option<keys::Verb>,
     },
+    /// What is planned, and templates to begin with
+    Projects {
+        #[command(subcommand)]
+        verb: Option<projects::Verb>,
+    },
+    /// Makes tasks out of a PRD
+    Plan {
+        #[command(subcommand)]
+        verb: plan::Verb,
+    },
+    /// The tasks of a project
+    Tasks(Box<tasks::Args>),
+    /// Changes tasks as you say it; each change is shown first
+    Do(wish::Args),
+    /// Makes a folder of this machine into a project's
+    Init(folder::Init),
+    /// Moves a project's files to where they belong now
+    Migrate(folder::Migrate),
+    /// Work on plans that goes on in the cluster
+    Jobs {
+        #[command(subcommand)]
+        verb: Option<jobs::Verb>,
+    },
     /// Carries MCP between an editor's pipe and the server; stdout is for the protocol only
     Mcp(mcp::Args),
     /// Writes an editor's MCP configuration, beside what is there
     Editor(editor::Args),
     /// Events as they happen, until interrupted
     Events,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_typed_is_without_contradiction() {
+        Cli::command().debug_assert();
+    }
 }

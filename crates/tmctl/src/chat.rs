@@ -7,13 +7,12 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base::retry::Backoff;
 use base::{Code, Fault, Result};
 use proto::inference::generate_response::Event;
 use proto::inference::{Finish, GenerateRequest, Message, Priority, Usage};
 use serde::Serialize;
 
-use crate::client::{Servers, call, told};
+use crate::client::{PATIENCE, Patience, Servers, call, is_worth_another_server, told};
 use crate::screen::{Ended, Screen, Verdict, fault_text};
 use crate::text;
 
@@ -21,21 +20,6 @@ use crate::text;
 const PIECE_LIMIT: Duration = Duration::from_secs(600);
 /// More than any context takes; gRPC carries it well.
 const MAX_MESSAGE_BYTES: u64 = 16 << 20;
-/// A server that is started anew is back within some ten seconds.
-const PATIENCE: Patience = Patience {
-    rounds: 8,
-    pause: Backoff { first: Duration::from_millis(300), most: Duration::from_secs(2), jitter: 0.5 },
-};
-
-/// How long half an answer is worth waiting for; one that has not begun is given up after the first round.
-#[derive(Clone, Copy)]
-struct Patience {
-    /// Rounds over all servers without a new piece.
-    rounds: usize,
-    /// Between two rounds.
-    pause: Backoff,
-}
-
 /// What can be said to whom.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -116,6 +100,7 @@ fn ask(model: &str, messages: Vec<Message>) -> GenerateRequest {
 async fn say(
     servers: &Servers,
     screen: &mut Screen,
+    // One that has not begun is given up after the first round.
     patience: Patience,
     mut request: GenerateRequest,
 ) -> Result<Reply, Ended> {
@@ -143,11 +128,6 @@ async fn say(
     }
     finish(screen, &reply)?;
     Ok(reply)
-}
-
-/// Whether the ask may go on at another server. A refusal is not: it is the same cluster behind every door.
-fn is_worth_another_server(code: Code) -> bool {
-    matches!(code, Code::Unreachable | Code::Unavailable | Code::EngineCut)
 }
 
 fn given_up(fault: Fault, reply: &Reply) -> Fault {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::config::{Mode, Privacy};
+use base::retry::Backoff;
 use base::{Code, Fault, Result};
 use net::{Audit, Channels, ClientTls, Connector, Policy, Purpose, Roots};
 use proto::admin::admin_client::AdminClient;
@@ -21,6 +22,21 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 pub const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// Explanations and lists of a large cluster; tonic's own limit is 4 MiB.
 const MAX_MESSAGE: usize = 32 << 20;
+
+/// A server that is started anew is back within some ten seconds.
+pub const PATIENCE: Patience = Patience {
+    rounds: 8,
+    pause: Backoff { first: Duration::from_millis(300), most: Duration::from_secs(2), jitter: 0.5 },
+};
+
+/// How long something half done is worth waiting for when its server is gone.
+#[derive(Clone, Copy)]
+pub struct Patience {
+    /// Rounds over all servers without anything new.
+    pub rounds: usize,
+    /// Between two rounds.
+    pub pause: Backoff,
+}
 
 /// A channel that shows the key with every call.
 pub type Keyed = InterceptedService<Channel, Key>;
@@ -96,6 +112,11 @@ impl Servers {
         self.servers.len()
     }
 
+    /// The first one's host, as it was written.
+    pub fn first_host(&self) -> &str {
+        self.servers.first().map_or("127.0.0.1", |server| &server.host)
+    }
+
     /// A connection to the first that can be reached.
     pub async fn connect(&self) -> Result<Connection> {
         let mut reasons = Vec::new();
@@ -139,6 +160,11 @@ pub async fn call<T>(limit: Duration, call: impl Future<Output = Result<Response
         Err(_) => Err(Fault::new(Code::DeadlineExceeded, format!("the server did not answer within {limit:?}"))
             .hint("look at the server's log; it is reachable but busy or stuck")),
     }
+}
+
+/// Whether the same may go on at another server. A refusal may not: it is the same cluster behind every door.
+pub fn is_worth_another_server(code: Code) -> bool {
+    matches!(code, Code::Unreachable | Code::Unavailable | Code::EngineCut)
 }
 
 /// What a status says, and what to do about it where the server itself could not say.

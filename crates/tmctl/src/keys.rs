@@ -72,7 +72,7 @@ fn table(keys: &[KeyItem], server: &str, style: Style) -> String {
         };
         table.row([key.name.as_str().into(), created.into()]);
     }
-    table.render(style, "no keys; `tmctl keys create NAME` makes one") + &format!("told by {server}, just now\n")
+    table.render(style, "no keys; `tmctl keys create NAME` makes one") + &text::told_by(server)
 }
 
 #[derive(Serialize)]

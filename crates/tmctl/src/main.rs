@@ -9,6 +9,7 @@
 mod actors;
 mod args;
 mod ca;
+mod changes;
 mod chat;
 mod client;
 mod doctor;
@@ -16,18 +17,29 @@ mod editor;
 mod events;
 mod explain;
 mod failures;
+mod file;
+mod folder;
 mod health;
+mod jobs;
 mod keys;
 mod mcp;
 mod mode;
 mod models;
 mod nodes;
+mod place;
+mod plan;
+mod progress;
+mod projects;
 #[cfg(test)]
 mod samples;
 mod screen;
+#[cfg(test)]
+mod scripted;
 mod simulate;
 mod table;
+mod tasks;
 mod text;
+mod wish;
 mod workers;
 
 use std::process::ExitCode;
@@ -64,6 +76,13 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
         Noun::Actors => actors::run(&servers()?, screen).await,
         Noun::Ca { verb } => ca::run(screen, verb),
         Noun::Keys { verb } => keys::run(&servers()?, screen, verb).await,
+        Noun::Projects { verb } => projects::run(&servers()?, screen, verb).await,
+        Noun::Plan { verb } => plan::run(&servers()?, screen, verb).await,
+        Noun::Tasks(args) => Box::pin(tasks::run(&servers()?, screen, *args)).await,
+        Noun::Do(args) => wish::run(&servers()?, screen, args).await,
+        Noun::Init(args) => folder::init(&servers()?, screen, args),
+        Noun::Migrate(args) => folder::migrate(screen, &args),
+        Noun::Jobs { verb } => jobs::run(&servers()?, screen, verb).await,
         Noun::Mcp(args) => Box::pin(mcp::run(&servers()?, screen, args)).await,
         Noun::Editor(args) => editor::run(screen, &cli.server, args),
         Noun::Events => events::run(&servers()?, screen).await,

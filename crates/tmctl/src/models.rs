@@ -3,7 +3,6 @@
 
 mod bench;
 mod files;
-mod progress;
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! A small cluster as a server tells of it, for the snapshots of every text.
 
+pub mod planning;
+
 use base::time::rfc3339;
 use proto::admin::{
     ActorItem, Candidate, ExplainResponse, FailureItem, GetModeResponse, GpuItem, ListActorsResponse,

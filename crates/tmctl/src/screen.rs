@@ -1,6 +1,6 @@
 //! The only place that writes to the terminal: data to stdout, everything else to stderr; a closed pipe is success.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Write};
 
 use base::{Code, Fault};
 use serde::Serialize;
@@ -58,6 +58,8 @@ pub struct Screen {
     data: Box<dyn Write>,
     notes: Box<dyn Write>,
     notes_are_live: bool,
+    /// Where a person answers; none without a person.
+    answers: Option<Box<dyn BufRead>>,
     /// How it is written.
     pub style: Style,
 }
@@ -70,12 +72,21 @@ impl Screen {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let style = Style { json, is_terminal, has_colour: is_terminal && !is_dumb && !has_variable("NO_COLOR") };
         let screen = Self::new(Box::new(io::stdout()), Box::new(io::stderr()), style);
-        Self { notes_are_live: io::stderr().is_terminal() && !is_dumb, ..screen }
+        let notes_are_seen = io::stderr().is_terminal();
+        let is_asked = notes_are_seen && io::stdin().is_terminal();
+        let answers = is_asked.then(|| Box::new(BufReader::new(io::stdin())) as Box<dyn BufRead>);
+        Self { notes_are_live: notes_are_seen && !is_dumb, answers, ..screen }
     }
 
     /// A screen that writes data and notes to these.
     pub fn new(data: Box<dyn Write>, notes: Box<dyn Write>, style: Style) -> Self {
-        Self { data, notes, notes_are_live: false, style }
+        Self { data, notes, notes_are_live: false, answers: None, style }
+    }
+
+    /// The same, with somebody who answers this.
+    #[cfg(test)]
+    pub fn with_answers(self, answers: &'static str) -> Self {
+        Self { answers: Some(Box::new(answers.as_bytes())), ..self }
     }
 
     /// Whether a note can be written over by the next.
@@ -109,6 +120,16 @@ impl Screen {
     /// Writes to stderr. That nobody reads there is no reason to stop.
     pub fn note(&mut self, text: &str) {
         let _ = self.notes.write_all(text.as_bytes()).and_then(|()| self.notes.flush());
+    }
+
+    /// Asks a person whether to go on; nothing is known when there is none. Only `y` and `yes` are a yes.
+    pub fn ask(&mut self, question: &str) -> Option<bool> {
+        self.answers.as_ref()?;
+        self.note(&format!("{question} [y/N] "));
+        let mut line = String::new();
+        // Blocking is fine here: while a person thinks, nothing else of this process has anything to do.
+        self.answers.as_mut()?.read_line(&mut line).ok()?;
+        Some(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Tells how the command ended; gives the exit code.

@@ -83,6 +83,24 @@ pub fn seen_by(view: Option<&View>, now_unix_ms: u64) -> String {
     format!("as seen by {node}, {age}{stale}\n")
 }
 
+/// The line under a table that one server filled just now.
+pub fn told_by(server: &str) -> String {
+    format!("told by {}, just now\n", visible(server))
+}
+
+/// Names and what they stand for, one below the other; what is empty is left out.
+pub fn page(lines: &[(&str, String)]) -> String {
+    let shown = || lines.iter().filter(|(_, value)| !value.is_empty());
+    let width = shown().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| format!("{name:width$}  {}\n", visible(value).replace('\n', " "));
+    shown().map(line).collect()
+}
+
+/// `count` of something whose plural ends in s.
+pub fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// A list in JSON: `{"as_of", "view_of", "items"}`.
 #[derive(Serialize)]
 pub struct List<T> {

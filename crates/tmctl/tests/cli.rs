@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 fn tmctl(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tmctl"));
-    for variable in ["TMCTL_SERVER", "TMCTL_KEY", "TMCTL_CA"] {
+    for variable in ["TMCTL_SERVER", "TMCTL_KEY", "TMCTL_CA", "TMCTL_PROJECT", "TMCTL_TAG"] {
         command.env_remove(variable);
     }
     command.args(arguments).output().unwrap()
@@ -31,11 +31,20 @@ fn help_names_every_noun() {
 
 #[test]
 fn wrong_usage_is_2_and_an_unreachable_server_is_3() {
-    for usage in [&["frobnicate"][..], &["explain"], &["failures", "report", "--kind", "bad", "--subject", "x"]] {
+    for usage in [
+        &["frobnicate"][..],
+        &["explain"],
+        &["failures", "report", "--kind", "bad", "--subject", "x"],
+        &["plan"],
+        &["tasks", "add"],
+    ] {
         assert_eq!(tmctl(usage).status.code(), Some(2), "{usage:?}");
     }
     let server = nobody();
-    for noun in ["nodes", "workers", "models", "failures", "mode", "health", "actors", "keys", "events"] {
+    for noun in [
+        "nodes", "workers", "models", "failures", "mode", "health", "actors", "keys", "events", "projects", "tasks",
+        "jobs",
+    ] {
         let output = tmctl(&["--server", &server, noun]);
         assert_eq!(output.status.code(), Some(3), "{noun}: {}", text(&output.stderr));
         assert!(output.stdout.is_empty(), "{noun}");
@@ -105,4 +114,22 @@ fn simulate_says_which_file_it_cannot_read() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
     assert!(stderr.contains("/nonexistent.csv") && stderr.contains("hint:"), "{stderr}");
+}
+
+#[test]
+fn a_folder_becomes_a_project_and_an_old_one_is_only_moved_with_a_yes() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let old = folder.path().join("tasks/tasks.json");
+    std::fs::create_dir_all(old.parent().unwrap()).unwrap();
+    std::fs::write(&old, "{}").unwrap();
+    let output = tmctl(&["--server", "grey-area:3002", "init", "--dir", dir, "--name", "garden"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let config = std::fs::read_to_string(folder.path().join(".taskmaster/config.json")).unwrap();
+    assert!(config.contains("http://grey-area:3001/v1") && config.contains("garden"), "{config}");
+    let output = tmctl(&["migrate", "--dir", dir]);
+    assert_eq!((output.status.code(), old.exists()), (Some(1), true));
+    assert!(text(&output.stderr).contains("--yes"));
+    assert_eq!(tmctl(&["migrate", "--dir", dir, "--yes"]).status.code(), Some(0));
+    assert!(!old.exists() && folder.path().join(".taskmaster/tasks/tasks.json").exists());
 }

@@ -16,6 +16,7 @@ use inference::shelf::Shelved;
 use net::{Audit, Connector, Policy, Purpose};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::hooks;
 use crate::node::Node;
 use crate::telemetry;
 use crate::worker::built_in;
@@ -112,6 +113,8 @@ fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
         sources.flags.push(("node.name".to_owned(), dev_name()));
     }
     let mut config = Config::resolve(&sources).map_err(Wrong::Config)?;
+    // The files that it names are checked with it.
+    hooks::settings(&config).map_err(Wrong::Config)?;
     if let Some(file) = &arguments.model {
         built_in::check_file(file).map_err(Wrong::File)?;
         config.engine.file = Some(std::path::absolute(file).unwrap_or_else(|_| file.clone()));

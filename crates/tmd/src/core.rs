@@ -14,6 +14,7 @@ use inference::cache::AnswerCache;
 use inference::shelf::Shelf;
 use net::keys::KeyRecord;
 use planner::Planning;
+use planner::github::Hook;
 use routing::live::LiveMap;
 use routing::model::Shipped;
 use routing::table::Table as Routes;
@@ -87,6 +88,8 @@ pub struct Core {
     pub explain: Ring,
     /// Every metric.
     pub metrics: Metrics,
+    /// The door for GitHub, where there is one.
+    pub github: Option<Hook>,
     /// Makes the spans of asks.
     pub spans: Spans,
     /// The list of failures.
@@ -153,6 +156,7 @@ pub struct Parts {
     pub machine: Machine,
     pub cache: Option<Arc<dyn AnswerCache>>,
     pub metrics: Metrics,
+    pub github: Option<Hook>,
     pub spans: Spans,
     pub sightings: mpsc::Sender<Seen>,
     pub stop: CancellationToken,
@@ -188,6 +192,7 @@ impl Core {
             contexts: Contexts::default(),
             explain: Ring::default(),
             metrics: parts.metrics,
+            github: parts.github,
             spans: parts.spans,
             failures: Mutex::default(),
             keys: ArcSwap::default(),

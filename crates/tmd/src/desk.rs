@@ -19,9 +19,11 @@ use base::report::WorkerState;
 use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Result};
 use inference::wire;
 use planner::Planning;
+use planner::github::{Delivery, Received};
 use proto::admin::ListModelsResponse;
 
 use crate::core::Core;
+use crate::hooks;
 use join::{Joins, Lingering};
 
 /// The desk of a node.
@@ -119,6 +121,10 @@ impl Desk for NodeDesk {
             reasons.push(format!("no worker of the cluster is ready{why}"));
         }
         Readiness { ready, reasons }
+    }
+
+    fn take_from_github(&self, delivery: Delivery) -> BoxFuture<'_, Result<Received>> {
+        Box::pin(async move { hooks::take(&self.0, &delivery).await })
     }
 
     fn metrics(&self) -> String {

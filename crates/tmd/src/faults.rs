@@ -26,8 +26,9 @@ pub fn inject(actor: &str, action: &str) -> Result<()> {
             }
             None => Err(unknown(actor)),
         },
-        _ => Err(Fault::invalid(format!("`{action}` of `{actor}` is no fault that can be injected"))
-            .hint("actions are panic (jobs, links, membership, scheduler, recovery, worker/NAME) and kill (any actor)")),
+        _ => Err(Fault::invalid(format!("`{action}` of `{actor}` is no fault that can be injected")).hint(
+            "actions are panic (jobs, links, membership, scheduler, recovery, worker/NAME) and kill (any actor)",
+        )),
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Metrics {
     pub gpu_memory_bytes: GaugeVec,
     /// Outgoing connections, by verdict.
     pub egress: GaugeVec,
+    /// Deliveries of GitHub's webhook, by outcome (`changed`, `unchanged`, `ignored`, `ping` or a code).
+    pub deliveries: IntCounterVec,
 }
 
 impl Metrics {
@@ -98,6 +100,7 @@ impl Metrics {
             view_stale_seconds: gauges(on, "tm_view_stale_seconds", "Age of the view while the store is away.", &[])?,
             gpu_memory_bytes: gauges(on, "tm_gpu_memory_bytes", "Memory of this node's GPUs.", &["gpu", "kind"])?,
             egress: gauges(on, "tm_egress_total", "Outgoing connections, by verdict.", &["verdict"])?,
+            deliveries: counters(on, "tm_deliveries_total", "Deliveries of GitHub's webhook.", &["outcome"])?,
             registry,
         })
     }

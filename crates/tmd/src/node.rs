@@ -44,7 +44,7 @@ use crate::peers::{MESSAGE_BYTES, NodeService, Peers};
 use crate::spans::Spans;
 use crate::worker::built_in;
 use crate::worker::port::Port;
-use crate::{benching, fleet, settings};
+use crate::{benching, fleet, hooks, settings};
 
 /// A dial that takes longer is a failure: engines are in the house.
 const DIAL_ENGINE: Duration = Duration::from_secs(3);
@@ -110,6 +110,7 @@ impl Node {
             shipped,
             cache: cache(&config, &connector, &local)?,
             metrics: Metrics::new()?,
+            github: hooks::open(&config)?,
             spans,
             machine: Machine::default(),
             store,

@@ -210,7 +210,7 @@ impl Drop for Span {
 /// What the conventions call it.
 fn operation(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::OpenAiChat | Dialect::OllamaChat | Dialect::AnthropicMessages => "chat",
+        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::OllamaChat | Dialect::AnthropicMessages => "chat",
         Dialect::OpenAiCompletions | Dialect::OllamaGenerate => "text_completion",
         Dialect::OpenAiEmbeddings | Dialect::OllamaEmbed | Dialect::OllamaEmbeddings => "embeddings",
         Dialect::Rerank => "rerank",

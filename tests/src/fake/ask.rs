@@ -102,10 +102,12 @@ impl Ask {
         let seed = body.get("seed").or(body.pointer("/options/seed")).and_then(Value::as_u64).unwrap_or(0);
         let messages = messages(form, body)?;
         let (prompt, prefill, is_echoed) = prompt(form, speak, body, &messages, seed, tokens)?;
-        let call = tool_call(body, messages.last());
+        let call = tool_call(body, messages.last(), &prompt);
         let whole = match (&call, schema_of(form, speak, body)?) {
             (Some(call), _) => Script::json(call.arguments.to_string()),
-            (None, Some(schema)) => Script::json(schema::instance(&schema, text::hash(&prompt) ^ seed).to_string()),
+            (None, Some(schema)) => {
+                Script::json(schema::instance_for(&schema, &prompt, text::hash(&prompt) ^ seed).to_string())
+            }
             (None, None) => Script::words(&prompt, seed, tokens),
         };
         let mut script = whole.after(&prefill);
@@ -233,17 +235,30 @@ pub fn rendered(body: &Value) -> Result<String, Refusal> {
     }
 }
 
-/// With tools given, `call:NAME` in the last message of the user calls the tool of that name.
-fn tool_call(body: &Value, last: Option<&(String, String)>) -> Option<Call> {
-    let (_, text) = last.filter(|(role, _)| role == "user")?;
-    let (_, wanted) = text.split_once("call:")?;
-    let name = wanted.split(|symbol: char| !symbol.is_alphanumeric() && !"_-.".contains(symbol)).next()?;
-    body["tools"].as_array()?.iter().find_map(|tool| {
-        let tool = tool.get("function").unwrap_or(tool);
+/// With tools given, `call:NAME` in the last message of the user calls the tool of that name; so does `tool_choice`.
+fn tool_call(body: &Value, last: Option<&(String, String)>, prompt: &str) -> Option<Call> {
+    let tools = body["tools"].as_array()?;
+    let function = |tool: &'_ Value| tool.get("function").unwrap_or(tool).clone();
+    let wanted = forced_tool(&body["tool_choice"], tools).or_else(|| {
+        let (_, text) = last.filter(|(role, _)| role == "user")?;
+        let (_, wanted) = text.split_once("call:")?;
+        wanted.split(|symbol: char| !symbol.is_alphanumeric() && !"_-.".contains(symbol)).next().map(str::to_owned)
+    })?;
+    tools.iter().map(function).find(|tool| tool["name"] == *wanted).map(|tool| {
         let parameters = tool.get("parameters").or(tool.get("input_schema")).unwrap_or(&Value::Null);
-        (tool["name"] == name)
-            .then(|| Call { name: name.to_owned(), arguments: schema::instance(parameters, text::hash(text)) })
+        let seed = text::hash(last.map_or("", |(_, text)| text));
+        Call { name: wanted, arguments: schema::instance_for(parameters, prompt, seed) }
     })
+}
+
+/// The tool that must be called, in OpenAI's and in Anthropic's words.
+fn forced_tool(choice: &Value, tools: &[Value]) -> Option<String> {
+    let any = || tools.first().map(|tool| tool.get("function").unwrap_or(tool)["name"].clone());
+    let name = match (choice.as_str(), choice["type"].as_str()) {
+        (Some("required"), _) | (_, Some("any")) => any()?,
+        _ => choice.pointer("/function/name").or(choice.get("name"))?.clone(),
+    };
+    name.as_str().map(str::to_owned)
 }
 
 /// The schema that the answer must follow, as far as this engine knows how to.

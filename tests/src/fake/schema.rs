@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::fake::brief::Brief;
+
 /// Schemas that refer to themselves stop here.
 const MAX_DEPTH: usize = 12;
 /// Optional properties are left out below this depth, so that recursive schemas end.
@@ -11,12 +13,18 @@ const OPTIONAL_DEPTH: usize = 4;
 
 /// An instance of `schema`; another `seed` may give another one.
 pub fn instance(schema: &Value, seed: u64) -> Value {
-    Generator { root: schema, seed }.value(schema, 0)
+    Generator { root: schema, seed, brief: &Brief::default() }.value(schema, 0)
+}
+
+/// An instance of `schema` that also does what `prompt` says in prose.
+pub fn instance_for(schema: &Value, prompt: &str, seed: u64) -> Value {
+    Generator { root: schema, seed, brief: &Brief::of(prompt) }.value(schema, 0)
 }
 
 struct Generator<'a> {
     root: &'a Value,
     seed: u64,
+    brief: &'a Brief,
 }
 
 impl Generator<'_> {
@@ -64,8 +72,44 @@ impl Generator<'_> {
         let mut object = Map::new();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
             if depth < OPTIONAL_DEPTH || required(name) {
-                object.insert(name.clone(), self.value(property, depth + 1));
+                let told = self.told(name, property, depth + 1);
+                object.insert(name.clone(), told.unwrap_or_else(|| self.value(property, depth + 1)));
             }
+        }
+        Value::Object(object)
+    }
+
+    /// What the prompt says of a property.
+    fn told(&mut self, name: &str, property: &Value, depth: usize) -> Option<Value> {
+        let brief = self.brief;
+        let nothing = json!([]);
+        if name == "dependencies" && fits(property, &nothing) {
+            return Some(nothing);
+        }
+        if let Some(item) = property.get("items") {
+            let items = brief.items(name, item)?;
+            return Some(items.into_iter().map(|known| self.completed(item, known, depth)).collect());
+        }
+        brief.item(property).map(|known| self.completed(property, known.clone(), depth))
+    }
+
+    /// An instance that says what is `known`, as far as the schema has a place for it.
+    fn completed(&mut self, schema: &Value, mut known: Map<String, Value>, depth: usize) -> Value {
+        let mut object = Map::new();
+        let is_known = known.contains_key("title");
+        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let number = |value: &Value| value.as_str()?.parse::<u64>().ok().map(Value::from);
+            let told = known.remove(name).and_then(|value| {
+                let numbered = number(&value).filter(|number| fits(property, number));
+                if fits(property, &value) { Some(value) } else { numbered }
+            });
+            let value = match told {
+                Some(value) => value,
+                // A list within a shown item that the prompt does not show is empty.
+                None if is_known && name == "subtasks" && fits(property, &Value::Null) => Value::Null,
+                None => self.value(property, depth + 1),
+            };
+            object.insert(name.clone(), value);
         }
         Value::Object(object)
     }
@@ -111,7 +155,8 @@ impl Generator<'_> {
 
     fn pick<'a>(&mut self, choices: &'a [Value]) -> Option<&'a Value> {
         let at = self.next() as usize % choices.len().max(1);
-        choices.get(at)
+        // What is new has not been begun.
+        choices.iter().find(|choice| *choice == "pending").or(choices.get(at))
     }
 
     /// The next number of a fixed sequence (SplitMix64).
@@ -120,6 +165,40 @@ impl Generator<'_> {
         let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^ (mixed >> 27)
     }
+}
+
+/// Whether a schema has room for `value`, by types, `enum` and lengths.
+fn fits(schema: &Value, value: &Value) -> bool {
+    if let Some(choices) = schema.get("anyOf").and_then(Value::as_array) {
+        return choices.iter().any(|choice| fits(choice, value));
+    }
+    let is_of = |kind: &str| match kind {
+        "null" => value.is_null(),
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        _ => value.is_object(),
+    };
+    let has_type = match schema.get("type") {
+        Some(Value::String(kind)) => is_of(kind),
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).any(is_of),
+        _ => true,
+    };
+    let bound = |name: &str| schema.get(name).and_then(Value::as_u64);
+    let has_length = value.as_str().is_none_or(|text| {
+        let length = text.chars().count() as u64;
+        bound("minLength").unwrap_or(0) <= length && length <= bound("maxLength").unwrap_or(u64::MAX)
+    });
+    let is_choice = schema.get("enum").and_then(Value::as_array).is_none_or(|choices| choices.contains(value));
+    let each = |item: &Value| value.as_array().is_none_or(|list| list.iter().all(|one| fits(item, one)));
+    let fields = schema.get("properties").and_then(Value::as_object);
+    let has_fields = value.as_object().is_none_or(|object| {
+        fields
+            .is_none_or(|fields| fields.iter().all(|(name, field)| object.get(name).is_none_or(|one| fits(field, one))))
+    });
+    has_type && has_length && is_choice && has_fields && schema.get("items").is_none_or(each)
 }
 
 /// The type that is meant: the first named one that is not `null`, else what the other keywords imply.

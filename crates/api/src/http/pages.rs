@@ -15,7 +15,7 @@ use base::{Code, Fault};
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::{ask, mcp, ollama, openai, projects, refusal};
+use super::{anthropic, ask, hooks, mcp, ollama, openai, projects, refusal};
 use crate::Desk;
 
 /// The desk, as handlers get it.
@@ -33,6 +33,7 @@ impl<S: Into<refusal::Shape>> IntoResponse for Refusal<S> {
 /// The routes behind those of asks. Bodies come in bounded already.
 pub(super) fn router(desk: Arc<dyn Desk>, mcp: mcp::Bounds) -> Router {
     let keyed = Router::new()
+        .merge(anthropic::routes())
         .merge(openai::routes())
         .merge(ollama::routes())
         .merge(projects::routes())
@@ -40,6 +41,7 @@ pub(super) fn router(desk: Arc<dyn Desk>, mcp: mcp::Bounds) -> Router {
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(desk.clone(), with_key));
     keyed
+        .merge(hooks::routes())
         .route("/", get(front))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

@@ -30,7 +30,7 @@ pub(super) fn shape_of(path: &str) -> Shape {
     match path {
         _ if projects::is_path(path) || path == MCP_PATH => Shape::Projects,
         _ if path == "/api" || path.starts_with("/api/") => Shape::Face(Face::Ollama),
-        "/v1/messages" => Shape::Face(Face::Anthropic),
+        _ if path.starts_with("/v1/messages") => Shape::Face(Face::Anthropic),
         _ => Shape::Face(Face::OpenAi),
     }
 }
@@ -42,7 +42,11 @@ pub(super) const fn face_of_dialect(dialect: Dialect) -> Face {
             Face::Ollama
         }
         Dialect::AnthropicMessages => Face::Anthropic,
-        Dialect::OpenAiChat | Dialect::OpenAiCompletions | Dialect::OpenAiEmbeddings | Dialect::Rerank => Face::OpenAi,
+        Dialect::OpenAiChat
+        | Dialect::OpenAiResponses
+        | Dialect::OpenAiCompletions
+        | Dialect::OpenAiEmbeddings
+        | Dialect::Rerank => Face::OpenAi,
     }
 }
 
@@ -111,13 +115,27 @@ fn plain_object(fault: &Fault) -> Bytes {
 /// `fault` as the last event of a stream in `dialect`.
 pub(super) fn event(dialect: Dialect, fault: &Fault) -> Bytes {
     let face = face_of_dialect(dialect);
-    let object = object(face, fault);
+    let object = if dialect == Dialect::OpenAiResponses { response_event(fault) } else { object(face, fault) };
     let (before, after): (&[u8], &[u8]) = match face {
         Face::Ollama => (b"", b"\n"),
         Face::Anthropic => (b"event: error\ndata: ", b"\n\n"),
+        _ if dialect == Dialect::OpenAiResponses => (b"event: error\ndata: ", b"\n\n"),
         _ => (b"data: ", b"\n\n"),
     };
     [before, &object, after].concat().into()
+}
+
+/// What OpenAI's Responses say of an error: the fields stand in the event, and in an `error` that other clients look for.
+fn response_event(fault: &Fault) -> Bytes {
+    let object = object(Face::OpenAi, fault);
+    let mut event: serde_json::Value = serde_json::from_slice(&object).unwrap_or_default();
+    let message = event["error"]["message"].clone();
+    event["type"] = "error".into();
+    event["code"] = fault.code.as_str().into();
+    event["message"] = message;
+    event["param"] = serde_json::Value::Null;
+    event["sequence_number"] = 0.into();
+    event.to_string().into()
 }
 
 fn openai_type(code: Code) -> &'static str {

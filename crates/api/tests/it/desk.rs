@@ -1,6 +1,7 @@
 //! A desk that does what the model's name says, and the servers in front of it.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use base::{
 };
 use bytes::Bytes;
 use planner::Planning;
+use planner::github::{Delivery, Received};
 use proto::admin::*;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -31,6 +33,8 @@ pub struct Script {
     pub has_keys: bool,
     /// Where there are projects.
     pub planning: Option<Arc<Planning>>,
+    pub has_hook: AtomicBool,
+    pub delivery: Mutex<Option<Delivery>>,
 }
 
 impl Script {
@@ -47,6 +51,8 @@ impl Script {
             release: Semaphore::new(0),
             is_ready: Mutex::new(true),
             has_keys,
+            has_hook: AtomicBool::new(true),
+            delivery: Mutex::default(),
         })
     }
 
@@ -226,6 +232,15 @@ impl Desk for Script {
     fn readiness(&self) -> Readiness {
         let ready = *self.is_ready.lock().unwrap();
         Readiness { ready, reasons: if ready { Vec::new() } else { vec!["no worker is ready".to_owned()] } }
+    }
+
+    fn take_from_github(&self, delivery: Delivery) -> BoxFuture<'_, Result<Received>> {
+        let answer = match self.has_hook.load(Ordering::Relaxed) {
+            true => crate::hooks::scripted(&delivery),
+            false => Err(planner::github::not_configured()),
+        };
+        *self.delivery.lock().unwrap() = Some(delivery);
+        Box::pin(std::future::ready(answer))
     }
 
     fn metrics(&self) -> String {

@@ -5,6 +5,7 @@
 mod client;
 mod desk;
 mod grpc;
+mod hooks;
 mod hostile;
 mod http;
 mod mcp;

@@ -13,6 +13,9 @@ use crate::units::parse_duration;
 /// Between nodes an answer that is not streamed is one message, and those are bounded.
 const MOST_ANSWER: ByteSize = ByteSize::mib(64);
 
+/// Whoever guesses the secret of a webhook may change tasks.
+const LEAST_SECRET: usize = 16;
+
 impl Config {
     /// Resolves everything at once; every fault is told.
     pub fn resolve(sources: &Sources) -> Result<Config, ConfigFaults> {
@@ -46,6 +49,7 @@ impl Config {
             telemetry: telemetry(root.section("telemetry"), &mut faults),
             nvml: gpu(root.section("gpu"), &folder, &mut faults),
             engine,
+            github: hooks(root.section("hooks"), &folder, &mut faults),
         };
         root.finish(&mut faults);
         config.check_together(&mut faults);
@@ -407,6 +411,37 @@ fn engine(mut s: Section, folder: &Path, data_dir: &Path, sources: &Sources, fau
         home: place("HOME"),
         ollama_models: place("OLLAMA_MODELS"),
     }
+}
+
+fn hooks(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<Github> {
+    let github = github(s.section("github"), folder, faults);
+    s.finish(faults);
+    github
+}
+
+fn github(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<Github> {
+    if s.keys().is_empty() {
+        return None;
+    }
+    let is_name = |text: &String| {
+        let begins_well = text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+        begins_well && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let secret = s.secret("secret", LEAST_SECRET);
+    let file = s.get("secret_file", "a path", |v| path(v, folder));
+    let expected = "a name of letters, digits, `-`, `_`, `.`";
+    let project = s.get("project", expected, |v| text(v).filter(is_name));
+    let tag = s.get("tag", expected, |v| text(v).filter(is_name));
+    let mapping = s.get("mapping", "the path of a TOML file", |v| path(v, folder));
+    if secret.is_some() && file.is_some() {
+        s.fault("secret_file", "", "stands beside a secret", "give one of secret and secret_file");
+    }
+    let secret = secret.map(SecretAt::Here).or(file.map(SecretAt::File));
+    s.must_have("secret", secret.is_some(), "make one with `openssl rand -hex 32`, and give it to GitHub as well");
+    s.must_have("project", project.is_some(), "name the project whose tasks follow GitHub");
+    s.finish(faults);
+    let tag = tag.unwrap_or_else(|| "master".to_owned());
+    Some(Github { secret: secret?, project: project?, tag, mapping })
 }
 
 /// `host:port`, a bind address like `0.0.0.0:11434`, or a URL without its scheme, as a URL that can be dialled.

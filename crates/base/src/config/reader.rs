@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
+use super::Secret;
+
 /// Where a configuration comes from; later sources win: defaults, file, environment, flags.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -51,20 +53,21 @@ impl fmt::Display for ConfigFaults {
 impl std::error::Error for ConfigFaults {}
 
 /// A table being read: what is taken is gone, what is left over at the end is unknown.
-pub(super) struct Section {
-    pub(super) path: String,
+pub struct Section {
+    path: String,
     table: Table,
     known: Vec<&'static str>,
     faults: Vec<ConfigFault>,
 }
 
 impl Section {
-    pub(super) fn new(path: &str, table: Table) -> Self {
+    /// The table at `path` of a file; its faults name it so.
+    pub fn new(path: &str, table: Table) -> Self {
         Self { path: path.to_owned(), table, known: Vec::new(), faults: Vec::new() }
     }
 
     /// The sub-table `key`; an empty one when it is absent.
-    pub(super) fn section(&mut self, key: &'static str) -> Section {
+    pub fn section(&mut self, key: &'static str) -> Section {
         let path = self.field(key);
         match self.take(key) {
             None => Section::new(&path, Table::new()),
@@ -77,7 +80,7 @@ impl Section {
     }
 
     /// The entries of an array of tables `[[key]]`.
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section> {
+    pub fn sections(&mut self, key: &'static str) -> Vec<Section> {
         let path = self.field(key);
         let entries = match self.take(key) {
             None => Vec::new(),
@@ -99,12 +102,7 @@ impl Section {
     }
 
     /// `key` read by `parse`; `None` when absent, or wrong (then the fault is noted).
-    pub(super) fn get<T>(
-        &mut self,
-        key: &'static str,
-        expected: &str,
-        parse: impl FnOnce(&Value) -> Option<T>,
-    ) -> Option<T> {
+    pub fn get<T>(&mut self, key: &'static str, expected: &str, parse: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
         let value = self.take(key)?;
         let parsed = parse(&value);
         if parsed.is_none() {
@@ -113,8 +111,19 @@ impl Section {
         parsed
     }
 
+    /// The secret `key`; a wrong one is not shown.
+    pub(super) fn secret(&mut self, key: &'static str, least: usize) -> Option<Secret> {
+        let value = self.take(key)?;
+        let secret = value.as_str().filter(|text| text.len() >= least).map(|text| Secret(text.to_owned()));
+        if secret.is_none() {
+            let expected = format!("a text of at least {least} characters");
+            self.fault(key, "***", &format!("is not {expected}"), &format!("give {expected}, in quotes"));
+        }
+        secret
+    }
+
     /// Notes a fault at `key`.
-    pub(super) fn fault(&mut self, key: &str, value: &str, problem: &str, hint: &str) {
+    pub fn fault(&mut self, key: &str, value: &str, problem: &str, hint: &str) {
         self.faults.push(ConfigFault {
             field: self.field(key),
             value: value.to_owned(),
@@ -123,8 +132,16 @@ impl Section {
         });
     }
 
+    /// Notes that `key` is missing, unless it is there or something is said of it already.
+    pub(super) fn must_have(&mut self, key: &str, is_there: bool, hint: &str) {
+        let field = self.field(key);
+        if !is_there && !self.faults.iter().any(|fault| fault.field == field) {
+            self.fault(key, "", "is missing", hint);
+        }
+    }
+
     /// Ends the section: what was not taken is unknown. Gives all faults of it to `faults`.
-    pub(super) fn finish(mut self, faults: &mut Vec<ConfigFault>) {
+    pub fn finish(mut self, faults: &mut Vec<ConfigFault>) {
         let left: Vec<(String, Value)> = std::mem::take(&mut self.table).into_iter().collect();
         for (key, value) in left {
             let hint = match nearest(&key, &self.known) {
@@ -137,12 +154,12 @@ impl Section {
     }
 
     /// The keys of the table, for sections whose keys are names.
-    pub(super) fn keys(&self) -> Vec<String> {
+    pub fn keys(&self) -> Vec<String> {
         self.table.keys().cloned().collect()
     }
 
     /// A value under a key that is a name.
-    pub(super) fn take_named(&mut self, key: &str) -> Option<Value> {
+    pub fn take_named(&mut self, key: &str) -> Option<Value> {
         self.table.remove(key)
     }
 
@@ -193,22 +210,27 @@ fn distance(one: &str, other: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
+/// The table of a file; an empty one when it is no TOML, which is then noted at `field`.
+pub fn table(field: &str, text: &str, faults: &mut Vec<ConfigFault>) -> Table {
+    text.parse::<Table>().unwrap_or_else(|error| {
+        faults.push(ConfigFault {
+            field: field.to_owned(),
+            value: String::new(),
+            problem: format!("is not TOML: {}", error.message()),
+            hint: match error.span() {
+                Some(span) => format!("look at line {}", line_of(text, span.start)),
+                None => "see the example in the README".to_owned(),
+            },
+        });
+        Table::new()
+    })
+}
+
 /// The file's table with the environment and the flags laid over it.
 pub(super) fn merge(sources: &Sources, faults: &mut Vec<ConfigFault>) -> Table {
     let mut table = match &sources.file {
         None => Table::new(),
-        Some((path, text)) => text.parse::<Table>().unwrap_or_else(|error| {
-            faults.push(ConfigFault {
-                field: path.display().to_string(),
-                value: String::new(),
-                problem: format!("is not TOML: {}", error.message()),
-                hint: match error.span() {
-                    Some(span) => format!("look at line {}", line_of(text, span.start)),
-                    None => "see the example in the README".to_owned(),
-                },
-            });
-            Table::new()
-        }),
+        Some((path, text)) => table(&path.display().to_string(), text, faults),
     };
     super::alias::apply(&sources.env, &mut table, faults);
     let from_env = sources.env.iter().filter_map(|(name, value)| {

@@ -7,7 +7,7 @@ use super::*;
 use crate::units::format_duration;
 
 impl Config {
-    /// The effective configuration; reading it back gives the same one (but for masked secrets).
+    /// The effective configuration; reading it back gives the same one but for masked secrets, which a webhook refuses.
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
@@ -99,8 +99,18 @@ impl Config {
         }
         writeln!(out, "sample = {:?}", self.telemetry.sample)?;
         writeln!(out, "log = {}\njson = {}", quote(&self.telemetry.log), self.telemetry.json)?;
-        match &self.nvml {
-            Some(path) => writeln!(out, "[gpu]\nnvml = {}", quote_path(path)),
+        if let Some(path) = &self.nvml {
+            writeln!(out, "[gpu]\nnvml = {}", quote_path(path))?;
+        }
+        let Some(github) = &self.github else { return Ok(()) };
+        writeln!(out, "[hooks.github]")?;
+        match &github.secret {
+            SecretAt::Here(_) => writeln!(out, "secret = \"***\"")?,
+            SecretAt::File(file) => writeln!(out, "secret_file = {}", quote_path(file))?,
+        }
+        writeln!(out, "project = {}\ntag = {}", quote(&github.project), quote(&github.tag))?;
+        match &github.mapping {
+            Some(mapping) => writeln!(out, "mapping = {}", quote_path(mapping)),
             None => Ok(()),
         }
     }

@@ -281,10 +281,10 @@ impl Engine {
         let head = &run.ask.head;
         let content_type = head.dialect.content_type(head.stream);
         if head.dialect.is_generation() {
-            let mut request = native::generate(run.ask, run.continuation, &tuned)?;
+            let (mut request, calls) = native::generate(run.ask, run.continuation, &tuned, run.context_tokens)?;
             let left = head.deadline.instant().saturating_duration_since(Instant::now());
             request.within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-            let written = Written::begin(guest, request, run, until).await?;
+            let written = Written::begin(guest, request, calls, run, until).await?;
             return Ok(Started { content_type, frames: Box::new(written) });
         }
         let started = Instant::now();

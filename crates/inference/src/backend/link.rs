@@ -124,6 +124,7 @@ impl Link {
         let response = self.ask(&post, run.until(started)).await?;
         let mut spec = AnswerSpec::new(run.ask, request.dialect, started);
         spec.most_whole = run.most_whole;
+        spec.calls = request.calls;
         if let Some(length) = response.content_length.filter(|_| !head.stream) {
             Gathered::new(run.most_whole).check(length)?;
         }

@@ -266,5 +266,6 @@ fn generate(run: &Run<'_>, mut body: Value, prompt: &str, tokens_so_far: u32) ->
         path: wire::path_of(Dialect::OllamaGenerate),
         body: raw.to_string().into(),
         dialect: Dialect::OllamaGenerate,
+        calls: None,
     }
 }

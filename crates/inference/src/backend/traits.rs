@@ -86,6 +86,8 @@ const fn nearest(asked: Dialect) -> &'static [Dialect] {
     use Dialect::*;
     match asked {
         OpenAiChat => &[OpenAiChat, OllamaChat, AnthropicMessages],
+        // Engines that have it keep answers, which ours are not to do.
+        OpenAiResponses => &[OllamaChat, OpenAiChat, AnthropicMessages],
         OpenAiCompletions => &[OpenAiCompletions],
         OllamaChat => &[OllamaChat, OpenAiChat, AnthropicMessages],
         OllamaGenerate => &[OllamaGenerate, OllamaChat, OpenAiChat, AnthropicMessages],

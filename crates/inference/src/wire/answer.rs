@@ -7,6 +7,7 @@ use base::answer::Gathered;
 use base::{Ask, BoxFrames, Continuation, Dialect, Event, Fault, Finish, Frames, Result, RunSummary, Usage};
 use bytes::Bytes;
 
+use super::called::Called;
 use super::chunk::{self, Outline};
 use super::decode::Decoder;
 use super::fault::{cut, in_stream, junk};
@@ -33,6 +34,8 @@ pub struct AnswerSpec {
     pub continuation: Option<Continuation>,
     /// Whether the engine repeats the text that it continues.
     pub echoes: bool,
+    /// The tool whose arguments the answer's text is; see [`super::EngineRequest::calls`].
+    pub calls: Option<String>,
     /// Size of the prompt for engines that do not count it, in tokens.
     pub prompt_tokens: u32,
     /// Whether the client wants vectors as base64 of 32-bit floats (the official OpenAI clients do).
@@ -56,6 +59,7 @@ impl AnswerSpec {
             model_shown: head.model.to_string(),
             continuation: None,
             echoes: false,
+            calls: None,
             prompt_tokens: head.prompt_tokens,
             packs_vectors: embed::packs_vectors(ask),
             most_whole: MAX_WHOLE_BYTES,
@@ -78,7 +82,8 @@ impl AnswerSpec {
 
 /// The answer in the client's dialect, out of any slices of the engine's body.
 pub fn answer(raw: BoxFrames, mut spec: AnswerSpec) -> AnswerFrames {
-    let is_same = spec.ask_dialect == spec.engine_dialect;
+    // Engines keep the responses that they give, under ids that mean nothing here: those are always written anew.
+    let is_same = spec.ask_dialect == spec.engine_dialect && spec.ask_dialect != Dialect::OpenAiResponses;
     if !spec.ask_dialect.is_generation() || (is_same && !spec.stream && spec.continuation.is_none()) {
         return AnswerFrames(Kind::Whole(Box::new(Whole::new(raw, &spec))));
     }
@@ -91,11 +96,13 @@ pub fn answer(raw: BoxFrames, mut spec: AnswerSpec) -> AnswerFrames {
     };
     let decoder = Decoder::new(spec.engine_dialect, spec.stream).at_most(spec.most_whole);
     let started = spec.started;
+    let calls = spec.calls.take().map(Called::new);
     let renderer = Renderer::new(spec.shown());
     AnswerFrames(Kind::Translated(Box::new(Translated {
         raw,
         decoder,
         renderer,
+        calls,
         echo,
         fault: None,
         is_over: false,
@@ -214,6 +221,8 @@ struct Translated {
     raw: BoxFrames,
     decoder: Decoder,
     renderer: Renderer,
+    /// Makes the text into the call that it stands for.
+    calls: Option<Called>,
     /// What the engine still has to repeat.
     echo: String,
     fault: Option<Fault>,
@@ -251,7 +260,13 @@ impl Translated {
                 }
             }
             Event::Done(_) if !self.echo.is_empty() => return Err(no_echo()),
-            event => self.renderer.event(event, out),
+            event => {
+                let event = match &mut self.calls {
+                    Some(calls) => calls.event(event),
+                    None => event,
+                };
+                self.renderer.event(event, out);
+            }
         }
         Ok(())
     }

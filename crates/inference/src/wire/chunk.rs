@@ -13,6 +13,7 @@ use super::stamp;
 mod anthropic;
 mod ollama;
 mod openai;
+mod responses;
 
 /// What one object says.
 #[derive(Debug, Default)]
@@ -94,6 +95,7 @@ pub(super) fn read(dialect: Dialect, json: &[u8]) -> serde_json::Result<Chunk<'_
     match dialect {
         Dialect::OllamaChat | Dialect::OllamaGenerate => ollama::read(json),
         Dialect::AnthropicMessages => anthropic::read(json),
+        Dialect::OpenAiResponses => responses::read(json),
         _ => openai::read(json),
     }
 }

@@ -61,7 +61,15 @@ pub fn error_event(dialect: Dialect, fault: &Fault) -> Bytes {
         format!("event: error\ndata: {error}\n\n")
     } else {
         let error = json!({"message": message, "type": kind, "param": null, "code": fault.code.as_str()});
-        format!("data: {}\n\n", json!({"error": error}))
+        match dialect {
+            // Some clients look at the event, others for an error in it.
+            Dialect::OpenAiResponses => {
+                let event = json!({"type": "error", "code": fault.code.as_str(), "message": message, "param": null,
+                    "sequence_number": 0, "error": error});
+                format!("event: error\ndata: {event}\n\n")
+            }
+            _ => format!("data: {}\n\n", json!({"error": error})),
+        }
     };
     Bytes::from(text)
 }

@@ -24,9 +24,14 @@ pub struct Tuned {
     pub parameters: Map<String, Value>,
 }
 
-/// The request for an ask that wants text.
-pub fn generate(ask: &Ask, continuation: Option<&Continuation>, tuned: &Tuned) -> Result<GenerateRequest> {
-    Prompt::native(ask, continuation, tuned)
+/// The request for an ask that wants text, and the tool whose arguments that text is to be.
+pub fn generate(
+    ask: &Ask,
+    continuation: Option<&Continuation>,
+    tuned: &Tuned,
+    context_tokens: u32,
+) -> Result<(GenerateRequest, Option<String>)> {
+    Prompt::native(ask, continuation, tuned, context_tokens)
 }
 
 /// The counts and the reason of the end. The engine counts exactly, also what was given before; a renderer adds

@@ -10,6 +10,7 @@ mod anthropic;
 mod native;
 mod ollama;
 mod openai;
+mod responses;
 
 /// Fields without which the answer means the same; other dialects have no place for them.
 const HINTS: &[&str] = &[
@@ -132,6 +133,11 @@ impl Prompt {
         Ok(prompt)
     }
 
+    /// The same for looking at it alone; `None` when it cannot be read.
+    pub(super) fn read_form(dialect: Dialect, body: &[u8]) -> Option<Self> {
+        Self::read_known(dialect, body, false).ok().map(|(prompt, _)| prompt)
+    }
+
     /// The same; gives along what of the body it does not know.
     fn read_known(dialect: Dialect, body: &[u8], stream: bool) -> Result<(Self, Taken)> {
         let map = super::read_json(body)?;
@@ -142,6 +148,7 @@ impl Prompt {
         match dialect {
             Dialect::OllamaChat | Dialect::OllamaGenerate => ollama::read(&mut prompt, &mut fields, dialect)?,
             Dialect::AnthropicMessages => anthropic::read(&mut prompt, &mut fields)?,
+            Dialect::OpenAiResponses => responses::read(&mut prompt, &mut fields)?,
             _ => openai::read(&mut prompt, &mut fields, dialect)?,
         }
         Ok((prompt, fields))
@@ -160,6 +167,7 @@ impl Prompt {
         match dialect {
             Dialect::OllamaChat | Dialect::OllamaGenerate => ollama::write(self, &mut out, dialect)?,
             Dialect::AnthropicMessages => anthropic::write(self, &mut out)?,
+            Dialect::OpenAiResponses => responses::write(self, &mut out),
             _ => openai::write(self, &mut out, dialect)?,
         }
         Ok(Value::Object(out))
@@ -175,6 +183,25 @@ impl Prompt {
             Dialect::OllamaGenerate if !self.is_raw && !is_single => Err(refused("messages")),
             _ => Ok(()),
         }
+    }
+
+    /// Makes a tool that must be called into the schema of the answer, which every engine with a grammar keeps to; gives
+    /// the tool's name, for what comes back is its call. Of several that may be called, the model has to choose.
+    pub(super) fn call_by_schema(&mut self) -> Option<String> {
+        let at = match &self.tool_choice {
+            ToolChoice::Named(name) => self.tools.iter().position(|tool| tool.name == *name)?,
+            ToolChoice::Required if self.tools.len() == 1 => 0,
+            _ => return None,
+        };
+        let tool = self.tools.swap_remove(at);
+        self.tools.clear();
+        self.tool_choice = ToolChoice::Auto;
+        self.format = Some(Format::Schema(tool.parameters));
+        if let Some(description) = tool.description.filter(|text| !text.is_empty()) {
+            let text = format!("Answer with the arguments of the tool `{}` as JSON: {description}", tool.name);
+            self.turns.insert(0, Turn::of(Role::System, text));
+        }
+        Some(tool.name)
     }
 
     /// Takes the sampling parameters out of `fields`.

@@ -11,6 +11,7 @@ use serde_json::Value;
 mod anthropic;
 mod ollama;
 mod openai;
+mod responses;
 
 /// What the client is to see around the events.
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ pub(crate) struct Renderer {
     thinking: String,
     calls: Vec<Call>,
     blocks: anthropic::Blocks,
+    items: responses::Items,
     usage: Option<Usage>,
     events: u32,
     finish: Option<Finish>,
@@ -84,6 +86,8 @@ impl Renderer {
     /// Nothing is written before the first event.
     pub(crate) fn new(shown: Shown) -> Self {
         let is_begun = shown.stream && shown.continuation.is_some();
+        // The end of a response tells all of it once more.
+        let keeps_text = !shown.stream || shown.dialect == Dialect::OpenAiResponses;
         let held = shown.continuation.unwrap_or_default();
         let or = |given: String, other: &dyn Fn() -> String| if given.is_empty() { other() } else { given };
         let before = Before {
@@ -104,8 +108,9 @@ impl Renderer {
             before,
             is_begun,
             blocks: anthropic::Blocks::behind(&held.text, &held.thinking),
-            text: if shown.stream { String::new() } else { held.text },
-            thinking: if shown.stream { String::new() } else { held.thinking },
+            items: responses::Items::behind(&held.text, &held.thinking, held.tokens, is_begun),
+            text: if keeps_text { held.text } else { String::new() },
+            thinking: if keeps_text { held.thinking } else { String::new() },
             calls: Vec::new(),
             usage: None,
             events: 0,
@@ -162,6 +167,7 @@ impl Renderer {
         match self.dialect {
             Dialect::OpenAiChat => openai::begin(self, out),
             Dialect::AnthropicMessages => anthropic::begin(self, out),
+            Dialect::OpenAiResponses => responses::begin(self, out),
             _ => {}
         }
     }
@@ -170,6 +176,7 @@ impl Renderer {
         self.note_token();
         match self.dialect {
             _ if !self.stream => self.text.push_str(&text),
+            Dialect::OpenAiResponses => responses::text(self, &text, out),
             Dialect::AnthropicMessages => anthropic::text(self, &text, out),
             Dialect::OllamaChat | Dialect::OllamaGenerate => ollama::text(self, &text, out),
             _ => openai::text(self, &text, out),
@@ -180,6 +187,7 @@ impl Renderer {
         self.note_token();
         match self.dialect {
             _ if !self.stream => self.thinking.push_str(&text),
+            Dialect::OpenAiResponses => responses::thinking(self, &text, out),
             Dialect::AnthropicMessages => anthropic::thinking(self, &text, out),
             Dialect::OllamaChat | Dialect::OllamaGenerate => ollama::thinking(self, &text, out),
             Dialect::OpenAiChat => openai::thinking(self, &text, out),
@@ -203,6 +211,7 @@ impl Renderer {
         match self.dialect {
             _ if !self.stream => {}
             Dialect::OpenAiChat => openai::call(self, place, is_new, arguments, out),
+            Dialect::OpenAiResponses => responses::call(self, place, is_new, arguments, out),
             Dialect::AnthropicMessages => anthropic::call(self, place, is_new, arguments, out),
             // Ollama's calls are whole objects: written at the end.
             _ => {}
@@ -215,6 +224,8 @@ impl Renderer {
             (Dialect::OllamaChat | Dialect::OllamaGenerate, false) => ollama::whole(self, finish, out),
             (Dialect::AnthropicMessages, true) => anthropic::end(self, finish, out),
             (Dialect::AnthropicMessages, false) => anthropic::whole(self, finish, out),
+            (Dialect::OpenAiResponses, true) => responses::end(self, finish, out),
+            (Dialect::OpenAiResponses, false) => responses::whole(self, finish, out),
             (_, true) => openai::end(self, finish, out),
             (_, false) => openai::whole(self, finish, out),
         }
@@ -230,6 +241,7 @@ fn new_id(dialect: Dialect) -> String {
     let prefix = match dialect {
         Dialect::AnthropicMessages => "msg_",
         Dialect::OpenAiCompletions => "cmpl-",
+        Dialect::OpenAiResponses => "resp_",
         _ => "chatcmpl-",
     };
     format!("{prefix}{:032x}", fastrand::u128(..))

@@ -6,7 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::prompt::Prompt;
 use super::splice::{Fields, quoted};
-use super::{ContinueBy, EngineRequest, SchemaBy, Target, embed, path_of};
+use super::{ContinueBy, EngineRequest, SchemaBy, Target, embed, path_of, shape};
+
+/// A prompt of so many tokens fits the context that Ollama loads a model with, and an answer behind it.
+const USUAL_PROMPT_TOKENS: u32 = 2048;
 
 /// The engine's request for `ask`, to be answered from the start or behind `continuation`.
 ///
@@ -15,16 +18,20 @@ use super::{ContinueBy, EngineRequest, SchemaBy, Target, embed, path_of};
 pub fn request(ask: &Ask, target: &Target<'_>, continuation: Option<&Continuation>) -> Result<EngineRequest> {
     let continued = continuation.filter(|continuation| !continuation.text.is_empty());
     let dialect = dialect_for(ask, target, continued);
+    let mut calls = None;
     let body = if dialect == ask.head.dialect {
         ask.body.clone()
     } else if dialect.is_generation() && ask.head.dialect.is_generation() {
-        let prompt = Prompt::read(ask.head.dialect, &ask.body, ask.head.stream)?;
+        let mut prompt = Prompt::read(ask.head.dialect, &ask.body, ask.head.stream)?;
+        if dialect != Dialect::AnthropicMessages {
+            calls = prompt.call_by_schema();
+        }
         Bytes::from(prompt.write(dialect, target.engine_model)?.to_string())
     } else {
         embed::request(&ask.body, ask.head.dialect, dialect)?
     };
     let body = spliced(body, dialect, &ask.head, target, continued)?;
-    Ok(EngineRequest { path: path_of(dialect), body, dialect })
+    Ok(EngineRequest { path: path_of(dialect), body, dialect, calls })
 }
 
 /// `/api/generate` puts its prompt into a template, so an answer to it is continued as the chat that it is.
@@ -45,12 +52,17 @@ fn spliced(
     let adds_usage = is_openai(dialect) && head.stream && !head.wants_usage_chunk;
     let is_renamed = dialect != head.dialect || *head.model != *target.engine_model;
     let has_quirks = target.quirks != super::Quirks::default();
-    if !(is_renamed || adds_usage || has_quirks || limit.is_some() || continued.is_some()) {
+    let has_format = head.needs.schema;
+    let is_plain = !(is_renamed || adds_usage || has_quirks || has_format || needs_options(&body, dialect, head));
+    if is_plain && limit.is_none() && continued.is_none() {
         return Ok(body);
     }
     let mut fields = Fields::of_request(&body)?;
     if is_renamed {
         fields.set("model", quoted(target.engine_model));
+    }
+    if super::is_lines(dialect) {
+        tidy_options(&mut fields, head, target)?;
     }
     if let Some(limit) = limit {
         set_limit(&mut fields, dialect, limit)?;
@@ -61,11 +73,45 @@ fn spliced(
     if let Some(continued) = continued {
         continue_text(&mut fields, dialect, target.continue_by, continued)?;
     }
+    if has_format {
+        infer_schema(&mut fields, dialect);
+    }
     if has_quirks {
         apply_quirks(&mut fields, target)?;
     }
     let changed = fields.changed();
     Ok(changed.map_or(body, Bytes::from))
+}
+
+/// Whether [`tidy_options`] may have something to do; looks at the body only as far as a search does.
+fn needs_options(body: &[u8], dialect: Dialect, head: &AskHead) -> bool {
+    let has = |name: &[u8]| memchr::memmem::find(body, name).is_some();
+    super::is_lines(dialect)
+        && (head.prompt_tokens > USUAL_PROMPT_TOKENS || has(b"\"temperature\"") || has(b"\"max_output_tokens\""))
+}
+
+/// Ollama reads its options only where they belong, and cuts a prompt that is longer than the context that it was loaded
+/// with, without a word: some clients put options beside each other's fields, and none says how much context it needs.
+fn tidy_options(fields: &mut Fields<'_>, head: &AskHead, target: &Target<'_>) -> Result<()> {
+    let given = |fields: &Fields<'_>, name: &str| {
+        let options: Option<Map<String, Value>> =
+            fields.get("options").and_then(|options| serde_json::from_str(options).ok());
+        options.is_some_and(|options| options.contains_key(name))
+    };
+    for (outer, inner) in [("temperature", "temperature"), ("max_output_tokens", "num_predict")] {
+        let Some(value) = fields.get(outer).and_then(|raw| serde_json::from_str::<Value>(raw).ok()) else { continue };
+        fields.remove(outer);
+        if !given(fields, inner) {
+            set_object_field(fields, "options", inner, value)?;
+        }
+    }
+    if head.prompt_tokens > USUAL_PROMPT_TOKENS && target.context_tokens > 0 && !given(fields, "num_ctx") {
+        // The size is an estimate, and an answer has to fit behind the prompt; in steps, because each is a load.
+        let room = head.prompt_tokens.saturating_add(head.prompt_tokens / 4).saturating_add(USUAL_PROMPT_TOKENS);
+        let context = room.checked_next_power_of_two().unwrap_or(room).min(target.context_tokens);
+        set_object_field(fields, "options", "num_ctx", context.into())?;
+    }
+    Ok(())
 }
 
 const fn is_openai(dialect: Dialect) -> bool {
@@ -190,6 +236,37 @@ fn continue_messages(messages: &mut Vec<Value>, text: &str, echoes: bool) -> Res
         last.insert("content".into(), whole.into());
     }
     Ok(())
+}
+
+/// Gives a wish for JSON of no schema the one that the prompt describes, if it does so plainly.
+fn infer_schema(fields: &mut Fields<'_>, dialect: Dialect) {
+    let name = match dialect {
+        Dialect::OpenAiChat => "response_format",
+        Dialect::OllamaChat => "format",
+        _ => return,
+    };
+    let format: Option<Value> = fields.get(name).and_then(|raw| serde_json::from_str(raw).ok());
+    let is_any = format.is_some_and(|format| match dialect {
+        Dialect::OllamaChat => format == "json",
+        _ => format["type"] == "json_object" && format.get("schema").is_none(),
+    });
+    let messages: Vec<Value> = match fields.get("messages").map(serde_json::from_str) {
+        Some(Ok(messages)) if is_any => messages,
+        _ => return,
+    };
+    let text = |message: &'_ Value| match &message["content"] {
+        Value::String(text) => text.clone(),
+        parts => parts.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),
+    };
+    let texts: Vec<(bool, String)> =
+        messages.iter().map(|message| (message["role"] == "system", text(message))).collect();
+    let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
+    let Some(schema) = shape::infer(&texts) else { return };
+    let format = match dialect {
+        Dialect::OllamaChat => schema,
+        _ => json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}),
+    };
+    fields.set(name, format.to_string());
 }
 
 fn apply_quirks(fields: &mut Fields<'_>, target: &Target<'_>) -> Result<()> {

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use super::{AnswerSpec, Decoder, Renderer, Shown};
 
 /// The dialects of answers that are text.
-pub(crate) const TEXT: [Dialect; 5] = [
+pub(crate) const TEXT: [Dialect; 6] = [
     Dialect::OpenAiChat,
+    Dialect::OpenAiResponses,
     Dialect::OpenAiCompletions,
     Dialect::OllamaChat,
     Dialect::OllamaGenerate,
@@ -47,6 +48,7 @@ pub(crate) fn ask(dialect: Dialect, body: &str) -> Ask {
 pub(crate) fn streaming(dialect: Dialect) -> Ask {
     let prompt = match dialect {
         Dialect::OpenAiCompletions | Dialect::OllamaGenerate => r#""prompt":"hi""#,
+        Dialect::OpenAiResponses => r#""input":"hi""#,
         _ => r#""messages":[{"role":"user","content":"hi"}]"#,
     };
     ask(dialect, &format!(r#"{{"model":"m","stream":true,{prompt}}}"#))

@@ -16,8 +16,9 @@ pub fn apply(tasks: &Tasks, edit: &Edit, stamp: &Stamp) -> Result<Applied, EditE
     work.make(edit)?;
     if work.touched {
         // Only what brings or turns edges can break a rule that held before.
-        let known = graph::check(tasks);
-        if let Some(breach) = graph::check(&work.tasks).into_iter().find(|breach| !known.contains(breach)) {
+        let breaches = graph::check(&work.tasks);
+        let known = if breaches.is_empty() { Vec::new() } else { graph::check(tasks) };
+        if let Some(breach) = breaches.into_iter().find(|breach| !known.contains(breach)) {
             return Err(EditError::Breach { edit: edit.to_string(), breach });
         }
     }
@@ -157,8 +158,8 @@ impl Work<'_> {
     fn change(&mut self, id: &TaskId, fields: &Fields) -> Result<(), EditError> {
         let mut task = self.get(id)?.clone();
         let before = task.clone();
-        let Fields { title, description, details, test_strategy, priority, complexity, sources, made_by, metadata } =
-            fields.clone();
+        let fields = fields.clone();
+        let Fields { title, description, details, test_strategy, priority, complexity, sources, .. } = fields;
         task.title = title.unwrap_or(task.title);
         task.description = description.unwrap_or(task.description);
         task.details = details.unwrap_or(task.details);
@@ -166,9 +167,11 @@ impl Work<'_> {
         task.priority = priority.unwrap_or(task.priority);
         task.complexity = complexity.or(task.complexity);
         task.sources = sources.unwrap_or(task.sources);
-        task.made_by = made_by.unwrap_or(task.made_by);
-        if let Some(metadata) = metadata {
-            set_extra(&mut task, "metadata", metadata);
+        task.made_by = fields.made_by.unwrap_or(task.made_by);
+        for (name, value) in [("metadata", fields.metadata), ("github", fields.github)] {
+            if let Some(value) = value {
+                set_extra(&mut task, name, value);
+            }
         }
         check_texts(id, &task)?;
         if task != before {
@@ -483,7 +486,7 @@ fn stamp_all(task: &mut Task, stamp: &Stamp) {
 }
 
 /// Stamps what is different from `old`; the rest keeps what it had there.
-fn stamp_different(task: &mut Task, old: Option<&Task>, stamp: &Stamp) {
+pub(crate) fn stamp_different(task: &mut Task, old: Option<&Task>, stamp: &Stamp) {
     for sub in &mut task.subtasks {
         let old = old.and_then(|old| old.subtasks.iter().find(|old| old.number == sub.number));
         stamp_different(sub, old, stamp);
@@ -499,9 +502,14 @@ fn stamp_different(task: &mut Task, old: Option<&Task>, stamp: &Stamp) {
 
 /// Whether two tasks say the same, whenever they were written.
 pub(crate) fn is_same(one: &Task, other: &Task) -> bool {
-    let plain = |task: &Task| Task { version: 0, updated_at: String::new(), subtasks: Vec::new(), ..task.clone() };
-    one.subtasks.len() == other.subtasks.len()
-        && plain(one) == plain(other)
+    let Task { number, title, description, details, test_strategy, status, priority, .. } = one;
+    let Task { dependencies, complexity, sources, made_by, extra, subtasks, version: _, updated_at: _, .. } = one;
+    (number, status, priority) == (&other.number, &other.status, &other.priority)
+        && (title, description, details) == (&other.title, &other.description, &other.details)
+        && (test_strategy, made_by) == (&other.test_strategy, &other.made_by)
+        && (dependencies, sources) == (&other.dependencies, &other.sources)
+        && (complexity, extra) == (&other.complexity, &other.extra)
+        && subtasks.len() == other.subtasks.len()
         && one.subtasks.iter().zip(&other.subtasks).all(|(one, other)| is_same(one, other))
 }
 

@@ -73,6 +73,11 @@ impl Changed {
         self.field == Field::Task && self.before.is_empty()
     }
 
+    /// Whether a task went.
+    pub fn is_removed(&self) -> bool {
+        self.field == Field::Task && self.after.is_empty()
+    }
+
     /// With texts of at most `most` characters.
     pub fn clipped(&self, most: usize) -> Self {
         Self { before: clip(&self.before, most), after: clip(&self.after, most), ..self.clone() }

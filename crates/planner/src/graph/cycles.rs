@@ -1,13 +1,14 @@
 //! The points of tasks and the edges between them; circles found in one pass, without recursion.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Breach;
-use crate::{Task, TaskId};
+use super::flat::Flat;
+use crate::TaskId;
 
 /// Begin and end of every task; an edge leads from a point to one that must come before it.
 pub(super) struct Cycles<'a> {
-    all: &'a [(TaskId, &'a Task)],
+    flat: &'a Flat<'a>,
     before: Vec<Vec<u32>>,
 }
 
@@ -20,28 +21,27 @@ fn end(place: usize) -> u32 {
 }
 
 impl<'a> Cycles<'a> {
-    /// Of all tasks, with their places in the list. What leads nowhere or inside is wrong by itself and left out.
-    pub fn of(all: &'a [(TaskId, &'a Task)], places: &HashMap<&TaskId, usize>) -> Self {
-        let mut before: Vec<Vec<u32>> = vec![Vec::new(); all.len() * 2];
+    /// Of all tasks. What leads nowhere or inside is wrong by itself and left out.
+    pub fn of(flat: &'a Flat<'a>) -> Self {
+        let mut before: Vec<Vec<u32>> = vec![Vec::new(); flat.len() * 2];
         let mut add = |from: u32, to: u32| {
             if let Some(list) = before.get_mut(from as usize) {
                 list.push(to);
             }
         };
-        for (place, (id, task)) in all.iter().enumerate() {
+        for (place, task) in flat.tasks() {
             add(end(place), begin(place));
-            if let Some(&parent) = id.parent().and_then(|parent| places.get(&parent)) {
+            if let Some(parent) = flat.parent(place) {
                 add(begin(place), begin(parent));
                 add(end(parent), end(place));
             }
-            for on in &task.dependencies {
-                let is_inside = id.is_within(on) || on.is_within(id);
-                if let Some(&on) = places.get(on).filter(|_| !is_inside) {
+            for on in task.dependencies.iter().filter_map(|on| flat.place(on)) {
+                if !flat.is_within(place, on) && !flat.is_within(on, place) {
                     add(begin(place), end(on));
                 }
             }
         }
-        Self { all, before }
+        Self { flat, before }
     }
 
     fn before(&self, point: u32) -> &[u32] {
@@ -144,9 +144,9 @@ impl<'a> Cycles<'a> {
         points.reverse();
         let mut path: Vec<TaskId> = Vec::new();
         for point in points {
-            let Some((id, _)) = self.all.get(point as usize / 2) else { continue };
-            if path.last() != Some(id) {
-                path.push(id.clone());
+            let Some(id) = self.flat.id(point as usize / 2) else { continue };
+            if path.last() != Some(&id) {
+                path.push(id);
             }
         }
         if path.len() > 1 && path.first() == path.last() {

@@ -1,8 +1,10 @@
 //! What comes next, and why.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-use crate::{Status, Task, TaskId, Tasks};
+use super::flat::Flat;
+use crate::{Priority, Status, Task, TaskId, Tasks};
 
 /// What to do next.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,32 +39,52 @@ pub fn blocked_by(tasks: &Tasks, id: &TaskId) -> Vec<TaskId> {
 
 /// How many unfinished tasks wait for each, directly or through others.
 pub fn waiting(tasks: &Tasks) -> BTreeMap<TaskId, usize> {
-    let all: Vec<(TaskId, &Task)> = tasks.walk().filter(|(_, task)| !task.status.satisfies()).collect();
-    let places: HashMap<&TaskId, usize> = all.iter().enumerate().map(|(place, (id, _))| (id, place)).collect();
-    let mut behind: Vec<Vec<usize>> = vec![Vec::new(); all.len()];
-    for (place, (_, task)) in all.iter().enumerate() {
-        for on in task.dependencies.iter().filter_map(|on| places.get(on)) {
-            behind[*on].push(place);
-        }
-    }
-    let mut seen = vec![usize::MAX; all.len()];
-    let mut counts = BTreeMap::new();
-    // Bounded: what has very many behind it comes first whatever the exact number.
+    let flat = Flat::of(tasks);
+    let mut behind = Behind::of(&flat);
+    let counts = flat.tasks().map(|(place, _)| (place, behind.count(place))).filter(|(_, count)| *count > 0);
+    counts.filter_map(|(place, count)| Some((flat.id(place)?, count))).collect()
+}
+
+/// Unfinished tasks by those that they wait for.
+struct Behind {
+    waiting: Vec<Vec<usize>>,
+    seen: Vec<usize>,
+    open: Vec<usize>,
+}
+
+impl Behind {
+    /// What has more than so many behind it comes first, whatever the exact number.
     const ENOUGH: usize = 200;
-    for (place, (id, _)) in all.iter().enumerate().filter(|(place, _)| !behind[*place].is_empty()) {
-        let (mut open, mut count) = (vec![place], 0);
-        while let Some(at) = open.pop().filter(|_| count < ENOUGH) {
-            for &next in &behind[at] {
-                if seen[next] != place {
-                    seen[next] = place;
-                    count += 1;
-                    open.push(next);
+
+    fn of(flat: &Flat<'_>) -> Self {
+        let mut waiting: Vec<Vec<usize>> = vec![Vec::new(); flat.len()];
+        for (place, task) in flat.tasks().filter(|(_, task)| !task.status.satisfies()) {
+            for on in task.dependencies.iter().filter_map(|on| flat.place(on)) {
+                if flat.task(on).is_some_and(|task| !task.status.satisfies())
+                    && let Some(list) = waiting.get_mut(on)
+                {
+                    list.push(place);
                 }
             }
         }
-        counts.insert(id.clone(), count);
+        Self { waiting, seen: vec![usize::MAX; flat.len()], open: Vec::new() }
     }
-    counts
+
+    fn count(&mut self, place: usize) -> usize {
+        self.open.clear();
+        self.open.push(place);
+        let mut count = 0;
+        while let Some(at) = self.open.pop().filter(|_| count < Self::ENOUGH) {
+            for &next in self.waiting.get(at).into_iter().flatten() {
+                if let Some(seen) = self.seen.get_mut(next).filter(|seen| **seen != place) {
+                    *seen = place;
+                    count += 1;
+                    self.open.push(next);
+                }
+            }
+        }
+        count
+    }
 }
 
 fn is_open(task: &Task) -> bool {
@@ -74,55 +96,29 @@ fn is_open(task: &Task) -> bool {
 /// Parts of what somebody works on come first, then tasks; among those, by priority, by how many wait for them, by how
 /// few they themselves wait for, and by address.
 pub fn next(tasks: &Tasks, most: usize) -> Next {
-    let waiting = waiting(tasks);
-    let behind = |id: &TaskId| waiting.get(id).copied().unwrap_or(0);
-    let mut parts: Vec<(TaskId, &Task)> = Vec::new();
-    let mut whole: Vec<(TaskId, &Task)> = Vec::new();
-    for (id, task) in tasks.walk() {
-        if !is_open(task) || !blocked_by(tasks, &id).is_empty() {
-            continue;
-        }
-        let is_in_progress =
-            id.parent().and_then(|parent| tasks.get(&parent)).is_some_and(|parent| parent.status == Status::InProgress);
-        match (id.depth(), is_in_progress) {
-            // Whoever has open parts is done by doing those.
-            (_, true) if !task.subtasks.iter().any(is_open) || task.status == Status::Pending => parts.push((id, task)),
-            (1, _) if !(task.status == Status::InProgress && task.subtasks.iter().any(is_open)) => {
-                whole.push((id, task))
-            }
-            _ => {}
-        }
-    }
-    let rank = |(id, task): &(TaskId, &Task)| {
-        let importance = std::cmp::Reverse(task.priority.max(part_of(tasks, id)));
-        (
-            importance,
-            std::cmp::Reverse(task.status == Status::InProgress),
-            std::cmp::Reverse(behind(id)),
-            task.dependencies.len(),
-            id.clone(),
-        )
+    let flat = Flat::of(tasks);
+    let mut candidates = candidates(&flat);
+    candidates.sort_by_key(Candidate::rank);
+    let mut best = candidates.iter();
+    let Some((first, id)) = best.next().and_then(|first| Some((first, flat.id(first.place)?))) else {
+        return none(tasks);
     };
-    parts.sort_by_cached_key(rank);
-    whole.sort_by_cached_key(rank);
-    let from_parts = !parts.is_empty();
-    let mut all = parts.into_iter().chain(whole);
-    let Some((id, task)) = all.next() else { return none(tasks) };
-    let others: Vec<TaskId> = all.map(|(id, _)| id).take(most).collect();
+    let others: Vec<TaskId> = best.take(most).filter_map(|other| flat.id(other.place)).collect();
     let mut reasons = Vec::new();
-    if let Some(parent) = id.parent().filter(|_| from_parts) {
+    if let Some(parent) = id.parent() {
         reasons.push(format!("task {parent}, which it is part of, is in progress"));
     }
-    if task.status == Status::InProgress {
+    if first.task.status == Status::InProgress {
         reasons.push("it is in progress already".to_owned());
     }
-    reasons.push(match task.dependencies.len() {
+    reasons.push(match first.task.dependencies.len() {
         0 => "it waits for nothing".to_owned(),
+        1 => "what it waited for is finished".to_owned(),
         count => format!("all {count} that it waited for are finished"),
     });
-    reasons.push(format!("its priority is {}", task.priority.max(part_of(tasks, &id))));
-    if behind(&id) > 0 {
-        reasons.push(format!("{} wait for it", crate::edit::counted(behind(&id), "task")));
+    reasons.push(format!("its priority is {}", first.priority()));
+    if first.behind > 0 {
+        reasons.push(format!("{} wait for it", crate::edit::counted(first.behind, "task")));
     }
     if !others.is_empty() {
         reasons.push(format!("{} could be begun as well", crate::edit::counted(others.len(), "other task")));
@@ -130,9 +126,54 @@ pub fn next(tasks: &Tasks, most: usize) -> Next {
     Next { chosen: Some(id), reasons, others }
 }
 
-/// The priority of what a task is part of.
-fn part_of(tasks: &Tasks, id: &TaskId) -> crate::Priority {
-    id.parent().and_then(|parent| tasks.get(&parent)).map_or(crate::Priority::Low, |parent| parent.priority)
+/// A task at the top, or a part of one that is in progress, that could be begun or gone on with.
+struct Candidate<'a> {
+    place: usize,
+    task: &'a Task,
+    parent: Option<&'a Task>,
+    behind: usize,
+}
+
+impl Candidate<'_> {
+    fn priority(&self) -> Priority {
+        self.task.priority.max(self.parent.map_or(Priority::Low, |parent| parent.priority))
+    }
+
+    fn rank(&self) -> impl Ord + use<> {
+        (
+            self.parent.is_none(),
+            Reverse(self.priority()),
+            Reverse(self.task.status == Status::InProgress),
+            Reverse(self.behind),
+            self.task.dependencies.len(),
+            self.place,
+        )
+    }
+}
+
+fn candidates<'a>(flat: &Flat<'a>) -> Vec<Candidate<'a>> {
+    let mut behind = Behind::of(flat);
+    let mut blocked = Vec::with_capacity(flat.len());
+    let mut found = Vec::new();
+    for (place, task) in flat.tasks() {
+        let parent = flat.parent(place);
+        let is_open_on = |on: &TaskId| {
+            let on = flat.place(on).and_then(|on| flat.task(on));
+            on.is_none_or(|task| !task.status.satisfies())
+        };
+        // A part waits for all that the whole waits for, and the whole stands before it.
+        let is_parent_blocked = parent.and_then(|parent| blocked.get(parent)).copied().unwrap_or(false);
+        let is_blocked = is_parent_blocked || task.dependencies.iter().any(is_open_on);
+        blocked.push(is_blocked);
+        let parent = parent.and_then(|parent| flat.task(parent));
+        // Whoever has open parts is gone on with by doing those.
+        let goes_on_in_parts = task.status == Status::InProgress && task.subtasks.iter().any(is_open);
+        let is_for_itself = parent.is_none_or(|parent| parent.status == Status::InProgress);
+        if is_open(task) && !is_blocked && is_for_itself && !goes_on_in_parts {
+            found.push(Candidate { place, task, parent, behind: behind.count(place) });
+        }
+    }
+    found
 }
 
 fn none(tasks: &Tasks) -> Next {

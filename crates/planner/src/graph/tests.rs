@@ -1,7 +1,7 @@
 //! Breaches, fixes, orders and choices on small trees.
 
 use super::*;
-use crate::Status;
+use crate::{Status, Task};
 
 fn id(text: &str) -> TaskId {
     text.parse().unwrap()

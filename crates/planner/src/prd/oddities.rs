@@ -39,7 +39,8 @@ pub(super) fn mark_instructions(lines: &[String], marks: &mut [Mark], oddities: 
 
 /// Names runs of lines with control, direction or invisible characters.
 pub(super) fn name_characters(lines: &[String], oddities: &mut Vec<Oddity>) {
-    const KINDS: [(&str, fn(char) -> bool); 4] = [
+    type Kind = (&'static str, fn(char) -> bool);
+    const KINDS: [Kind; 4] = [
         ("control characters", |c| c.is_control() && c != '\t'),
         ("characters that change the direction of text", is_bidi),
         ("invisible characters", is_invisible),
@@ -154,6 +155,13 @@ const ORDERS: &[&str] = &[
     "oublie toutes les instructions",
 ];
 
+/// Verbs that begin such an order, whatever stands between them and what a model was told before.
+const DISMISSALS: &[&str] =
+    &["ignore", "disregard", "forget", "override", "ignoriere", "vergiss", "ignora", "olvida", "oublie"];
+
+/// What a model was told before, as far as a word needs.
+const DISMISSED: &[&str] = &["instruction", "prompt", "anweisung", "instruccion", "consigne"];
+
 /// Marks of prompt formats, template engines and shells that no requirement needs.
 const TOKENS: &[&str] = &[
     "<|im_",
@@ -182,6 +190,12 @@ fn speaks_to_a_model(line: &str) -> bool {
     let begins = |order: &str| trimmed.get(..order.len()).is_some_and(|head| head.eq_ignore_ascii_case(order));
     if ORDERS.iter().any(|order| begins(order)) {
         return true;
+    }
+    if DISMISSALS.iter().any(|verb| begins(verb)) {
+        let lower = trimmed.to_lowercase();
+        if DISMISSED.iter().any(|word| lower.contains(word)) {
+            return true;
+        }
     }
     // Every token has one of these.
     if !line.bytes().any(|byte| matches!(byte, b'<' | b'[' | b'{' | b'$' | b'|' | b':')) {

@@ -5,27 +5,33 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Code, Fault, Result};
 use bytes::Bytes;
-use store::{Guard, MAX_TXN_BYTES, MAX_TXN_OPS, StoreError, Txn};
+use store::{Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Revision, StoreError, Txn};
 
-use super::history::{EVENTS_KEPT, Event, UNDO_KEPT, Undo};
+use super::history::{Before, EVENTS_KEPT, Event, UNDO_KEPT, Undo};
+use super::record::Tag;
 use super::{Projects, Snapshot, names, record};
 use crate::{Task, Tasks};
 
-/// Changes of more records than this are written as a new generation; guard, tag, event and undo want room as well.
+/// Changes of more records than this are written as a new generation; guard, tag, event and undo want room as well, and
+/// a move between tags is two changes in one transaction.
 const MOST_PUTS: usize = MAX_TXN_OPS / 2 - 8;
-/// The same in bytes, of what is written and of what is kept to undo it, for two tags in one transaction.
-const MOST_BYTES: usize = MAX_TXN_BYTES / 4;
+/// The same in bytes, of what is written together with what is kept to undo it.
+const MOST_BYTES: usize = MAX_TXN_BYTES * 3 / 8;
 /// A task with all below it; a record must fit into a transaction.
 const MOST_TASK_BYTES: usize = 700 << 10;
 /// Generations that stay, the current one among them, so that changes of many tasks can be undone.
 const GENERATIONS_KEPT: usize = 3;
 /// Keys of changes that are remembered.
 const KEYS_KEPT: usize = 64;
+/// How often a transaction is sent whose answer gets lost, and how long each time is waited before that.
+const SENDINGS: u32 = 3;
+const BETWEEN_SENDINGS: Duration = Duration::from_millis(100);
 
-/// A change that was decided on `before` and is not written yet.
+/// A change that was decided on `before` and is not written yet. A `before` of revision 0 of the store is not there yet.
 pub(super) struct Attempt {
     pub before: Snapshot,
     pub tasks: Tasks,
@@ -41,81 +47,67 @@ pub(super) enum Written {
 }
 
 impl Projects {
-    /// Writes all attempts (of different tags) or none.
-    pub(super) async fn write(&self, attempts: Vec<Attempt>) -> Result<Written> {
+    /// Writes all attempts (of different tags of a project) or none, together with what is in `txn`.
+    pub(super) async fn write(&self, mut txn: Txn, attempts: Vec<Attempt>) -> Result<Written> {
         let write = record::random();
-        let mut txn = Txn::new();
         let mut after = Vec::new();
+        let mut has_generation = false;
         for attempt in attempts {
+            let generation = attempt.before.about.generation().to_owned();
             let (next, snapshot) = self.stage(txn, attempt, &write).await?;
+            has_generation |= snapshot.about.generation() != generation;
             txn = next;
             after.push(snapshot);
         }
-        let committed = match self.store.commit(txn).await {
-            Ok(revision) => Some(revision),
-            Err(StoreError::Refused { .. }) => return Ok(Written::Crossed),
-            Err(StoreError::Unclear { why }) => self.was_written(&after, &write, why).await?,
-            Err(error) => return Err(error.into()),
-        };
-        let Some(revision) = committed else { return Ok(Written::Crossed) };
+        let Some(first) = after.first() else { return Ok(Written::Done) };
+        let event = names::event_key(&first.project, &first.about, first.about.revision);
+        let is_committed = self.settle(txn, &event, &write).await?;
+        if has_generation && !is_committed {
+            for snapshot in &after {
+                self.hold(&snapshot.project, &snapshot.tag).await?;
+            }
+        }
+        if has_generation {
+            self.sweep(&first.project).await;
+        }
+        if !is_committed {
+            return Ok(Written::Crossed);
+        }
         for snapshot in after {
-            self.forget_generations(&snapshot).await;
-            self.keep(Snapshot { modified: revision, ..snapshot });
+            self.cache.keep(&snapshot.about, &snapshot.tasks);
         }
         Ok(Written::Done)
     }
 
     /// Adds an attempt to the transaction; gives the snapshot that it makes.
-    async fn stage(&self, mut txn: Txn, attempt: Attempt, write: &str) -> Result<(Txn, Snapshot)> {
-        let Attempt { before, tasks, mut event, draft } = attempt;
+    async fn stage(&self, txn: Txn, attempt: Attempt, write: &str) -> Result<(Txn, Snapshot)> {
+        let Attempt { before, tasks, event, draft } = attempt;
         let (project, mut about) = (before.project.clone(), before.about.clone());
-        let changed = changed(&before.tasks, &tasks);
-        let mut puts: Vec<(u32, Option<Bytes>)> = Vec::new();
-        for &number in &changed {
-            puts.push((number, tasks.root(number).map(|task| written(task)).transpose()?));
-        }
-        let undo: Vec<(u32, Option<Arc<Task>>)> =
-            changed.iter().map(|&number| (number, before.tasks.root(number).cloned())).collect();
-        let undo = Undo::Tasks(undo);
-        let undo_bytes = record::write(&undo)?;
-        let bytes: usize = puts.iter().filter_map(|(_, value)| value.as_ref()).map(Bytes::len).sum();
-        let is_small = puts.len() <= MOST_PUTS && bytes <= MOST_BYTES && undo_bytes.len() <= MOST_BYTES;
-        let undo_bytes = if is_small {
-            for (number, value) in puts {
-                let key = names::task_key(&project, &about, about.generation(), number);
-                txn = match value {
-                    Some(value) => txn.put(key, value),
-                    None => txn.delete(key),
-                };
-            }
-            undo_bytes
-        } else {
-            let undo = record::write(&Undo::Generation(about.generation().to_owned()))?;
-            let generation = record::random();
-            self.write_generation(&project, &about, &generation, &tasks).await?;
-            about.generations.push(generation);
-            undo
+        let (txn, undo) = match small(txn.clone(), &before, &tasks)? {
+            Some(staged) => staged,
+            None => self.stage_generation(txn, &before, &mut about, &tasks, event.revision).await?,
         };
         about.revision = event.revision;
         about.updated_ms = event.at_ms;
-        about.last_write = write.to_owned();
+        about.held_by.clear();
         about.count(&tasks);
-        if let Some(draft) = draft {
-            about.draft_because = draft;
-        }
-        if let Some(key) = event.key.take() {
-            about.keys.push((key, event.revision));
+        about.draft_because = draft.unwrap_or(about.draft_because);
+        if let Some(key) = &event.key {
+            about.keys.push((key.clone(), event.revision));
             let superfluous = about.keys.len().saturating_sub(KEYS_KEPT);
             about.keys.drain(..superfluous);
         }
-        let forgotten = about.generations.len().saturating_sub(GENERATIONS_KEPT);
-        about.generations.drain(..forgotten);
         let key = names::tag_key(&project, &before.tag);
-        txn = txn
-            .when(Guard::ModifiedAt(key.clone(), before.modified))
-            .put(key, record::write(&about)?)
+        let guard = match before.modified {
+            Revision(0) => Guard::Absent(key.clone()),
+            modified => Guard::ModifiedAt(key.clone(), modified),
+        };
+        let event = Event { write: write.to_owned(), ..event };
+        let mut txn = txn
+            .when(guard)
+            .put(key, record::write_about(&about)?)
             .put(names::event_key(&project, &about, event.revision), record::write(&event)?)
-            .put(names::undo_key(&project, &about, event.revision), undo_bytes);
+            .put(names::undo_key(&project, &about, event.revision), undo);
         if let Some(old) = event.revision.checked_sub(UNDO_KEPT) {
             txn = txn.delete(names::undo_key(&project, &about, old));
         }
@@ -125,76 +117,117 @@ impl Projects {
         Ok((txn, Snapshot { about, tasks, ..before }))
     }
 
+    /// Writes all tasks as a new generation, which the transaction lets the tag's record name; gives what undoes that.
+    async fn stage_generation(
+        &self,
+        mut txn: Txn,
+        before: &Snapshot,
+        about: &mut Tag,
+        tasks: &Tasks,
+        revision: u64,
+    ) -> Result<(Txn, Bytes)> {
+        let undo = Undo::Generation { name: about.generation().to_owned(), left: tasks.top().len() };
+        let generation = record::generation(revision);
+        // Of a tag that is not there yet, a sweep would take everything.
+        let loose = names::loose_key(&before.project, &about.id, &generation);
+        let loose = (before.modified != Revision(0)).then_some(loose);
+        self.write_generation(&before.project, about, &generation, loose.as_deref(), tasks).await?;
+        if let Some(loose) = loose {
+            txn = txn.delete(loose);
+        }
+        about.generations.push(generation);
+        let superfluous = about.generations.len().saturating_sub(GENERATIONS_KEPT);
+        for old in about.generations.drain(..superfluous) {
+            txn = txn.put(names::loose_key(&before.project, &about.id, &old), Bytes::new());
+        }
+        Ok((txn, record::write(&undo)?))
+    }
+
     async fn write_generation(
         &self,
         project: &str,
-        about: &record::Tag,
+        about: &Tag,
         generation: &str,
+        loose: Option<&str>,
         tasks: &Tasks,
     ) -> Result<()> {
-        let (mut txn, mut ops, mut bytes) = (Txn::new(), 0, 0);
-        for task in tasks.top() {
-            let value = written(task)?;
-            if ops == MAX_TXN_OPS - 1 || bytes + value.len() > MAX_TXN_BYTES - (MAX_TXN_BYTES >> 4) {
-                self.store.commit(std::mem::take(&mut txn)).await?;
-                (ops, bytes) = (0, 0);
+        // Every transaction names the generation as loose, whatever a sweep did meanwhile.
+        let begin = || loose.map_or_else(Txn::new, |key| Txn::new().put(key, Bytes::new()));
+        // What is too large is refused before anything is written.
+        let values = tasks.top().iter().map(|task| Ok((task.number, written(task)?))).collect::<Result<Vec<_>>>()?;
+        let (mut txn, mut bytes) = (begin(), 0);
+        for (number, value) in values {
+            if txn.puts.len() == MAX_TXN_OPS || bytes + value.len() > MAX_TXN_BYTES - (MAX_TXN_BYTES >> 4) {
+                self.repeated(std::mem::replace(&mut txn, begin())).await?;
+                bytes = 0;
             }
-            (ops, bytes) = (ops + 1, bytes + value.len());
-            txn = txn.put(names::task_key(project, about, generation, task.number), value);
+            bytes += value.len();
+            txn = txn.put(names::task_key(project, about, generation, number), value);
         }
-        if ops > 0 {
-            self.store.commit(txn).await?;
-        }
-        Ok(())
+        self.repeated(txn).await
     }
 
-    /// After an answer got lost: whether the write happened. `None`: it did not, and cannot any more.
-    async fn was_written(&self, after: &[Snapshot], write: &str, why: String) -> Result<Option<store::Revision>> {
-        let Some(first) = after.first() else { return Ok(None) };
-        let entry = self.store.get(&names::tag_key(&first.project, &first.tag)).await?;
-        let Some(entry) = entry else { return Ok(None) };
-        let about: record::Tag = record::read(&entry.key, &entry.value)?;
-        if about.last_write == write {
-            return Ok(Some(entry.modified));
+    /// Commits what may happen twice.
+    async fn repeated(&self, txn: Txn) -> Result<()> {
+        for _ in 1..SENDINGS {
+            match self.store.commit(txn.clone()).await {
+                Err(StoreError::Unclear { .. }) => tokio::time::sleep(BETWEEN_SENDINGS).await,
+                answer => return Ok(answer.map(drop)?),
+            }
         }
-        if about.revision >= first.about.revision {
-            return Ok(None);
-        }
-        // It may still be on its way.
-        Err(StoreError::Unclear { why }.into())
+        Ok(self.store.commit(txn).await.map(drop)?)
     }
 
-    /// Deletes generations that nobody can read any more, also those of writers that died. A failure costs room only.
-    async fn forget_generations(&self, snapshot: &Snapshot) {
-        if snapshot.about.generations.len() < GENERATIONS_KEPT {
-            return;
+    /// Commits a change once, also where answers get lost: its guard refuses it the second time, and its event tells
+    /// whose the first one was. `false`: it did not happen, and cannot any more.
+    async fn settle(&self, txn: Txn, event: &str, write: &str) -> Result<bool> {
+        let mut unclear = None;
+        for _ in 0..SENDINGS {
+            match self.store.commit(txn.clone()).await {
+                Ok(_) => return Ok(true),
+                Err(StoreError::Refused { .. }) if unclear.is_none() => return Ok(false),
+                Err(StoreError::Refused { .. }) => {
+                    let Some(entry) = self.store.get(event).await? else { return Ok(false) };
+                    return Ok(record::read::<Event>(&entry.key, &entry.value)?.write == write);
+                }
+                Err(error @ StoreError::Unclear { .. }) => unclear = Some(error),
+                Err(StoreError::Unavailable { .. }) if unclear.is_some() => {}
+                Err(error) => return Err(unclear.unwrap_or(error).into()),
+            }
+            tokio::time::sleep(BETWEEN_SENDINGS).await;
         }
-        let deleted = async {
-            let all = names::generations_prefix(&snapshot.project, &snapshot.about);
-            let kept = |key: &str| {
-                let generation = key.strip_prefix(&all).and_then(|rest| rest.split('/').next());
-                generation.is_some_and(|generation| snapshot.about.generations.iter().any(|kept| kept == generation))
-            };
-            let listing = self.store.list(&all).await?;
-            let old = listing.entries.into_iter().map(|entry| entry.key).filter(|key| !kept(key)).collect();
-            self.delete_all(old).await
-        };
-        if let Err(error) = deleted.await {
-            tracing::warn!(%error, project = snapshot.project, "could not delete old records of tasks");
-        }
-    }
-
-    /// Deletes keys, in as many transactions as that takes.
-    pub(super) async fn delete_all(&self, keys: Vec<String>) -> Result<()> {
-        for some in keys.chunks(MAX_TXN_OPS) {
-            self.store.commit(some.iter().fold(Txn::new(), |txn, key| txn.delete(key.clone()))).await?;
-        }
-        Ok(())
+        let why = "it was sent several times".to_owned();
+        Err(unclear.unwrap_or(StoreError::Unclear { why }).into())
     }
 }
 
+/// Adds a change of few tasks to the transaction, and gives what undoes it; `None` when it is too large for that.
+fn small(mut txn: Txn, before: &Snapshot, tasks: &Tasks) -> Result<Option<(Txn, Bytes)>> {
+    let numbers = changed(&before.tasks, tasks);
+    if numbers.len() > MOST_PUTS {
+        return Ok(None);
+    }
+    let mut bytes = 0;
+    let mut undo = Vec::new();
+    for &number in &numbers {
+        let key = names::task_key(&before.project, &before.about, before.about.generation(), number);
+        let after = tasks.root(number);
+        undo.push(Before { number, task: before.tasks.root(number).cloned(), is_gone: after.is_none() });
+        txn = match after {
+            None => txn.delete(key),
+            Some(task) => {
+                let value = written(task)?;
+                bytes += value.len();
+                txn.put(key, value)
+            }
+        };
+    }
+    let undo = record::write(&Undo::Tasks(undo))?;
+    Ok((bytes + undo.len() <= MOST_BYTES).then_some((txn, undo)))
+}
+
 /// The numbers of the top-level tasks that came, went or changed.
-fn changed(before: &Tasks, after: &Tasks) -> BTreeSet<u32> {
+pub(super) fn changed(before: &Tasks, after: &Tasks) -> BTreeSet<u32> {
     let differs = |one: &Tasks, other: &Tasks| -> Vec<u32> {
         let is_same = |task: &Arc<Task>| other.root(task.number).is_some_and(|same| Arc::ptr_eq(task, same));
         one.top().iter().filter(|task| !is_same(task)).map(|task| task.number).collect()

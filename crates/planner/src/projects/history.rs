@@ -5,9 +5,11 @@ use std::sync::Arc;
 use base::{Code, Fault, Result};
 use serde::{Deserialize, Serialize};
 
+use store::Txn;
+
 use super::commit::{Attempt, Written};
 use super::{Conflict, Done, MOST_ATTEMPTS, Outcome, Projects, Snapshot, Wanted, contended, names, pause, record};
-use crate::edit::{self, Changed};
+use crate::edit::{self, Changed, Edit, Stamp};
 use crate::{Task, TaskId, Tasks, graph};
 
 /// Events that a tag keeps.
@@ -16,6 +18,8 @@ pub(super) const EVENTS_KEPT: u64 = 5000;
 pub(super) const UNDO_KEPT: u64 = 200;
 /// Differences that an event shows; it counts the others.
 const MOST_DIFFERENCES: usize = 100;
+/// The same in bytes, and that of the notes: an event goes into the transaction of its change.
+const MOST_BYTES: usize = store::MAX_TXN_BYTES / 16;
 /// Texts of differences are cut to this, marked as cut; the tasks themselves are whole.
 const MOST_TEXT: usize = 400;
 /// The most events in an answer.
@@ -38,8 +42,20 @@ pub struct Event {
     pub changes: Vec<Changed>,
     /// Differences that were too many to be kept here.
     pub left_out: u32,
+    /// Tells one's own write from another's when the answer to it got lost.
+    #[serde(default)]
+    pub(super) write: String,
+    /// With the change's key: what whoever sends it again is told.
+    #[serde(default)]
+    pub(super) answer: Option<Answer>,
     #[serde(skip)]
     pub(super) key: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    added: Vec<TaskId>,
+    notes: Vec<String>,
 }
 
 /// Events of a tag, newest first.
@@ -48,30 +64,61 @@ pub type Events = Vec<Event>;
 /// What was before an event.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Undo {
-    /// Of each top-level task that it touched; `None` where there was none.
-    Tasks(Vec<(u32, Option<Arc<Task>>)>),
+    /// Of each top-level task that it touched.
+    Tasks(Vec<Before>),
     /// Everything lies in an older generation.
-    Generation(String),
+    Generation {
+        /// Which.
+        name: String,
+        /// How many top-level tasks the change left.
+        left: usize,
+    },
+}
+
+/// A top-level task before an event.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Before {
+    pub number: u32,
+    /// `None` where there was none.
+    pub task: Option<Arc<Task>>,
+    /// Whether the event removed it.
+    pub is_gone: bool,
 }
 
 impl Event {
-    pub(super) fn new(revision: u64, at_ms: u64, wanted: &Wanted, changes: &[Changed]) -> Self {
+    pub(super) fn new(at_ms: u64, wanted: &Wanted, done: &Done) -> Self {
         let what = match wanted.what.is_empty() {
             true => wanted.edits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             false => wanted.what.clone(),
         };
-        let kept = changes.iter().take(MOST_DIFFERENCES).map(|change| change.clipped(MOST_TEXT)).collect();
+        let mut room = MOST_BYTES;
+        let kept = done.changes.iter().take(MOST_DIFFERENCES).map(|change| change.clipped(MOST_TEXT));
+        let kept: Vec<Changed> = kept.take_while(|change| fits(&mut room, change)).collect();
+        let answer = wanted.key.is_some().then(|| {
+            let mut room = MOST_BYTES;
+            let notes = done.notes.iter().take_while(|note| fits(&mut room, note)).cloned().collect();
+            Answer { added: done.added.clone(), notes }
+        });
         Self {
-            revision,
+            revision: done.revision,
             at_ms,
-            who: wanted.who.clone(),
+            who: edit::clip(&wanted.who, MOST_TEXT),
             what: edit::clip(&what, MOST_TEXT),
             why: edit::clip(&wanted.why, MOST_TEXT),
+            left_out: u32::try_from(done.changes.len() - kept.len()).unwrap_or(u32::MAX),
             changes: kept,
-            left_out: u32::try_from(changes.len().saturating_sub(MOST_DIFFERENCES)).unwrap_or(u32::MAX),
+            write: String::new(),
+            answer,
             key: wanted.key.clone(),
         }
     }
+}
+
+/// Whether a value still has room as JSON, which it takes.
+fn fits(room: &mut usize, value: &impl Serialize) -> bool {
+    let left = serde_json::to_vec(value).ok().and_then(|json| room.checked_sub(json.len()));
+    *room = left.unwrap_or(0);
+    left.is_some()
 }
 
 impl Projects {
@@ -85,32 +132,38 @@ impl Projects {
         limit: usize,
     ) -> Result<Events> {
         let snapshot = self.snapshot(project, tag).await?;
-        let mut events = Vec::new();
-        let mut revision = before.map_or(snapshot.about.revision, |before| before.saturating_sub(1));
         let limit = limit.clamp(1, MOST_EVENTS);
-        while revision > 0 && events.len() < limit {
-            let key = names::event_key(project, &snapshot.about, revision);
-            let Some(entry) = self.store.get(&key).await? else { break };
-            let event: Event = record::read(&entry.key, &entry.value)?;
-            let touches =
-                |id: &TaskId| event.left_out > 0 || event.changes.iter().any(|change| change.id.is_within(id));
-            if id.is_none_or(touches) {
-                events.push(event);
+        let touches =
+            |event: &Event, id| event.left_out > 0 || event.changes.iter().any(|change| change.id.is_within(id));
+        let mut events = Vec::new();
+        let mut last = before.unwrap_or(u64::MAX).saturating_sub(1).min(snapshot.about.revision);
+        while last > 0 && events.len() < limit {
+            let page = names::event_page(project, &snapshot.about, last);
+            let mut page = record::read_all::<Event>("", &self.store.list(&page).await?)?;
+            page.retain(|(_, event)| event.revision <= last);
+            if page.is_empty() {
+                break;
             }
-            revision -= 1;
+            let found = page.into_iter().rev().map(|(_, event)| event);
+            events.extend(found.filter(|event| id.is_none_or(|id| touches(event, id))));
+            last = (last / names::EVENTS_IN_PAGE * names::EVENTS_IN_PAGE).saturating_sub(1);
         }
+        events.truncate(limit);
         Ok(events)
     }
 
-    /// What a change with the same key did, if there was one.
+    /// What a change with the same key did, if there was one; with the tasks as they are by now.
     pub(super) async fn done_before(&self, now: &Snapshot, wanted: &Wanted) -> Result<Option<Done>> {
         let Some(key) = &wanted.key else { return Ok(None) };
-        let Some((_, revision)) = now.about.keys.iter().find(|(known, _)| known == key) else { return Ok(None) };
-        let entry = self.store.get(&names::event_key(&now.project, &now.about, *revision)).await?;
-        let event = entry.map(|entry| record::read::<Event>(&entry.key, &entry.value)).transpose()?;
-        let changes = event.map(|event| event.changes).unwrap_or_default();
-        let added = changes.iter().filter(|change| change.is_added()).map(|change| change.id.clone()).collect();
-        Ok(Some(Done { revision: *revision, changes, notes: Vec::new(), added, tasks: now.tasks.clone() }))
+        let Some(&(_, revision)) = now.about.keys.iter().find(|(known, _)| known == key) else { return Ok(None) };
+        let mut done = Done { revision, tasks: now.tasks.clone(), ..Done::default() };
+        // Where very many changes came since, its event is not kept any more; done it is all the same.
+        if let Some(entry) = self.store.get(&names::event_key(&now.project, &now.about, revision)).await? {
+            let event = record::read::<Event>(&entry.key, &entry.value)?;
+            let answer = event.answer.unwrap_or_default();
+            done = Done { changes: event.changes, added: answer.added, notes: answer.notes, ..done };
+        }
+        Ok(Some(done))
     }
 
     /// Takes the change `revision` back (`None`: the last one), unless what it touched was changed since.
@@ -122,29 +175,29 @@ impl Projects {
         who: &str,
         dry_run: bool,
     ) -> Result<Outcome> {
-        let snapshot = self.snapshot(project, tag).await?;
-        let (project, tag) = (snapshot.project.clone(), snapshot.tag.clone());
+        let Snapshot { project, tag, about, .. } = self.snapshot(project, tag).await?;
         let _turn = self.turn(&project, &tag).await;
+        // The last one that the caller can mean, not one that comes while this waits.
+        let revision = revision.unwrap_or(about.revision);
         for attempt in 0..MOST_ATTEMPTS {
-            let before = self.snapshot(&project, &tag).await?;
-            let revision = revision.unwrap_or(before.about.revision);
+            let before = self.before(&project, &tag).await?;
             let restored = match self.restored(&before, revision).await? {
                 Ok(tasks) => tasks,
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),
             };
             if let Some(breach) = graph::check(&restored).first() {
                 return Err(Fault::new(Code::Conflict, format!("could not undo change {revision}: {breach}"))
-                    .hint("undo the later changes first; `tasks history` lists them"));
+                    .hint("undo the later changes first; `tmctl tasks history` lists them"));
             }
             let changes = edit::changes(&before.tasks, &restored);
-            let next = before.about.revision + 1;
-            let done = Done { revision: next, changes, notes: Vec::new(), added: Vec::new(), tasks: restored };
+            let done =
+                Done { revision: before.about.revision + 1, changes, tasks: restored.clone(), ..Done::default() };
             if dry_run {
                 return Ok(Outcome::Done(done));
             }
             let wanted = Wanted { who: who.into(), what: format!("undid change {revision}"), ..Wanted::default() };
-            let event = Event::new(next, base::time::unix_ms(), &wanted, &done.changes);
-            match self.write(vec![Attempt { before, tasks: done.tasks.clone(), event, draft: None }]).await? {
+            let event = Event::new(base::time::unix_ms(), &wanted, &done);
+            match self.write(Txn::new(), vec![Attempt { before, tasks: restored, event, draft: None }]).await? {
                 Written::Done => return Ok(Outcome::Done(done)),
                 Written::Crossed => pause(attempt).await,
             }
@@ -156,38 +209,50 @@ impl Projects {
     async fn restored(&self, now: &Snapshot, revision: u64) -> Result<Result<Tasks, Box<Conflict>>> {
         let gone = || {
             Fault::new(Code::NotFound, format!("could not undo change {revision}: what was before it is not kept"))
-                .hint(format!("the last {UNDO_KEPT} changes can be undone, unless one of them wrote very many tasks"))
+                .hint(format!("the last {UNDO_KEPT} changes can be undone, of those of very many tasks the last two"))
         };
         let entry = self.store.get(&names::undo_key(&now.project, &now.about, revision)).await?.ok_or_else(gone)?;
+        let stamp = Stamp { updated_at: base::time::rfc3339(base::time::unix_ms()), version: now.about.revision + 1 };
         match record::read::<Undo>(&entry.key, &entry.value)? {
-            Undo::Tasks(olds) => Ok(put_back(now, revision, olds)),
-            Undo::Generation(generation) => {
+            Undo::Tasks(before) => Ok(put_back(now, revision, before, &stamp)),
+            Undo::Generation { name, left } => {
                 if let Some((id, task)) = now.tasks.walk().find(|(_, task)| task.version > revision) {
                     return Ok(Err(crossed(id, revision, Some(task))));
                 }
-                if !now.about.generations.contains(&generation) {
+                // What came since has a newer version, so fewer means that one went.
+                if now.tasks.top().len() != left {
+                    return Ok(Err(crossed(self.removed_since(now, revision).await?, revision, None)));
+                }
+                if !now.about.generations.contains(&name) {
                     return Err(gone());
                 }
-                let listing = self.store.list(&names::generation_prefix(&now.project, &now.about, &generation)).await?;
-                let tasks = listing.entries.iter().map(|entry| record::read::<Task>(&entry.key, &entry.value));
-                let mut tasks = tasks.collect::<Result<Vec<_>>>()?;
-                tasks.iter_mut().for_each(|task| stamp(task, now.about.revision + 1));
-                Ok(Ok(Tasks::new(tasks)))
+                let prefix = names::generation_prefix(&now.project, &now.about.id, &name);
+                let tasks = record::read_all::<Task>(&prefix, &self.store.list(&prefix).await?)?;
+                let tasks = tasks.into_iter().map(|(_, task)| task).collect();
+                Ok(Ok(edit::apply(&now.tasks, &Edit::Replace { tasks }, &stamp)?.tasks))
             }
         }
     }
+
+    /// A task that a change after `revision` removed.
+    async fn removed_since(&self, now: &Snapshot, revision: u64) -> Result<TaskId> {
+        let later = self.history(&now.project, &now.tag, None, None, MOST_EVENTS).await?;
+        let mut removed = later.iter().filter(|event| event.revision > revision).flat_map(|event| &event.changes);
+        let removed = removed.find(|change| change.is_removed() && now.tasks.get(&change.id).is_none());
+        Ok(removed.map_or_else(|| TaskId::top(1), |change| change.id.clone()))
+    }
 }
 
-fn put_back(now: &Snapshot, revision: u64, olds: Vec<(u32, Option<Arc<Task>>)>) -> Result<Tasks, Box<Conflict>> {
+fn put_back(now: &Snapshot, revision: u64, before: Vec<Before>, stamp: &Stamp) -> Result<Tasks, Box<Conflict>> {
     let mut tasks = now.tasks.clone();
-    for (number, old) in olds {
+    for Before { number, task, is_gone } in before {
         let current = now.tasks.root(number);
-        if let Some(current) = current.filter(|task| newest(task) > revision) {
-            return Err(crossed(TaskId::top(number), revision, Some(current)));
+        if current.is_none() != is_gone || current.is_some_and(|task| newest(task) > revision) {
+            return Err(crossed(TaskId::top(number), revision, current.map(|task| &**task)));
         }
-        match old {
+        match task {
             Some(mut old) => {
-                stamp(Arc::make_mut(&mut old), now.about.revision + 1);
+                edit::stamp_different(Arc::make_mut(&mut old), current.map(|task| &**task), stamp);
                 tasks.put(old);
             }
             None => drop(tasks.remove(number)),
@@ -203,9 +268,4 @@ fn crossed(id: TaskId, expected: u64, theirs: Option<&Task>) -> Box<Conflict> {
 /// The newest version in a task and below it.
 fn newest(task: &Task) -> u64 {
     task.subtasks.iter().map(newest).max().unwrap_or(0).max(task.version)
-}
-
-fn stamp(task: &mut Task, version: u64) {
-    task.version = version;
-    task.subtasks.iter_mut().for_each(|sub| stamp(sub, version));
 }

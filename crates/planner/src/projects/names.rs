@@ -24,42 +24,52 @@ pub(super) fn tag_key(project: &str, tag: &str) -> String {
     format!("projects/tags/{project}/{tag}")
 }
 
-/// Everything that was ever written of the tasks of a project.
-pub(super) fn all_tasks_prefix(project: &str) -> String {
-    format!("projects/tasks/{project}/")
-}
-
-/// Every generation of a tag's tasks.
-pub(super) fn generations_prefix(project: &str, tag: &Tag) -> String {
-    format!("projects/tasks/{project}/{}/", tag.id)
-}
-
-pub(super) fn generation_prefix(project: &str, tag: &Tag, generation: &str) -> String {
-    format!("projects/tasks/{project}/{}/{generation}/", tag.id)
+/// One generation of the tasks of the tag with that id.
+pub(super) fn generation_prefix(project: &str, id: &str, generation: &str) -> String {
+    format!("projects/tasks/{project}/{id}/{generation}/")
 }
 
 pub(super) fn tasks_prefix(project: &str, tag: &Tag) -> String {
-    generation_prefix(project, tag, tag.generation())
+    generation_prefix(project, &tag.id, tag.generation())
 }
 
 pub(super) fn task_key(project: &str, tag: &Tag, generation: &str, number: u32) -> String {
     format!("projects/tasks/{project}/{}/{generation}/{number:010}", tag.id)
 }
 
-pub(super) fn all_events_prefix(project: &str) -> String {
-    format!("projects/events/{project}/")
-}
-
 pub(super) fn event_key(project: &str, tag: &Tag, revision: u64) -> String {
     format!("projects/events/{project}/{}/{revision:016}", tag.id)
 }
 
-pub(super) fn all_undo_prefix(project: &str) -> String {
-    format!("projects/undo/{project}/")
+/// How many events lie below one [`event_page`].
+pub(super) const EVENTS_IN_PAGE: u64 = 100;
+
+/// What the keys of the events of a hundred revisions begin with, that one among them.
+pub(super) fn event_page(project: &str, tag: &Tag, revision: u64) -> String {
+    format!("projects/events/{project}/{}/{:014}", tag.id, revision / EVENTS_IN_PAGE)
 }
 
 pub(super) fn undo_key(project: &str, tag: &Tag, revision: u64) -> String {
     format!("projects/undo/{project}/{}/{revision:016}", tag.id)
+}
+
+/// Everything that is ever written of the tag with that id, beside its own record and loose ones.
+pub(super) fn prefixes_of(project: &str, id: &str) -> [String; 3] {
+    ["tasks", "events", "undo"].map(|kind| format!("projects/{kind}/{project}/{id}/"))
+}
+
+pub(super) fn loose_prefix(project: &str) -> String {
+    format!("projects/loose/{project}/")
+}
+
+/// Names a generation, or with an empty one a whole tag, for the next sweep.
+pub(super) fn loose_key(project: &str, id: &str, generation: &str) -> String {
+    format!("projects/loose/{project}/{id}/{generation}")
+}
+
+/// Marks of what was done once for ever.
+pub(super) fn marks_prefix(kind: &str) -> String {
+    format!("projects/once/{kind}/")
 }
 
 pub(super) fn check_project(name: &str) -> Result<()> {

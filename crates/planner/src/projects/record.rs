@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use base::{Fault, Result};
+use base::{Code, Fault, Result};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use store::{Entry, Listing};
 
 use crate::{Extra, Status, Tasks};
+
+/// Such records go into transactions with much else.
+const MOST_ABOUT_BYTES: usize = store::MAX_TXN_BYTES / 32;
 
 /// What is known of a project beside its tasks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,8 +56,9 @@ pub struct Tag {
     pub extra: Extra,
     /// A change of many tasks writes all of them anew beside the old ones; these are the last few, the newest last.
     pub(super) generations: Vec<String>,
-    /// Tells one's own write from another's when the answer to it got lost.
-    pub(super) last_write: String,
+    /// Somebody writes a generation who was crossed before, and wants the others to wait; empty: nobody does.
+    #[serde(default)]
+    pub(super) held_by: String,
     /// Keys of the last changes that came with one, with the revision each made.
     #[serde(default)]
     pub(super) keys: Vec<(String, u64)>,
@@ -67,7 +72,7 @@ impl Tag {
             description: description.to_owned(),
             created_ms: now,
             updated_ms: now,
-            generations: vec![random()],
+            generations: vec![generation(0)],
             ..Self::default()
         }
     }
@@ -75,6 +80,13 @@ impl Tag {
     /// Where its tasks lie now.
     pub(super) fn generation(&self) -> &str {
         self.generations.last().map_or("", String::as_str)
+    }
+
+    /// Whether somebody may read a generation, now or once its writer has come to an end.
+    pub(super) fn may_need(&self, generation: &str) -> bool {
+        // Its writer guards itself with the revision before: once that is over, it cannot be named any more.
+        let revision = generation.split_once('-').and_then(|(revision, _)| revision.parse::<u64>().ok());
+        self.generations.iter().any(|kept| kept == generation) || revision.is_none_or(|made_by| made_by > self.revision)
     }
 
     /// Counts anew.
@@ -88,8 +100,31 @@ impl Tag {
     }
 }
 
+/// A name for the generation that a revision makes.
+pub(super) fn generation(revision: u64) -> String {
+    format!("{revision:016}-{}", random())
+}
+
 pub(super) fn random() -> String {
     format!("{:016x}", fastrand::u64(..))
+}
+
+/// The tag of that name.
+pub(super) fn tag(name: &str, entry: &Entry) -> Result<Tag> {
+    Ok(Tag { name: name.to_owned(), ..read(&entry.key, &entry.value)? })
+}
+
+/// Reads all records of a listing, each with the rest of its key; nothing is left out in silence.
+pub(super) fn read_all<T: DeserializeOwned>(prefix: &str, listing: &Listing) -> Result<Vec<(String, T)>> {
+    if let Some(damaged) = listing.damaged.first() {
+        let what = format!("could not read record `{}`: {}", damaged.key, damaged.reason);
+        return Err(Fault::internal(what).hint("restore it from a backup or an export of the project"));
+    }
+    let read = |entry: &Entry| {
+        let rest = entry.key.strip_prefix(prefix).unwrap_or(&entry.key);
+        Ok((rest.to_owned(), read(&entry.key, &entry.value)?))
+    };
+    listing.entries.iter().map(read).collect()
 }
 
 /// Reads a record; one of a later release, or junk, is named.
@@ -104,4 +139,15 @@ pub(super) fn read<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T> {
 pub(super) fn write<T: Serialize>(value: &T) -> Result<Bytes> {
     let json = serde_json::to_vec(value);
     json.map(Bytes::from).map_err(|error| Fault::internal("could not write a record").because(error))
+}
+
+/// Writes what is known of a project or a tag beside its tasks, within bounds.
+pub(super) fn write_about<T: Serialize>(value: &T) -> Result<Bytes> {
+    let value = write(value)?;
+    if value.len() > MOST_ABOUT_BYTES {
+        let what = format!("could not keep {} bytes about a project or a tag", value.len());
+        return Err(Fault::new(Code::TooLarge, what)
+            .hint(format!("at most {MOST_ABOUT_BYTES} bytes are possible: write a shorter description")));
+    }
+    Ok(value)
 }

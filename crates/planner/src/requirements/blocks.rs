@@ -2,6 +2,8 @@
 
 use crate::prd::{Mark, Prd, Section, cells, is_bidi, is_rule};
 
+use super::roles::{self, Role};
+
 /// A piece of a section. Its text is free of marks; its lines are where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Block {
@@ -81,6 +83,10 @@ impl Cutter {
             return self.push(Kind::Item { indent }, clean(rest), number);
         }
         let text = clean(line.trim_start().trim_start_matches('>'));
+        if self.is_open && is_named_acceptance(&text) {
+            let indent = line.len() - line.trim_start().len();
+            return self.push(Kind::Item { indent: indent + 1 }, text, number);
+        }
         match self.blocks.last_mut().filter(|_| self.is_open) {
             Some(block) => {
                 block.breaks.push(block.text.len() + 1);
@@ -107,6 +113,12 @@ impl Cutter {
         let head = self.head.clone();
         self.push(Kind::Row { cells, head }, text, number);
     }
+}
+
+/// Whether a line within an item begins with `Acceptance:` or the like.
+fn is_named_acceptance(text: &str) -> bool {
+    let head = text.split_once(':').map(|(head, _)| head).filter(|head| head.len() < 40);
+    head.is_some_and(|head| roles::of_heading(head) == Some(Role::Acceptance))
 }
 
 /// Splits a list item into how far it is set in and what it says; a checkbox is left out.

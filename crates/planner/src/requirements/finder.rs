@@ -73,9 +73,9 @@ impl<'t> Piece<'t> {
         Self { text: &block.text, first_line: block.first_line, last_line: block.last_line, hits, is_listed }
     }
 
-    /// Whether a word says that it must or should be so.
+    /// Whether a word says that it must or should be so; in a list, also that it may.
     pub fn is_binding(&self) -> bool {
-        roles::strength(&self.hits).is_some_and(|strength| strength != Strength::May)
+        roles::strength(&self.hits).is_some_and(|strength| strength != Strength::May || self.is_listed)
     }
 
     /// Whether it is told as a user's wish.
@@ -132,7 +132,10 @@ impl<'a> Finder<'a> {
             let word = block.text.get(hit.start..hit.end).unwrap_or_default();
             hit.class == Class::Marker && word.chars().all(char::is_uppercase)
         };
-        let marked = piece.hits.iter().find(shouted).and_then(|hit| block.text.get(hit.end..));
+        let marked = piece.hits.iter().find(shouted).and_then(|hit| {
+            let named = block.text.get(hit.start..).filter(|text| label::leading(text).is_some());
+            named.or_else(|| block.text.get(hit.end..))
+        });
         let is_binding = piece.is_binding();
         let said = match (&block.kind, marked) {
             (_, Some(behind)) => behind,
@@ -176,6 +179,9 @@ impl<'a> Finder<'a> {
             return;
         }
         let is_own = roles::strength(&piece.hits).is_some() || label::leading(&block.text).is_some();
+        if self.role(scene) != Role::Unwanted && self.is_named_by_its_head(scene, &piece) {
+            return;
+        }
         let outer = scene.item.filter(|(outer, _)| indent > *outer).and_then(|(_, outer)| outer);
         if let Some(requirement) = outer.filter(|_| !is_own && scene.lead.is_none()).and_then(|i| self.found.get_mut(i))
         {

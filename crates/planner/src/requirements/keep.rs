@@ -38,12 +38,13 @@ impl Finder<'_> {
             Role::Plain => piece.is_listed && self.takes_any_list,
             Role::Context | Role::Unwanted => false,
         };
-        let by_words = piece.is_binding() || piece.is_story() || label::leading(piece.text).is_some();
+        let is_named = role != Role::Context && label::leading(piece.text).is_some();
+        let by_words = piece.is_binding() || piece.is_story() || is_named;
         if by_place || by_words { self.push(scene, piece, None) } else { None }
     }
 
     /// Takes `Out of scope: …` and `Acceptance: …` within a list for what they say that they are.
-    fn is_named_by_its_head(&mut self, scene: &Scene, piece: &Piece<'_>) -> bool {
+    pub(super) fn is_named_by_its_head(&mut self, scene: &Scene, piece: &Piece<'_>) -> bool {
         let Some((head, rest)) = piece.text.split_once(':') else { return false };
         if head.split_whitespace().count() > 4 || !has_words(rest) {
             return false;

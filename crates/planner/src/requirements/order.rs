@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::circles;
 use crate::prd::{Oddity, Prd};
 use crate::words::{self, Class, Hit};
 
@@ -50,12 +51,17 @@ pub(super) fn is_statement(text: &str) -> bool {
 /// Reads every statement in a text.
 pub(super) fn read(text: &str, hits: &[Hit], line: u32, subject: Subject) -> Vec<Order> {
     let mut found = Vec::new();
-    for hit in hits.iter().filter(|hit| is_order(hit)).take(MOST_STATEMENTS) {
+    let statements: Vec<&Hit> = hits.iter().filter(|hit| is_order(hit)).take(MOST_STATEMENTS).collect();
+    for (place, hit) in statements.iter().enumerate() {
         let before = last_part(text.get(..hit.start).unwrap_or_default());
         let clause = before.rsplit(['.', ',', ';']).next().unwrap_or_default();
         let clause =
             if clause.trim().is_empty() || clause.starts_with(char::is_alphanumeric) { before } else { clause };
-        let behind = first_part(text.get(hit.end..).unwrap_or_default());
+        let behind = match statements.get(place + 1).and_then(|next| text.get(hit.end..next.start)) {
+            // The last name in front of the next statement is that one's subject.
+            Some(between) => first_part(between.rsplit_once([',', ';', '.']).map_or(between, |(own, _)| own)),
+            None => first_part(text.get(hit.end..).unwrap_or_default()),
+        };
         let targets = targets(behind);
         if !targets.is_empty() {
             let named = names_something(clause).then(|| name_of(clause)).filter(|name| !name.is_empty());
@@ -83,15 +89,21 @@ pub(super) fn apply(prd: &Prd, found: &mut [Requirement], orders: &[Order], oddi
             }
         }
     }
+    unknown.dedup();
     for (line, target) in unknown.into_iter().take(MOST_NAMED) {
         let what = format!("an order that names `{target}`, which is not in the document; it is not used");
         oddities.push(Oddity::new(line, line, what));
     }
     let mut seen = HashSet::new();
     edges.retain(|&(from, to, _)| seen.insert((from, to)));
-    let circular = circular(found.len(), &edges);
-    for &place in circular.iter().take(MOST_NAMED) {
-        let Some(&(from, to, line)) = edges.get(place) else { continue };
+    let mut next: Vec<Vec<usize>> = vec![Vec::new(); found.len()];
+    for &(from, to, _) in &edges {
+        if let Some(list) = next.get_mut(from) {
+            list.push(to);
+        }
+    }
+    let circular: HashSet<(usize, usize)> = circles::closing(&next).into_iter().collect();
+    for &(from, to, line) in edges.iter().filter(|(from, to, _)| circular.contains(&(*from, *to))).take(MOST_NAMED) {
         let named = |index: usize| found.get(index).map_or_else(String::new, shown);
         let what = if from == to {
             format!("{} is said to wait for itself; that is not used", named(from))
@@ -100,8 +112,7 @@ pub(super) fn apply(prd: &Prd, found: &mut [Requirement], orders: &[Order], oddi
         };
         oddities.push(Oddity::new(line, line, what));
     }
-    let circular: HashSet<usize> = circular.into_iter().collect();
-    for (_, &(from, to, _)) in edges.iter().enumerate().filter(|(place, _)| !circular.contains(place)) {
+    for (from, to, _) in edges.into_iter().filter(|(from, to, _)| !circular.contains(&(*from, *to))) {
         let Some(name) = found.get(to).map(|target| target.name.clone()) else { continue };
         if let Some(requirement) = found.get_mut(from) {
             requirement.depends_on.push(name);
@@ -123,45 +134,6 @@ fn tie(from: &[usize], to: &[usize], line: u32, edges: &mut Vec<(usize, usize, u
         edges.extend(from.iter().flat_map(|&from| to.iter().map(move |&to| (from, to, line))));
     } else if let (Some(&first), Some(&last)) = (from.first(), to.last()) {
         edges.push((first, last, line));
-    }
-}
-
-/// The places of the edges that close a circle, found in one walk.
-fn circular(nodes: usize, edges: &[(usize, usize, u32)]) -> Vec<usize> {
-    let mut next: Vec<Vec<(usize, usize)>> = vec![Vec::new(); nodes];
-    for (place, &(from, to, _)) in edges.iter().enumerate() {
-        if let Some(list) = next.get_mut(from) {
-            list.push((to, place));
-        }
-    }
-    // 0: not met, 1: on the way, 2: done.
-    let mut state = vec![0_u8; nodes];
-    let mut closing = Vec::new();
-    for root in 0..nodes {
-        let mut way = vec![(root, 0_usize)];
-        if state.get(root) != Some(&0) {
-            continue;
-        }
-        while let Some((node, taken)) = way.pop() {
-            set(&mut state, node, 1);
-            let Some(&(to, place)) = next.get(node).and_then(|list| list.get(taken)) else {
-                set(&mut state, node, 2);
-                continue;
-            };
-            way.push((node, taken + 1));
-            match state.get(to) {
-                Some(0) => way.push((to, 0)),
-                Some(1) => closing.push(place),
-                _ => {}
-            }
-        }
-    }
-    closing
-}
-
-fn set(state: &mut [u8], node: usize, value: u8) {
-    if let Some(state) = state.get_mut(node) {
-        *state = value;
     }
 }
 

@@ -18,8 +18,15 @@ pub(super) async fn run(w: &Working<'_>, work: &AddFromPrompt) -> Result<Value> 
     let rules = w.rules().await?;
     w.progress(0, 2, "writing the task");
     let open = |task: &&std::sync::Arc<crate::Task>| task.status != Status::Cancelled;
-    let candidates: Vec<String> =
-        snapshot.tasks.top().iter().rev().filter(open).take(MOST_CANDIDATES).map(|task| task.number.to_string()).collect();
+    let candidates: Vec<String> = snapshot
+        .tasks
+        .top()
+        .iter()
+        .rev()
+        .filter(open)
+        .take(MOST_CANDIDATES)
+        .map(|task| task.number.to_string())
+        .collect();
     let (written, by, refused) = match w.may_ask() {
         true => {
             let [title, description, details, test_strategy] = describe::fields();
@@ -31,7 +38,10 @@ pub(super) async fn run(w: &Working<'_>, work: &AddFromPrompt) -> Result<Value> 
                 rules: &rules,
                 prompt: fill(
                     Prompt::Add,
-                    &[("wish", &material(1, work.prompt.lines())), ("tasks", &describe::lines(&snapshot.tasks, is_candidate))],
+                    &[
+                        ("wish", &material(1, work.prompt.lines())),
+                        ("tasks", &describe::lines(&snapshot.tasks, is_candidate)),
+                    ],
                 )?,
                 name: "task",
                 schema: object([title, description, details, test_strategy, ("dependencies", dependencies)]),

@@ -80,8 +80,7 @@ async fn judge<'a>(
     ids: &'a [TaskId],
 ) -> Result<(&'a [TaskId], Checked<Vec<Judged>>)> {
     if !w.may_ask() {
-        let none = Checked { answer: None, model: String::new(), asked: 0, refused: Vec::new(), tokens: (0, 0) };
-        return Ok((ids, none));
+        return Ok((ids, Checked::none()));
     }
     let named: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let shown: Vec<String> = ids.iter().filter_map(|id| Some(describe::whole(id, tasks.get(id)?))).collect();

@@ -180,7 +180,10 @@ fn related(tasks: &Tasks, id: &TaskId, task: &Task) -> String {
         .collect();
     match near.is_empty() {
         true => String::new(),
-        false => format!("\nOther tasks of the project, which are not to be repeated:\n{}", material(1, near.iter().map(String::as_str))),
+        false => format!(
+            "\nOther tasks of the project, which are not to be repeated:\n{}",
+            material(1, near.iter().map(String::as_str))
+        ),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Do, Working, describe};
 use crate::edit::{self, Fields, Stamp};
-use crate::model::{self, Prompt, fill, material};
+use crate::model::{Prompt, fill, material};
 use crate::schema::{Wrong, list, object, one_of, text};
 use crate::{Edit, NewTask, Priority, Status, TaskId, Tasks};
 
@@ -48,8 +48,7 @@ pub(super) async fn run(w: &Working<'_>, work: &Do) -> Result<Value> {
     };
     let stamp = Stamp { updated_at: String::new(), version: snapshot.about.revision + 1 };
     let applied = edit::apply_all(&snapshot.tasks, &edits, &stamp)?;
-    let changes: Vec<String> =
-        edit::changes(&snapshot.tasks, &applied.tasks).iter().map(ToString::to_string).collect();
+    let changes: Vec<String> = edit::changes(&snapshot.tasks, &applied.tasks).iter().map(ToString::to_string).collect();
     Ok(json!({
         "edits": edits, "changes": changes, "notes": applied.notes, "unclear": unclear, "made_by": by,
         "revision": snapshot.about.revision,
@@ -76,7 +75,7 @@ async fn ask(w: &Working<'_>, rules: &str, work: &Do, tasks: &Tasks) -> Result<(
     };
     let known = |answer: Value| read(answer, tasks);
     let checked = w.ask("edits", asked, known).await?;
-    let Some((edits, unclear)) = checked.answer else { return Err(model::no_model(&checked.refused)) };
+    let Some((edits, unclear)) = checked.answer else { return Err(checked.no_model()) };
     match edits.is_empty() {
         true => Err(Fault::invalid(format!("could not turn the wish into edits: {unclear}"))
             .hint("say which tasks are meant, by their ids")),
@@ -165,7 +164,10 @@ mod tests {
         let edit = |wish: &str| plain(wish).map(|edit| serde_json::to_value(edit).unwrap());
         let id = |text: &str| text.parse::<TaskId>().unwrap();
         let json = |edit: Edit| Some(serde_json::to_value(edit).unwrap());
-        assert_eq!(edit("Mark 3, 4 and 5.1 as done."), json(Edit::SetStatus { ids: vec![id("3"), id("4"), id("5.1")], status: Status::Done }));
+        assert_eq!(
+            edit("Mark 3, 4 and 5.1 as done."),
+            json(Edit::SetStatus { ids: vec![id("3"), id("4"), id("5.1")], status: Status::Done })
+        );
         assert_eq!(edit("delete task 7"), json(Edit::Remove { ids: vec![id("7")] }));
         assert_eq!(edit("3 depends on 2"), json(Edit::AddDependency { id: id("3"), on: id("2") }));
         for wish in ["remove everything", "mark all as done", "set 3", "make it nicer", "", "add a task"] {

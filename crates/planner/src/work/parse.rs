@@ -6,6 +6,9 @@
 mod batches;
 mod connect;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base::{Code, Fault, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -20,7 +23,7 @@ use crate::projects::{Done, Snapshot, Wanted};
 use crate::requirements::{self, Requirement};
 use crate::schema::{Wrong, list, number, object, one_of};
 use crate::structural::{self, Wish};
-use crate::{Complexity, Edit, Source, Task};
+use crate::{Complexity, Edit, Source, Task, TaskId};
 use batches::Batch;
 
 /// Levels of tasks where nobody says how many.
@@ -57,7 +60,7 @@ pub(super) struct Draft {
     pub tasks: Vec<Task>,
     pub notes: Vec<String>,
     /// Which model wrote how many pieces; `structural` is one of them.
-    pub made_by: std::collections::BTreeMap<String, u32>,
+    pub made_by: BTreeMap<String, u32>,
     pub asked: u32,
     pub refused: Vec<String>,
     pub tokens: (u32, u32),
@@ -152,18 +155,17 @@ async fn by_model(w: &Working<'_>, work: &ParsePrd, prd: &Prd, found: &[Requirem
     for (batch, checked) in batches.iter().zip(&planned) {
         draft.count(&batch.name, checked);
         let tasks = match &checked.answer {
-            Some(written) => written.iter().map(|task| task_of(task, batch, &checked.model)).collect(),
+            Some(written) => tasks_of(prd, written, batch, &checked.model, &mut draft.notes),
             None => {
                 draft.notes.push(format!("`{}` was planned without a model: no answer was usable", batch.name));
                 structural::section(prd, &batch.requirements, batch.most)
             }
         };
-        draft.tasks.extend(tasks);
+        let before = draft.tasks.len() as u32;
+        // What waits for others of its batch names them by their numbers in it.
+        draft.tasks.extend(tasks.iter().map(|task| renumbered(task, &|number| Some(number + before))));
     }
     fold(&mut draft);
-    for (index, task) in draft.tasks.iter_mut().enumerate() {
-        task.number = index as u32 + 1;
-    }
     connect::connect(w, &rules, found, &mut draft).await?;
     expand::deepen(w, &rules, &mut draft, depth(work)).await?;
     Ok(draft)
@@ -212,7 +214,10 @@ async fn plan_batch(
     let schema = object([("tasks", list(one, batch.least as usize, batch.most as usize))]);
     let most_tokens = 300 + TOKENS_PER_TASK * batch.most;
     let asked = Asked { rules, prompt, name: "tasks", schema, most_tokens };
-    w.ask(&format!("tasks/{}", batch.number), asked, |answer| read(answer, batch)).await
+    // What was forgotten is asked for once; what is forgotten then as well is planned by structure.
+    let is_first = AtomicBool::new(true);
+    let step = format!("tasks/{}", batch.number);
+    w.ask(&step, asked, |answer| read(answer, batch, is_first.swap(false, Ordering::Relaxed))).await
 }
 
 #[derive(Deserialize, Serialize)]
@@ -220,8 +225,8 @@ struct Answer {
     tasks: Vec<Written>,
 }
 
-/// Takes an answer if its titles differ and no requirement of the batch is forgotten.
-fn read(answer: Value, batch: &Batch) -> Result<Vec<Written>, Wrong> {
+/// Takes an answer if its titles differ and, where `must_cover` is set, no requirement of the batch is forgotten.
+fn read(answer: Value, batch: &Batch, must_cover: bool) -> Result<Vec<Written>, Wrong> {
     let wrong = |what: String| Wrong { at: "tasks".into(), what };
     let answer: Answer = serde_json::from_value(answer).map_err(|error| wrong(error.to_string()))?;
     for (index, task) in answer.tasks.iter().enumerate() {
@@ -229,13 +234,45 @@ fn read(answer: Value, batch: &Batch) -> Result<Vec<Written>, Wrong> {
             return Err(wrong(format!("two tasks have the title `{}`", task.title)));
         }
     }
-    let is_covered = |found: &&Requirement| answer.tasks.iter().any(|task| task.requirements.contains(&found.name));
-    let missing: Vec<&str> =
-        batch.requirements.iter().filter(|found| !is_covered(found)).map(|found| found.name.as_str()).collect();
-    match missing.is_empty() {
+    let missing: Vec<String> = forgotten(&answer.tasks, batch).into_iter().map(|found| found.name).collect();
+    match missing.is_empty() || !must_cover {
         true => Ok(answer.tasks),
         false => Err(wrong(format!("no task covers {}", missing.join(", ")))),
     }
+}
+
+/// The requirements of a batch that no task covers.
+fn forgotten(written: &[Written], batch: &Batch) -> Vec<Requirement> {
+    let is_covered = |found: &&Requirement| written.iter().any(|task| task.requirements.contains(&found.name));
+    batch.requirements.iter().filter(|found| !is_covered(found)).cloned().collect()
+}
+
+/// The tasks of a batch as a model wrote them. What it forgot becomes tasks of its own, or where their number is fixed, a
+/// part of those that say the most like it.
+fn tasks_of(prd: &Prd, written: &[Written], batch: &Batch, model: &str, notes: &mut Vec<String>) -> Vec<Task> {
+    let mut tasks: Vec<Task> =
+        written.iter().zip(1..).map(|(task, number)| Task { number, ..task_of(task, batch, model) }).collect();
+    let forgotten = forgotten(written, batch);
+    if forgotten.is_empty() {
+        return tasks;
+    }
+    let names: Vec<&str> = forgotten.iter().map(|found| found.name.as_str()).collect();
+    notes.push(format!("{} of `{}` was planned without the model, which forgot it", names.join(", "), batch.name));
+    let missing = structural::section(prd, &forgotten, forgotten.len() as u32);
+    if batch.least < batch.most {
+        let before = tasks.len() as u32;
+        tasks.extend(missing.iter().map(|task| renumbered(task, &|number| Some(number + before))));
+        return tasks;
+    }
+    for task in missing {
+        let near =
+            tasks.iter_mut().max_by(|one, other| gates::likeness(one, &task).total_cmp(&gates::likeness(other, &task)));
+        if let Some(near) = near {
+            near.details = format!("{}\n\nAlso: {}", near.details, task.description);
+            near.sources.extend(task.sources);
+        }
+    }
+    tasks
 }
 
 fn task_of(written: &Written, batch: &Batch, model: &str) -> Task {
@@ -262,22 +299,46 @@ pub(super) fn source(found: &Requirement) -> Source {
     Source { requirement: found.name.clone(), first_line: found.first_line, last_line: found.last_line }
 }
 
-/// Makes one of tasks that two batches both have; what the later one says stays in its details.
+/// Makes one of tasks that two batches both have; what the later one says stays in its details. Numbers have no gaps then.
 fn fold(draft: &mut Draft) {
     let mut kept: Vec<Task> = Vec::new();
+    let mut numbers = BTreeMap::new();
     for task in std::mem::take(&mut draft.tasks) {
-        let Some(same) = kept.iter_mut().find(|other| gates::likeness(other, &task) >= SAME) else {
+        let Some(place) = kept.iter().position(|other| gates::likeness(other, &task) >= SAME) else {
+            numbers.insert(task.number, kept.len() as u32 + 1);
             kept.push(task);
             continue;
         };
-        draft.notes.push(format!("`{}` and `{}` are one task: two parts of the document ask for it", same.title, task.title));
+        numbers.insert(task.number, place as u32 + 1);
+        let Some(same) = kept.get_mut(place) else { continue };
+        draft
+            .notes
+            .push(format!("`{}` and `{}` are one task: two parts of the document ask for it", same.title, task.title));
         same.sources.extend(task.sources);
         if !same.details.contains(task.details.trim()) {
             same.details = format!("{}\n\n{}", same.details, task.details);
         }
         same.priority = same.priority.max(task.priority);
     }
-    draft.tasks = kept;
+    draft.tasks = kept.iter().map(|task| renumbered(task, &|number| numbers.get(&number).copied())).collect();
+}
+
+/// A task under another number, whose references, and those of its parts, follow. What leads nowhere or to itself goes.
+fn renumbered(task: &Task, number: &dyn Fn(u32) -> Option<u32>) -> Task {
+    fn follow(task: &Task, own: u32, number: &dyn Fn(u32) -> Option<u32>) -> Task {
+        let moved = |on: &TaskId| {
+            let root = number(on.root()).filter(|root| *root != own || on.depth() > 1)?;
+            let below = on.path().get(1..).unwrap_or_default();
+            Some(below.iter().fold(TaskId::top(root), |id, number| id.child(*number)))
+        };
+        Task {
+            dependencies: task.dependencies.iter().filter_map(moved).collect(),
+            subtasks: task.subtasks.iter().map(|sub| follow(sub, own, number)).collect(),
+            ..task.clone()
+        }
+    }
+    let own = number(task.number).unwrap_or(task.number);
+    Task { number: own, ..follow(task, own, number) }
 }
 
 fn report(

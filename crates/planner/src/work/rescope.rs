@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::update::fields;
 use super::{Asked, Expand, Rescope, Strength, Working, describe, expand};
-use crate::model::{self, Prompt, fill, material};
+use crate::model::{Prompt, fill, material};
 use crate::projects::Wanted;
 use crate::schema::Wrong;
 use crate::{Edit, Status, TaskId};
@@ -33,7 +33,11 @@ async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Resul
         return Err(Fault::invalid(format!("the scope of task {id} cannot be changed without a model"))
             .hint("leave `--planner structural` out, or change the task by hand with `tasks update`"));
     }
-    let direction = if work.up { "larger: more ambitious, more complete, better tested" } else { "smaller: only what it cannot do without" };
+    let direction = if work.up {
+        "larger: more ambitious, more complete, better tested"
+    } else {
+        "smaller: only what it cannot do without"
+    };
     let strength = match work.strength {
         Strength::Light => "Change it a little.",
         Strength::Regular => "Change it clearly.",
@@ -47,14 +51,19 @@ async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Resul
         rules,
         prompt: fill(
             Prompt::Rescope,
-            &[("direction", direction), ("strength", strength), ("task", &describe::whole(id, task)), ("prompt", &wish)],
+            &[
+                ("direction", direction),
+                ("strength", strength),
+                ("task", &describe::whole(id, task)),
+                ("prompt", &wish),
+            ],
         )?,
         name: "task",
         schema: describe::whole_task(),
         most_tokens: 1800,
     };
     let checked = w.ask(&format!("rescope/{id}"), asked, Ok::<Value, Wrong>).await?;
-    let Some(answer) = checked.answer else { return Err(model::no_model(&checked.refused)) };
+    let Some(answer) = checked.answer else { return Err(checked.no_model()) };
     let edit = Edit::Change { id: id.clone(), fields: fields(answer, &checked.model)? };
     let wanted = Wanted {
         edits: vec![edit],

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 
+use base::retry::Backoff;
 use futures_util::{Stream, StreamExt, stream};
 use proto::inference::inference_server::{Inference, InferenceServer};
 use proto::inference::{

@@ -11,8 +11,9 @@ use proto::admin::admin_client::AdminClient;
 use proto::admin::bench_model_response::Told;
 use proto::admin::{BenchModelRequest, ListModelsResponse, ListWorkersRequest, ListWorkersResponse};
 
-use super::{find, list, progress};
+use super::{find, list};
 use crate::client::{CALL_LIMIT, Keyed, Servers, call, told};
+use crate::progress;
 use crate::screen::{Ended, Screen, Verdict};
 use advice::advise;
 use results::{Lines, Measured, Place};

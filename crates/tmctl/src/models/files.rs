@@ -12,8 +12,8 @@ use proto::admin::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::progress::Progress;
 use crate::client::{Servers, call, told};
+use crate::progress::{News, Progress};
 use crate::screen::{Ended, Screen};
 use crate::text;
 
@@ -136,7 +136,7 @@ pub async fn pull(servers: &Servers, screen: &mut Screen, pull: Pull) -> Result<
             Ok(Some(response)) => {
                 if screen.style.json {
                     screen.json(&PulledItem::from(&response))?;
-                } else if let Some(line) = progress.line(&response, std::time::Instant::now()) {
+                } else if let Some(line) = progress.line(&how_far(&response), std::time::Instant::now()) {
                     screen.note(&line);
                 }
                 last = response;
@@ -150,6 +150,11 @@ pub async fn pull(servers: &Servers, screen: &mut Screen, pull: Pull) -> Result<
     }
     ended.and_then(|()| complete(&pull.model, &last))?;
     if screen.style.json { Ok(()) } else { screen.data(&pulled(&pull.model, &last)) }
+}
+
+fn how_far(response: &PullModelResponse) -> News<'_> {
+    let PullModelResponse { status, completed_bytes: done, total_bytes: whole, .. } = response;
+    News { status, done: *done, whole: *whole, figures: text::part(*done, *whole) }
 }
 
 /// A stream may end well and yet too early: when the server stops.

@@ -48,11 +48,8 @@ impl Actor for Jobs {
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, core: Arc<Core>) -> Result<Self::State, ActorProcessingErr> {
         let stop: CancellationToken = core.stop.child_token();
         let mut loops = Loops::new();
-        let serve = core.planning.clone().serve(
-            Arc::new(ClusterModels(core.clone())),
-            Planning::serving(LEASE),
-            stop.clone(),
-        );
+        let serve =
+            core.planning.clone().serve(Arc::new(ClusterModels(core.clone())), Planning::serving(LEASE), stop.clone());
         let node_stops = core.stop.clone();
         loops.run("serve", async move {
             serve.await;

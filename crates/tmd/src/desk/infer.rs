@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use base::answer::{Ready, collect};
 use base::time::Deadline;
 use base::{
-    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Fault, ModelId, Result, RunSummary, WorkerId,
+    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Fault, ModelId, Result, RunSummary, Sampling,
+    WorkerId,
 };
 use bytes::Bytes;
 use futures_util::future::{self, Either};
 use inference::cache::{Cached, Key};
 use inference::resume::{ResumeLimits, Resuming};
+use inference::wire::Promise;
 use routing::model::{Choice, ModelIndex, choose};
 use routing::route::{Chosen, Request, route};
 use routing::table::Table;
@@ -136,8 +138,26 @@ impl Path {
         }
     }
 
-    /// One run, to its end.
+    /// A run to its end, and another one where its JSON is not what was asked for and may turn out otherwise.
     async fn whole_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
+        let whole = self.one_run(ask, decision, continues).await?;
+        let Some(promise) = Promise::of(ask) else { return Ok(whole) };
+        match promise.keep(whole.body.clone()) {
+            Ok(body) => Ok(whole.with(body)),
+            Err(fault) => {
+                let may_differ = fault.code.is_retriable() && ask.head.sampling == Sampling::Varying;
+                if !may_differ || !self.core.take_retry() {
+                    return Err(fault);
+                }
+                self.core.metrics.retries.inc();
+                let whole = self.one_run(ask, decision, continues).await?;
+                promise.keep(whole.body.clone()).map(|body| whole.with(body))
+            }
+        }
+    }
+
+    /// One run, to its end.
+    async fn one_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
         let mut answer = start(&self.core, &self.record, ask, decision, continues.clone()).await?;
         let most = self.core.config.limits.answer.as_usize();
         let body = collect_by(ask.head.deadline, &mut answer.frames, most).await?;
@@ -263,6 +283,13 @@ pub struct Whole {
     pub head: AnswerHead,
     pub body: Bytes,
     pub summary: RunSummary,
+}
+
+impl Whole {
+    fn with(self, body: Bytes) -> Self {
+        let head = AnswerHead { content_length: Some(body.len() as u64), ..self.head };
+        Self { head, body, summary: self.summary }
+    }
 }
 
 /// Chooses model and worker, and notes why.

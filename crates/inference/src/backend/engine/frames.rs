@@ -15,7 +15,7 @@ use super::Run;
 use super::fault_of;
 use super::home::Guest;
 use crate::wire::native::{Spoken, ended};
-use crate::wire::{Renderer, Shown, cut};
+use crate::wire::{Called, Renderer, Shown, cut};
 
 /// An answer that is being written.
 pub struct Written {
@@ -23,6 +23,8 @@ pub struct Written {
     /// What came before anybody asked for it.
     first_told: Option<GenerateResponse>,
     spoken: Spoken,
+    /// Makes the text into the call that it stands for.
+    calls: Option<Called>,
     renderer: Renderer,
     held: Option<Continuation>,
     _guest: Guest,
@@ -34,7 +36,13 @@ pub struct Written {
 
 impl Written {
     /// Asks, and waits for the first sign of an answer.
-    pub async fn begin(mut guest: Guest, request: GenerateRequest, run: &Run<'_>, until: Instant) -> Result<Self> {
+    pub async fn begin(
+        mut guest: Guest,
+        request: GenerateRequest,
+        calls: Option<String>,
+        run: &Run<'_>,
+        until: Instant,
+    ) -> Result<Self> {
         let (head, started) = (&run.ask.head, Instant::now());
         let begin = async {
             let mut stream = guest.client.generate(request).await?.into_inner();
@@ -60,6 +68,7 @@ impl Written {
             stream,
             first_told,
             spoken: Spoken::new(head.needs.tools, run.continuation.is_some_and(|held| !held.text.is_empty())),
+            calls: calls.map(Called::new),
             renderer: Renderer::new(shown),
             held: run.continuation.cloned(),
             _guest: guest,
@@ -82,19 +91,27 @@ impl Written {
         match told.event {
             Some(Told::Text(text)) => {
                 self.first.get_or_insert_with(|| self.started.elapsed());
-                for event in self.spoken.text(&text.text) {
-                    self.renderer.event(event, out);
-                }
+                let events = self.spoken.text(&text.text);
+                self.render(events, out);
             }
             Some(Told::Done(done)) => {
                 let (usage, finish) = ended(&done, self.held.as_ref());
                 self.renderer.event(Event::Usage(usage), out);
-                for event in self.spoken.end(finish) {
-                    self.renderer.event(event, out);
-                }
+                let events = self.spoken.end(finish);
+                self.render(events, out);
             }
             // A newer engine may tell more than this release knows.
             None => {}
+        }
+    }
+
+    fn render(&mut self, events: Vec<Event>, out: &mut Vec<u8>) {
+        for event in events {
+            let event = match &mut self.calls {
+                Some(calls) => calls.event(event),
+                None => event,
+            };
+            self.renderer.event(event, out);
         }
     }
 }

@@ -13,7 +13,7 @@ fn ask(dialect: Dialect, body: Value) -> Ask {
 }
 
 fn request(dialect: Dialect, body: Value) -> GenerateRequest {
-    generate(&ask(dialect, body), None, &Tuned::default()).unwrap()
+    generate(&ask(dialect, body), None, &Tuned::default(), 4096).unwrap().0
 }
 
 fn chat(request: &GenerateRequest) -> &Chat {
@@ -69,11 +69,12 @@ fn what_other_engines_do_not_know_is_taken_and_what_nobody_knows_is_refused() {
     for (field, value) in [("logprobs", json!(true)), ("n", json!(2)), ("logit_bias", json!([1]))] {
         let mut body = json!({"model": "m", "messages": messages});
         body[field] = value;
-        let fault = generate(&ask(Dialect::OpenAiChat, body), None, &Tuned::default()).unwrap_err();
+        let fault = generate(&ask(Dialect::OpenAiChat, body), None, &Tuned::default(), 4096).unwrap_err();
         assert!(fault.message.contains(field) && fault.hint.is_some(), "{}", fault.message);
     }
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png;base64,AA"}]}]);
-    let fault = generate(&ask(Dialect::OpenAiChat, json!({"model": "m", "messages": image})), None, &Tuned::default());
+    let fault =
+        generate(&ask(Dialect::OpenAiChat, json!({"model": "m", "messages": image})), None, &Tuned::default(), 4096);
     assert!(fault.unwrap_err().message.contains("pictures"));
 }
 
@@ -82,13 +83,13 @@ fn a_tuned_model_says_what_the_client_does_not() {
     let parameters = json!({"temperature": 0.1, "top_k": 5, "num_predict": 50, "stop": ["END"]});
     let tuned = Tuned { system: "Be brief.".into(), parameters: parameters.as_object().unwrap().clone() };
     let body = json!({"model": "m", "temperature": 0.9, "messages": [{"role": "user", "content": "Hi"}]});
-    let request = generate(&ask(Dialect::OpenAiChat, body), None, &tuned).unwrap();
+    let request = generate(&ask(Dialect::OpenAiChat, body), None, &tuned, 4096).unwrap().0;
     assert_eq!(chat(&request).turns[0].text, "Be brief.");
     assert_eq!((sampling(&request).temperature, sampling(&request).top_k), (Some(0.9), Some(5)));
     assert_eq!((request.max_tokens, request.stop.as_slice()), (50, ["END".to_owned()].as_slice()));
     let own =
         json!({"model": "m", "messages": [{"role": "system", "content": "Mine"}, {"role": "user", "content": "Hi"}]});
-    let request = generate(&ask(Dialect::OpenAiChat, own), None, &tuned).unwrap();
+    let request = generate(&ask(Dialect::OpenAiChat, own), None, &tuned, 4096).unwrap().0;
     assert_eq!(chat(&request).turns.len(), 2);
 }
 

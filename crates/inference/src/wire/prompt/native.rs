@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 
 use super::{Call, Format, Part, Prompt, Role, ToolChoice, Turn, wrong};
 use crate::wire::native::Tuned;
+use crate::wire::shape;
 
 impl Prompt {
-    /// The request for `ask`, behind `continuation`, for a model that is tuned as `tuned` says.
+    /// The request for `ask`, behind `continuation`, for a model that is tuned as `tuned` says. Gives along the tool that
+    /// the answer is a call of.
     pub(in crate::wire) fn native(
         ask: &Ask,
         continuation: Option<&Continuation>,
         tuned: &Tuned,
-    ) -> Result<GenerateRequest> {
+        context_tokens: u32,
+    ) -> Result<(GenerateRequest, Option<String>)> {
         let (mut prompt, mut rest) = Self::read_known(ask.head.dialect, &ask.body, ask.head.stream)?;
         let bias = rest.take("logit_bias").map(read_bias).transpose()?.unwrap_or_default();
         let variables = rest.take("chat_template_kwargs");
@@ -22,7 +25,17 @@ impl Prompt {
         // Templates of models that think know this word for it.
         let variables = variables.or_else(|| prompt.think.take()?.as_bool().map(|it| json!({"enable_thinking": it})));
         let template_variables_json = variables.map(|it| it.to_string()).unwrap_or_default();
+        let calls = prompt.call_by_schema();
+        if prompt.format == Some(Format::Json) {
+            prompt.format = prompt.described().map(Format::Schema).or(prompt.format);
+        }
         prompt.tune(tuned);
+        if let Some(Format::Schema(schema)) = &mut prompt.format {
+            let texts: Vec<(bool, String)> =
+                prompt.turns.iter().map(|turn| (turn.role == Role::System, turn.text())).collect();
+            let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
+            shape::bounds::close(schema, &texts, room(ask, prompt.limit, context_tokens));
+        }
         prompt.check_parts()?;
         let sampling = Sampling { logit_bias: bias, ..read_sampling(&prompt)? };
         let mut request = GenerateRequest {
@@ -39,14 +52,14 @@ impl Prompt {
                 return Err(Fault::invalid(message).hint("put them into the prompt, or ask without `raw`"));
             }
             request.prompt = prompt.turns.pop().map(|turn| From::Raw(turn.text()));
-            return Ok(request);
+            return Ok((request, calls));
         }
         // An answer that the client began itself is gone on with, and not repeated.
         if let Some(begun) = prompt.turns.pop_if(|turn| turn.role == Role::Assistant && turn.calls.is_empty()) {
             request.begun = begun.text();
         }
         request.prompt = Some(From::Chat(chat(prompt, template_variables_json)?));
-        Ok(request)
+        Ok((request, calls))
     }
 
     /// What the model's owner set, where the client says nothing.
@@ -73,6 +86,14 @@ impl Prompt {
         }
     }
 
+    /// The shape of the answer, where the prompt describes it.
+    fn described(&self) -> Option<Value> {
+        let texts: Vec<(bool, String)> =
+            self.turns.iter().map(|turn| (turn.role == Role::System, turn.text())).collect();
+        let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
+        shape::infer(&texts)
+    }
+
     fn check_parts(&self) -> Result<()> {
         if self.turns.iter().flat_map(|turn| &turn.parts).any(|part| matches!(part, Part::Image(..))) {
             return Err(Fault::new(Code::NotSupported, "the built-in engine cannot look at pictures")
@@ -80,6 +101,13 @@ impl Prompt {
         }
         Ok(())
     }
+}
+
+/// Tokens that the answer may have; half of what is left, since the prompt was only estimated.
+fn room(ask: &Ask, limit: Option<u64>, context_tokens: u32) -> usize {
+    let left = context_tokens.saturating_sub(ask.head.prompt_tokens) / 2;
+    let limit = limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+    usize::try_from(left.min(limit)).unwrap_or(usize::MAX)
 }
 
 fn chat(mut prompt: Prompt, template_variables_json: String) -> Result<Chat> {

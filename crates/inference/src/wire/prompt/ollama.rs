@@ -36,7 +36,12 @@ fn read_options(prompt: &mut Prompt, fields: &mut Taken) -> Result<()> {
     let options = fields.take("options").map_or_else(|| Ok(Map::new()), |value| object(value, "options"))?;
     let mut options = Taken(options);
     prompt.read_sampling(&mut options);
-    prompt.limit = options.take("num_predict").and_then(|limit| limit.as_u64());
+    // Some clients put these two beside the options.
+    let beside = fields.take("max_output_tokens");
+    prompt.limit = options.take("num_predict").or(beside).and_then(|limit| limit.as_u64());
+    if let Some(temperature) = fields.take("temperature") {
+        prompt.sampling.entry("temperature").or_insert(temperature);
+    }
     let stop = options.take("stop");
     prompt.read_stop(stop, "options.stop")
 }

@@ -177,3 +177,92 @@ fn embeddings_find_their_other_form() {
         json!({"model": "m", "prompt": "a"})
     );
 }
+
+#[test]
+fn a_response_is_asked_for_as_a_chat() {
+    let body = r#"{"model":"x","instructions":"be brief","max_output_tokens":5,"store":true,"include":[],
+        "text":{"format":{"type":"json_schema","name":"a","strict":true,"schema":{"type":"object"}},"verbosity":"low"},
+        "input":[{"role":"user","content":[{"type":"input_text","text":"hi"}]},{"type":"reasoning","summary":[]}]}"#;
+    let made = made(&ask(Dialect::OpenAiResponses, body), &target(Dialect::OpenAiChat, ContinueBy::Never), None);
+    let messages = json!([{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]);
+    assert_eq!((&made["messages"], &made["max_tokens"]), (&messages, &json!(5)));
+    assert_eq!(made["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
+    assert_eq!(made.get("store"), None);
+}
+
+#[test]
+fn what_builds_on_kept_responses_is_refused_with_a_way_out() {
+    for field in [r#""previous_response_id":"resp_1""#, r#""background":true"#, r#""conversation":"c""#] {
+        let body = format!(r#"{{"model":"x","input":"hi",{field}}}"#);
+        let ask = ask(Dialect::OpenAiResponses, &body);
+        let fault = request(&ask, &target(Dialect::OpenAiChat, ContinueBy::Never), None).unwrap_err();
+        assert_eq!(fault.code, base::Code::InvalidArgument, "{field}");
+        assert!(fault.hint.is_some_and(|hint| hint.contains("`input`") || hint.contains("stream")), "{field}");
+    }
+}
+
+#[test]
+fn a_tool_that_must_be_called_is_a_schema_where_engines_know_only_those() {
+    let tools = r#""tools":[{"name":"add","description":"adds","input_schema":{"type":"object","required":["a"]}}]"#;
+    let body = |choice: &str| {
+        format!(
+            r#"{{"model":"x","max_tokens":9,"messages":[{{"role":"user","content":"hi"}}],{tools},"tool_choice":{choice}}}"#
+        )
+    };
+    for choice in [r#"{"type":"tool","name":"add"}"#, r#"{"type":"any"}"#] {
+        let ask = ask(Dialect::AnthropicMessages, &body(choice));
+        assert_eq!((ask.head.needs.tools, ask.head.needs.schema), (false, true));
+        for dialect in [Dialect::OllamaChat, Dialect::OpenAiChat] {
+            let made = request(&ask, &target(dialect, ContinueBy::Never), None).unwrap();
+            assert_eq!(made.calls.as_deref(), Some("add"));
+            let made: Value = serde_json::from_slice(&made.body).unwrap();
+            let schema = made.pointer("/response_format/json_schema/schema").unwrap_or(&made["format"]);
+            assert_eq!((&schema["required"], made.get("tools")), (&json!(["a"]), None));
+        }
+    }
+    let ask = ask(Dialect::AnthropicMessages, &body(r#"{"type":"auto"}"#));
+    assert!(ask.head.needs.tools && !ask.head.needs.schema);
+    assert_eq!(request(&ask, &target(Dialect::OllamaChat, ContinueBy::Never), None).unwrap().calls, None);
+}
+
+#[test]
+fn a_shape_that_is_told_in_prose_goes_along_as_a_schema() {
+    let system =
+        r#"Answer with a JSON object with a \"tasks\" property containing an array of:\n- id: integer\n- title: text"#;
+    let messages = format!(r#""messages":[{{"role":"system","content":"{system}"}},{{"role":"user","content":"go"}}]"#);
+    let openai = format!(r#"{{"model":"m",{messages},"response_format":{{"type":"json_object"}}}}"#);
+    let made_of = |dialect, body: &str| made(&ask(dialect, body), &target(dialect, ContinueBy::Never), None);
+    let schema = made_of(Dialect::OpenAiChat, &openai)["response_format"]["json_schema"]["schema"].clone();
+    assert_eq!(schema["properties"]["tasks"]["items"]["required"], json!(["id", "title"]));
+    let ollama = format!(r#"{{"model":"m",{messages},"format":"json"}}"#);
+    assert_eq!(made_of(Dialect::OllamaChat, &ollama)["format"], schema);
+    // What the client says itself stands.
+    let own = format!(r#"{{"model":"m",{messages},"format":{{"type":"object"}}}}"#);
+    assert_eq!(made_of(Dialect::OllamaChat, &own)["format"], json!({"type": "object"}));
+    let plain = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"response_format":{"type":"json_object"}}"#;
+    assert_eq!(made_of(Dialect::OpenAiChat, plain)["response_format"], json!({"type": "json_object"}));
+}
+
+#[test]
+fn options_beside_ollamas_options_are_put_where_they_count() {
+    let body = r#"{"model":"m","messages":[],"temperature":0.2,"max_output_tokens":9,"options":{"seed":1}}"#;
+    let ask = ask(Dialect::OllamaChat, body);
+    assert_eq!(ask.head.max_output_tokens, Some(9));
+    let ollama = made(&ask, &target(Dialect::OllamaChat, ContinueBy::Never), None);
+    assert_eq!(ollama["options"], json!({"seed": 1, "temperature": 0.2, "num_predict": 9}));
+    assert_eq!((ollama.get("temperature"), ollama.get("max_output_tokens")), (None, None));
+    let openai = made(&ask, &target(Dialect::OpenAiChat, ContinueBy::Never), None);
+    assert_eq!((&openai["temperature"], &openai["max_tokens"]), (&json!(0.2), &json!(9)));
+}
+
+#[test]
+fn a_long_prompt_gets_the_context_that_it_needs() {
+    let long = "word ".repeat(4000);
+    let target = Target { context_tokens: 131_072, ..target(Dialect::OllamaChat, ContinueBy::Never) };
+    let made_of = |options: &str| {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{long}"}}]{options}}}"#);
+        made(&ask(Dialect::OllamaChat, &body), &target, None)["options"].clone()
+    };
+    assert_eq!(made_of(""), json!({"num_ctx": 16_384}));
+    assert_eq!(made_of(r#","options":{"num_ctx":7}"#), json!({"num_ctx": 7}));
+}

@@ -29,7 +29,7 @@ fn normal(mut prompt: Prompt) -> Prompt {
 
 #[test]
 fn a_conversation_keeps_its_meaning_through_every_dialect() {
-    let chats = [Dialect::OpenAiChat, Dialect::OllamaChat, Dialect::AnthropicMessages];
+    let chats = [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::OllamaChat, Dialect::AnthropicMessages];
     let read = |dialect, body: &[u8]| Prompt::read(dialect, body, true).unwrap();
     let meant = normal(read(Dialect::OpenAiChat, CONVERSATION.as_bytes()));
     for first in chats {
@@ -112,7 +112,7 @@ async fn tool_calls_reach_every_client() {
         "data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":1,\"id\":\"y\",\"function\":{\"name\":\"stop\",\"arguments\":\"{}\"}}]},\"finish_reason\":null}]}\n\n",
         "data: {\"id\":\"c\",\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n"
     );
-    let chats = [Dialect::OllamaChat, Dialect::AnthropicMessages, Dialect::OpenAiChat];
+    let chats = [Dialect::OllamaChat, Dialect::AnthropicMessages, Dialect::OpenAiResponses, Dialect::OpenAiChat];
     for to in chats {
         let first = translated(Dialect::OpenAiChat, to, true, Script::one(openai)).await.0;
         for then in chats {
@@ -209,7 +209,7 @@ proptest! {
     fn reading_junk_as_a_request_never_panics(text in "[\\[\\]{}\":,a-z0-9]{0,60}", value in ".{0,10}") {
         for dialect in TEXT {
             let _ = Prompt::read(dialect, text.as_bytes(), true);
-            for field in ["messages", "tools", "prompt", "options", "format", "response_format", "tool_choice", "system"] {
+            for field in ["messages", "input", "text", "tools", "prompt", "options", "format", "response_format", "tool_choice", "system"] {
                 for shape in [json!({ field: value }), json!({ field: [value] }), json!({ field: [{"role": "user", "content": [value], "tool_calls": [value]}] })] {
                     let _ = Prompt::read(dialect, shape.to_string().as_bytes(), true);
                 }
@@ -232,5 +232,23 @@ async fn whole_answer_over_its_limit_is_refused_in_any_dialect() {
         let fault = fault.unwrap();
         assert!(bytes.is_empty() && fault.message.contains("limit of 500 bytes"), "{dialect}: {fault:?}");
         assert!(read(&mut frames(1000)).await.1.is_none(), "{dialect}");
+    }
+}
+
+#[tokio::test]
+async fn the_text_of_an_answer_that_must_be_a_call_is_one() {
+    let body = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+    for (to, stream) in [(Dialect::AnthropicMessages, true), (Dialect::AnthropicMessages, false)] {
+        let mut ask = ask(to, body);
+        ask.head.stream = stream;
+        let raw = engine_frames(Dialect::OllamaChat, "real", &["{\"a\":", "1}"], 5).concat();
+        let whole = r#"{"message":{"content":"{\"a\":1}"},"done":true,"done_reason":"stop","eval_count":2,"prompt_eval_count":5}"#;
+        let raw = if stream { Script::one(&raw) } else { Script::one(whole) };
+        let spec = AnswerSpec { calls: Some("add".into()), ..spec(&ask, Dialect::OllamaChat, None, false) };
+        let (bytes, fault) = read(&mut answer(raw, spec)).await;
+        assert!(fault.is_none(), "{fault:?}");
+        let seen = seen(to, stream, &bytes).unwrap();
+        assert_eq!(seen.calls, [("add".to_owned(), "{\"a\":1}".to_owned())]);
+        assert_eq!((seen.text.as_str(), &seen.finishes[..]), ("", &[Finish::ToolCalls][..]));
     }
 }

@@ -59,10 +59,13 @@ pub(super) fn of(prd: &Prd, found: &[Requirement], wish: u32) -> Vec<Batch> {
 fn whole(prd: &Prd, wish: u32) -> Batch {
     let shown: Vec<bool> = {
         let mut chars = 0;
-        prd.lines.iter().map(|line| {
-            chars += line.len() + 1;
-            chars <= MOST_CHARS
-        }).collect()
+        prd.lines
+            .iter()
+            .map(|line| {
+                chars += line.len() + 1;
+                chars <= MOST_CHARS
+            })
+            .collect()
     };
     let (least, most) = if wish == 0 { (1, 10) } else { (wish, wish) };
     Batch { number: 1, name: "the document".into(), requirements: Vec::new(), material: show(prd, &shown), least, most }
@@ -142,7 +145,8 @@ mod tests {
 
     #[test]
     fn shares_add_up_to_the_wish_and_nobody_is_left_out() {
-        for (sizes, wish) in [(vec![8, 8, 3], 10), (vec![1, 1, 1], 3), (vec![7, 1], 2), (vec![5], 9), (vec![8; 6], 50)] {
+        for (sizes, wish) in [(vec![8, 8, 3], 10), (vec![1, 1, 1], 3), (vec![7, 1], 2), (vec![5], 9), (vec![8; 6], 50)]
+        {
             let shares = shares(&sizes, wish);
             assert_eq!(shares.iter().map(|(least, _)| least).sum::<u32>(), wish, "{sizes:?}");
             assert!(shares.iter().all(|&(least, most)| least == most && least > 0), "{shares:?}");

@@ -55,7 +55,9 @@ pub(super) async fn connect(w: &Working<'_>, rules: &str, found: &[Requirement],
         for Needs { task, needs } in checked.answer.unwrap_or_default() {
             for on in needs {
                 if !depend(&mut draft.tasks, task, on) {
-                    draft.notes.push(format!("task {task} does not wait for {on}, as the model wanted: they would wait for each other"));
+                    draft.notes.push(format!(
+                        "task {task} does not wait for {on}, as the model wanted: they would wait for each other"
+                    ));
                 }
             }
         }
@@ -73,10 +75,12 @@ fn read(answer: Value) -> Result<Vec<Needs>, Wrong> {
     struct Answer {
         dependencies: Vec<Needs>,
     }
-    let answer: Answer = serde_json::from_value(answer)
-        .map_err(|error| Wrong { at: "dependencies".into(), what: error.to_string() })?;
+    let answer: Answer =
+        serde_json::from_value(answer).map_err(|error| Wrong { at: "dependencies".into(), what: error.to_string() })?;
     match answer.dependencies.iter().find(|needs| needs.needs.contains(&needs.task)) {
-        Some(needs) => Err(Wrong { at: "dependencies".into(), what: format!("task {} cannot need itself", needs.task) }),
+        Some(needs) => {
+            Err(Wrong { at: "dependencies".into(), what: format!("task {} cannot need itself", needs.task) })
+        }
         None => Ok(answer.dependencies),
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use proto::admin::PullModelResponse;
-
 use crate::text;
 
 /// More often nobody sees.
@@ -12,11 +10,26 @@ const REDRAW: Duration = Duration::from_millis(100);
 const STEP_PERCENT: u64 = 25;
 const BAR_CELLS: u64 = 24;
 /// Back to the begin of the line, and empty it.
-pub(super) const AGAIN: &str = "\r\u{1b}[2K";
+pub const AGAIN: &str = "\r\u{1b}[2K";
+
+/// How far it is now.
+#[derive(Clone, Debug, Default)]
+pub struct News<'a> {
+    /// What is worked on.
+    pub status: &'a str,
+    /// How much of the whole is done.
+    pub done: u64,
+    /// 0 where it is not known.
+    pub whole: u64,
+    /// Both in words.
+    pub figures: String,
+}
 
 /// What was shown so far.
 pub struct Progress {
     is_live: bool,
+    /// Where lines stay, the least time between two that tell of no more than another status.
+    pause: Duration,
     status: String,
     step: u64,
     drawn: Option<Instant>,
@@ -25,31 +38,37 @@ pub struct Progress {
 impl Progress {
     /// Nothing was shown yet; `is_live` where a line can be written over.
     pub const fn new(is_live: bool) -> Self {
-        Self { is_live, status: String::new(), step: 0, drawn: None }
+        Self { is_live, pause: Duration::ZERO, status: String::new(), step: 0, drawn: None }
+    }
+
+    /// The same, for work whose status changes often.
+    pub fn with_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// What to write now; `None` when that would say nothing new.
-    pub fn line(&mut self, told: &PullModelResponse, now: Instant) -> Option<String> {
-        let percent = percent(told.completed_bytes, told.total_bytes);
-        let is_new = told.status != self.status;
+    pub fn line(&mut self, news: &News<'_>, now: Instant) -> Option<String> {
+        let percent = percent(news.done, news.whole);
+        let is_new = news.status != self.status;
+        let since = self.drawn.map(|drawn| now.duration_since(drawn));
         if self.is_live {
-            let is_due = self.drawn.is_none_or(|drawn| now.duration_since(drawn) >= REDRAW);
-            if !is_new && !is_due && percent != Some(100) {
+            if !is_new && since.is_some_and(|since| since < REDRAW) && percent != Some(100) {
                 return None;
             }
-            self.drawn = Some(now);
         } else {
             let step = percent.unwrap_or(0) / STEP_PERCENT;
-            if !is_new && step <= self.step {
+            let is_due = is_new && since.is_none_or(|since| since >= self.pause);
+            if !is_due && step <= self.step {
                 return None;
             }
             self.step = step;
         }
-        told.status.clone_into(&mut self.status);
-        let status = text::visible(&told.status).replace('\n', " ");
+        self.drawn = Some(now);
+        news.status.clone_into(&mut self.status);
+        let status = text::visible(news.status).replace('\n', " ");
         let how_far = percent.map(|percent| {
             let bar = if self.is_live { bar(percent) } else { String::new() };
-            format!("{bar}  {}  {percent} %", text::part(told.completed_bytes, told.total_bytes))
+            format!("{bar}  {}  {percent} %", news.figures)
         });
         let line = format!("{status}{}", how_far.unwrap_or_default());
         Some(if self.is_live { format!("{AGAIN}{line}") } else { line + "\n" })
@@ -81,41 +100,46 @@ mod tests {
     fn shown(is_live: bool) -> String {
         let mut progress = Progress::new(is_live);
         let begin = Instant::now();
-        let told = |status: &str, sixteenths: u64, total_bytes| PullModelResponse {
-            worker: String::new(),
-            status: status.into(),
-            completed_bytes: sixteenths << 28,
-            total_bytes,
+        let told = |status: &'static str, sixteenths: u64, whole: u64| {
+            let done = sixteenths << 28;
+            News { status, done, whole, figures: text::part(done, whole) }
         };
         let mut news = vec![told("pulling manifest", 0, 0)];
         news.extend((0..=16).map(|part| told("pulling 46e0c10c", part, 4 << 30)));
         news.extend([told("verifying sha256 digest", 0, 0), told("success", 0, 0)]);
         let at = |number: u32| begin + Duration::from_millis(40) * number;
-        let lines = news.iter().zip(0..).filter_map(|(told, number)| progress.line(told, at(number)));
+        let lines = news.iter().zip(0..).filter_map(|(news, number)| progress.line(news, at(number)));
         let text: String = lines.collect::<Vec<_>>().concat();
         (text + progress.end()).replace(AGAIN, "<again>\n")
     }
 
     #[test]
     fn a_terminal_shows_one_line_that_changes() {
-        insta::assert_snapshot!("models_progress_live", shown(true));
+        insta::assert_snapshot!("progress_live", shown(true));
     }
 
     #[test]
     fn elsewhere_a_few_lines_stay() {
-        insta::assert_snapshot!("models_progress_plain", shown(false));
+        insta::assert_snapshot!("progress_plain", shown(false));
     }
 
     #[test]
     fn odd_numbers_are_shown_and_break_nothing() {
         let mut progress = Progress::new(true);
-        let told = PullModelResponse {
-            worker: String::new(),
-            status: "a\u{1b}[2Jb".into(),
-            completed_bytes: u64::MAX,
-            total_bytes: 1,
-        };
-        let line = progress.line(&told, Instant::now()).unwrap();
+        let news = News { status: "a\u{1b}[2Jb", done: u64::MAX, whole: 1, figures: String::new() };
+        let line = progress.line(&news, Instant::now()).unwrap();
         assert!(line.contains("100 %") && line.contains("a\\u{1b}[2Jb"), "{line}");
+    }
+
+    #[test]
+    fn a_status_that_changes_often_is_told_now_and_then() {
+        let mut progress = Progress::new(false).with_pause(Duration::from_secs(5));
+        let begin = Instant::now();
+        let told = (0..20u64).filter_map(|second| {
+            let status = format!("section {second}");
+            let news = News { status: &status, done: second, whole: 1000, figures: String::new() };
+            progress.line(&news, begin + Duration::from_secs(second))
+        });
+        assert_eq!(told.count(), 4);
     }
 }

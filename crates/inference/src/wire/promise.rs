@@ -1,0 +1,166 @@
+//! What a client that asks for JSON is promised: whole JSON, of its schema where it gave one. No engine is trusted with it.
+//!
+//! Answers in one piece are looked at before they leave. Reasoning, fences and chatter around the JSON are taken off; what
+//! is cut or of another shape becomes a fault, because clients repair a stump and take it for the whole.
+
+use base::{Ask, Code, Continuation, Dialect, Event, Fault, Finish, Result};
+use bytes::Bytes;
+use serde_json::Value;
+use std::time::Instant;
+
+use super::prompt::{Format, Prompt};
+use super::{Decoder, Renderer, Shown};
+
+mod conforms;
+
+const THINK_END: &str = "</think>";
+
+/// The promise to one client.
+pub struct Promise {
+    dialect: Dialect,
+    model: String,
+    limit: Option<u32>,
+    schema: Option<Value>,
+}
+
+impl Promise {
+    /// What the client of `ask` is promised; `None` where it wants no JSON, or gets a stream or several answers.
+    pub fn of(ask: &Ask) -> Option<Self> {
+        let head = &ask.head;
+        if !head.needs.schema || head.stream || head.choices > 1 || !head.dialect.is_generation() {
+            return None;
+        }
+        // What cannot be read is refused where the request for the engine is made.
+        let mut prompt = Prompt::read_form(head.dialect, &ask.body)?;
+        if matches!(head.dialect, Dialect::AnthropicMessages | Dialect::OpenAiResponses) {
+            prompt.call_by_schema();
+        }
+        let schema = match prompt.format? {
+            Format::Json => None,
+            Format::Schema(schema) => Some(schema),
+        };
+        Some(Self { dialect: head.dialect, model: head.model.to_string(), limit: head.max_output_tokens, schema })
+    }
+
+    /// The answer as it may leave: as it is, or with what stands around its JSON taken off.
+    pub fn keep(&self, body: Bytes) -> Result<Bytes> {
+        let Said { text, call, finish, events } = self.read(&body)?;
+        match finish {
+            Finish::Length => return Err(self.cut()),
+            Finish::ContentFilter => return Ok(body),
+            // A tool of the client's choice is no answer of the schema; a forced one has its own.
+            Finish::ToolCalls if call.is_none() => return Ok(body),
+            _ => {}
+        }
+        if let Some(arguments) = call {
+            return match serde_json::from_str::<Value>(&arguments) {
+                Ok(_) => Ok(body),
+                Err(error) => Err(broken("its call is not JSON").because(error)),
+            };
+        }
+        let whole = serde_json::from_str::<Value>(text.trim());
+        if let Ok(value) = &whole {
+            return self.check(value).map(|()| body);
+        }
+        let inside = embedded(&text).ok_or_else(|| broken("there is no whole JSON in it"))?;
+        let (value, range) = inside;
+        self.check(&value)?;
+        Ok(self.written(events, text.get(range).unwrap_or_default()))
+    }
+
+    fn check(&self, value: &Value) -> Result<()> {
+        match &self.schema {
+            Some(schema) => conforms::check(schema, value).map_err(|why| broken(&why)),
+            None if value.is_object() => Ok(()),
+            None => Err(broken("it is not an object")),
+        }
+    }
+
+    fn cut(&self) -> Fault {
+        let fault = match self.limit {
+            Some(limit) => {
+                Fault::invalid(format!("the answer reached its limit of {limit} tokens before its JSON was whole"))
+            }
+            None => {
+                Fault::new(Code::ContextExceeded, "the answer filled the model's context before its JSON was whole")
+            }
+        };
+        fault.hint("ask for less at once, or allow more tokens; a model with a longer context takes both")
+    }
+
+    fn read(&self, body: &[u8]) -> Result<Said> {
+        let mut decoder = Decoder::new(self.dialect, false);
+        let mut events = Vec::new();
+        decoder.feed(body, &mut events)?;
+        decoder.finish(&mut events)?;
+        let mut said = Said { text: String::new(), call: None, finish: Finish::Stop, events: Vec::new() };
+        for event in &events {
+            match event {
+                Event::Text(text) => said.text.push_str(text),
+                Event::ToolCall { index: 0, arguments, .. } => said.call.get_or_insert_default().push_str(arguments),
+                Event::Done(finish) => said.finish = *finish,
+                _ => {}
+            }
+        }
+        said.events = events;
+        Ok(said)
+    }
+
+    /// The answer anew, with `json` for its text.
+    fn written(&self, events: Vec<Event>, json: &str) -> Bytes {
+        let mut held = Continuation::default();
+        if let Some(Event::Start { id, model, created_s }) = events.first() {
+            (held.response_id, held.model, held.created_s) = (id.clone(), model.clone(), *created_s);
+        }
+        let mut renderer = Renderer::new(Shown {
+            dialect: self.dialect,
+            stream: false,
+            wants_usage_chunk: false,
+            model: self.model.clone(),
+            prompt_tokens: 0,
+            started: Instant::now(),
+            continuation: Some(held),
+        });
+        let mut out = Vec::new();
+        let mut json = Some(json);
+        for event in events {
+            let event = match event {
+                Event::Text(_) => json.take().map(|json| Event::Text(json.to_owned())),
+                event => Some(event),
+            };
+            event.into_iter().for_each(|event| renderer.event(event, &mut out));
+        }
+        out.into()
+    }
+}
+
+struct Said {
+    text: String,
+    /// Arguments of the first call.
+    call: Option<String>,
+    finish: Finish,
+    events: Vec<Event>,
+}
+
+fn broken(why: &str) -> Fault {
+    Fault::new(Code::EngineFailed, format!("the model did not answer with the JSON that was asked for: {why}"))
+        .hint("ask again, or name a model whose engine keeps to a schema by grammar")
+}
+
+/// The JSON within a text, behind its reasoning: the first whole object, and where it stands.
+fn embedded(text: &str) -> Option<(Value, std::ops::Range<usize>)> {
+    let start = text.find(THINK_END).map_or(0, |at| at + THINK_END.len());
+    let mut at = start;
+    while let Some(found) = text.get(at..)?.find('{') {
+        at += found;
+        let mut values = serde_json::Deserializer::from_str(text.get(at..)?).into_iter::<Value>();
+        if let Some(Ok(value)) = values.next() {
+            return Some((value, at..at + values.byte_offset()));
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

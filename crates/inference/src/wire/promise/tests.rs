@@ -1,0 +1,66 @@
+//! Answers as engines without a grammar give them.
+
+use serde_json::json;
+
+use super::*;
+use crate::wire::tests::{ask, seen};
+
+const SCHEMA: &str = r#"{"type":"object","required":["a"],"properties":{"a":{"type":"integer"}}}"#;
+
+fn promise(limit: &str) -> Promise {
+    let format = format!(r#"{{"type":"json_schema","json_schema":{{"name":"x","schema":{SCHEMA}}}}}"#);
+    Promise::of(&ask(
+        Dialect::OpenAiChat,
+        &format!(r#"{{"model":"m","messages":[],"response_format":{format}{limit}}}"#),
+    ))
+    .unwrap()
+}
+
+fn answer(text: &str, finish: &str) -> Bytes {
+    let body = json!({"id": "c", "object": "chat.completion", "model": "m", "created": 5, "choices": [{"index": 0,
+        "message": {"role": "assistant", "content": text}, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4}});
+    body.to_string().into()
+}
+
+#[test]
+fn what_is_good_leaves_as_it_came() {
+    let body = answer(r#" {"a": 1} "#, "stop");
+    assert_eq!(promise("").keep(body.clone()).unwrap(), body);
+}
+
+#[test]
+fn what_stands_around_the_json_is_taken_off() {
+    for text in [
+        "```json\n{\"a\": 1}\n```",
+        "Sure! {not this} Here: {\"a\": 1}\nLet me know.",
+        "<think>\n{\"a\": \"no\"}\n</think>\n\n{\"a\": 1}",
+    ] {
+        let kept = promise("").keep(answer(text, "stop")).unwrap();
+        let seen = seen(Dialect::OpenAiChat, false, &kept).unwrap();
+        assert_eq!((seen.text.as_str(), seen.id.as_str(), seen.finishes.len()), (r#"{"a": 1}"#, "c", 1), "{text}");
+        assert_eq!(seen.usage.map(|usage| usage.completion_tokens), Some(4));
+    }
+}
+
+#[test]
+fn what_is_cut_or_of_another_shape_does_not_leave() {
+    let fault = promise("").keep(answer(r#"{"a": 1"#, "length")).unwrap_err();
+    assert_eq!(fault.code, Code::ContextExceeded);
+    let fault = promise(",\"max_tokens\":2").keep(answer(r#"{"a": 1"#, "length")).unwrap_err();
+    assert!(fault.code == Code::InvalidArgument && fault.message.contains("limit of 2"), "{fault:?}");
+    for text in [r#"{"a": 1"#, "no JSON", r#"{"a": "x"}"#, "{}", "[1]"] {
+        let fault = promise("").keep(answer(text, "stop")).unwrap_err();
+        assert!(fault.code == Code::EngineFailed && fault.hint.is_some(), "{text}: {fault:?}");
+    }
+}
+
+#[test]
+fn nothing_is_promised_to_who_asks_for_text_or_for_a_stream() {
+    let plain = r#"{"model":"m","messages":[]}"#;
+    assert!(Promise::of(&ask(Dialect::OpenAiChat, plain)).is_none());
+    let streamed = r#"{"model":"m","messages":[],"stream":true,"response_format":{"type":"json_object"}}"#;
+    assert!(Promise::of(&ask(Dialect::OpenAiChat, streamed)).is_none());
+    let any = Promise::of(&ask(Dialect::OllamaChat, r#"{"model":"m","messages":[],"format":"json","stream":false}"#));
+    assert!(any.unwrap().keep(Bytes::from(r#"{"message":{"content":"{}"},"done":true,"done_reason":"stop"}"#)).is_ok());
+}

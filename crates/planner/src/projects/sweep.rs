@@ -1,0 +1,70 @@
+//! Deletes records that nobody can read any more.
+//!
+//! Whatever may become such is named by a loose record first: a generation while it is written, and one that the tag's
+//! record does not name any more; a tag that is deleted. So what a writer that died left behind is found later, without
+//! a search through everything. The ids of tags and generations are never used again, so a late sweep harms nobody.
+
+use std::collections::HashMap;
+
+use base::Result;
+use store::{Guard, MAX_TXN_OPS, StoreError, Txn};
+
+use super::record::{self, Tag};
+use super::{Projects, names};
+
+impl Projects {
+    /// Deletes what is loose in a project. A failure costs room only, until the next sweep.
+    pub(super) async fn sweep(&self, project: &str) {
+        if let Err(error) = self.sweep_all(project).await {
+            tracing::warn!(%error, project, "could not delete old records of tasks");
+        }
+    }
+
+    async fn sweep_all(&self, project: &str) -> Result<()> {
+        let prefix = names::loose_prefix(project);
+        let loose = self.store.list(&prefix).await?.entries;
+        if loose.is_empty() {
+            return Ok(());
+        }
+        // Read after the loose records: a tag is there before any of its own, and as long as it is, names what it needs.
+        let tags = names::tags_prefix(project);
+        let tags = record::read_all::<Tag>(&tags, &self.store.list(&tags).await?)?;
+        let tags: HashMap<String, Tag> = tags.into_iter().map(|(_, tag)| (tag.id.clone(), tag)).collect();
+        for entry in loose {
+            let Some((id, generation)) = entry.key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/')) else {
+                continue;
+            };
+            match tags.get(id) {
+                Some(tag) if tag.may_need(generation) => continue,
+                Some(tag) => self.delete_below(&names::generation_prefix(project, &tag.id, generation)).await?,
+                None => self.purge(project, id).await?,
+            }
+            // Whoever still writes into the generation has put the record again: then it stays for the next sweep.
+            let guard = Guard::ModifiedAt(entry.key.clone(), entry.modified);
+            match self.store.commit(Txn::new().when(guard).delete(entry.key)).await {
+                Ok(_) | Err(StoreError::Refused { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes all that was ever written of the tag with that id.
+    async fn purge(&self, project: &str, id: &str) -> Result<()> {
+        for prefix in names::prefixes_of(project, id) {
+            self.delete_below(&prefix).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes all below a prefix, in as many transactions as that takes.
+    pub(super) async fn delete_below(&self, prefix: &str) -> Result<()> {
+        let listing = self.store.list(prefix).await?;
+        let damaged = listing.damaged.into_iter().map(|damaged| damaged.key);
+        let keys: Vec<String> = listing.entries.into_iter().map(|entry| entry.key).chain(damaged).collect();
+        for some in keys.chunks(MAX_TXN_OPS) {
+            self.store.commit(some.iter().fold(Txn::new(), |txn, key| txn.delete(key.clone()))).await?;
+        }
+        Ok(())
+    }
+}

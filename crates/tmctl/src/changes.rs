@@ -1,0 +1,225 @@
+//! Changes of tasks: sent all at once, shown before and after, refused with both versions when somebody was first.
+
+use base::{Fault, Result};
+use proto::planning::{Change, Conflict, Difference, EditRequest, EditResponse, Expected, change};
+use serde::Serialize;
+
+use crate::client::{CALL_LIMIT, call};
+use crate::place::At;
+use crate::screen::{Ended, Screen, Verdict};
+use crate::tasks::item::{self, Item};
+use crate::text::visible;
+
+/// Texts longer than this, or of several lines, stand below each other.
+const ONE_LINE: usize = 60;
+
+/// Who made a change when a person did, without a word on where from.
+pub const BY_HAND: &str = "tmctl";
+
+/// Changes that belong together, and what is to be told of them.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// All of them or none.
+    pub edits: Vec<change::Edit>,
+    /// What the caller has seen.
+    pub expected: Vec<Expected>,
+    /// For the history.
+    pub why: String,
+    /// Behind the name of the caller's key.
+    pub who: String,
+}
+
+impl Wanted {
+    /// One change.
+    pub fn one(edit: change::Edit, why: Option<String>) -> Self {
+        Self { edits: vec![edit], expected: Vec::new(), why: why.unwrap_or_default(), who: BY_HAND.to_owned() }
+    }
+
+    fn request(&self, at: &At, dry_run: bool) -> EditRequest {
+        let changes = self.edits.iter().map(|edit| Change { edit: Some(edit.clone()) });
+        EditRequest {
+            place: at.place(),
+            changes: changes.collect(),
+            expected: self.expected.clone(),
+            dry_run,
+            why: self.why.clone(),
+            who: self.who.clone(),
+        }
+    }
+
+    /// What would become of them.
+    pub async fn look(&self, at: &mut At) -> Result<EditResponse> {
+        call(CALL_LIMIT, at.planning.edit(self.request(at, true))).await
+    }
+
+    /// Makes them.
+    pub async fn make(&self, at: &mut At) -> Result<EditResponse> {
+        call(CALL_LIMIT, at.planning.edit(self.request(at, false))).await
+    }
+}
+
+/// Makes changes and tells what became of them.
+pub async fn make(at: &mut At, screen: &mut Screen, wanted: &Wanted) -> Result<Verdict, Ended> {
+    let response = wanted.make(at).await?;
+    show(screen, &response)
+}
+
+/// Makes changes that take something away, if that was confirmed; else says what they would do.
+pub async fn make_confirmed(at: &mut At, screen: &mut Screen, wanted: &Wanted, yes: bool) -> Result<Verdict, Ended> {
+    if yes {
+        return make(at, screen, wanted).await;
+    }
+    let response = wanted.look(at).await?;
+    if response.conflict.is_some() {
+        return show(screen, &response);
+    }
+    screen.note(&format!("this would be done:\n{}", body(&response)));
+    Err(Fault::invalid("nothing was changed: it was not confirmed")
+        .hint("add --yes to do it; `tmctl tasks undo` takes it back")
+        .into())
+}
+
+/// What became of changes; a conflict is not well.
+pub fn show(screen: &mut Screen, response: &EditResponse) -> Result<Verdict, Ended> {
+    screen.show(|_| text(response), &json(response))?;
+    Ok(if response.conflict.is_some() { Verdict::NotWell } else { Verdict::Done })
+}
+
+/// What became of changes, and how they are taken back.
+pub fn text(response: &EditResponse) -> String {
+    match &response.conflict {
+        Some(conflict) => conflict_text(conflict),
+        None if response.differences.is_empty() => format!("{}nothing is different\n", notes(response)),
+        None => {
+            let revision = response.revision;
+            format!("{}revision {revision}; `tmctl tasks undo {revision}` takes it back\n", body(response))
+        }
+    }
+}
+
+/// The differences, and what else should be known.
+pub fn body(response: &EditResponse) -> String {
+    differences(&response.differences) + &notes(response)
+}
+
+fn notes(response: &EditResponse) -> String {
+    response.notes.iter().map(|note| visible(&format!("note: {note}\n"))).collect()
+}
+
+fn conflict_text(conflict: &Conflict) -> String {
+    let theirs = match &conflict.theirs {
+        Some(task) => format!("as it is now, version {}:\n\n{}", task.version, item::page(task)),
+        None => "it is gone\n".to_owned(),
+    };
+    format!(
+        "nothing was changed: somebody else changed {id} after its version {}\n\n{theirs}\nwhat was wanted:\n\n{}\n  \
+         hint: look at both, then change it again; `tmctl tasks history {id}` tells who it was\n",
+        conflict.expected_version,
+        differences(&conflict.yours),
+        id = visible(&conflict.id),
+    )
+}
+
+/// A line for each difference, more where texts are long.
+pub fn differences(all: &[Difference]) -> String {
+    visible(&all.iter().map(difference).collect::<String>())
+}
+
+fn difference(difference: &Difference) -> String {
+    let Difference { id, field, before, after } = difference;
+    let lines = |sign: &str, text: &str| text.lines().map(|line| format!("    {sign} {line}\n")).collect::<String>();
+    let fits = |text: &str| !text.contains('\n') && text.chars().count() <= ONE_LINE;
+    let or_nothing = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
+    match (field.as_str(), before.is_empty(), after.is_empty()) {
+        ("task", true, _) => format!("+ {id} {after}\n"),
+        ("task", _, true) => format!("- {id} {before}\n"),
+        _ if fits(before) && fits(after) => {
+            format!("~ {id} {field}: {} -> {}\n", or_nothing(before), or_nothing(after))
+        }
+        _ => format!("~ {id} {field}:\n{}{}", lines("-", before), lines("+", after)),
+    }
+}
+
+/// What became of changes, for programs.
+#[derive(Serialize)]
+pub struct Json<'a> {
+    revision: u64,
+    differences: Vec<DifferenceItem<'a>>,
+    notes: &'a [String],
+    added: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<ConflictItem<'a>>,
+}
+
+#[derive(Serialize)]
+struct ConflictItem<'a> {
+    id: &'a str,
+    expected_version: u64,
+    theirs: Option<Item<'a>>,
+    yours: Vec<DifferenceItem<'a>>,
+}
+
+/// A difference, for programs.
+#[derive(Serialize)]
+pub struct DifferenceItem<'a> {
+    id: &'a str,
+    field: &'a str,
+    before: &'a str,
+    after: &'a str,
+}
+
+/// See [`Json`].
+pub fn json(response: &EditResponse) -> Json<'_> {
+    Json {
+        revision: response.revision,
+        differences: items(&response.differences),
+        notes: &response.notes,
+        added: &response.added,
+        conflict: response.conflict.as_ref().map(|conflict| ConflictItem {
+            id: &conflict.id,
+            expected_version: conflict.expected_version,
+            theirs: conflict.theirs.as_ref().map(Item::new),
+            yours: items(&conflict.yours),
+        }),
+    }
+}
+
+/// Differences, for programs.
+pub fn items(differences: &[Difference]) -> Vec<DifferenceItem<'_>> {
+    fn item(Difference { id, field, before, after }: &Difference) -> DifferenceItem<'_> {
+        DifferenceItem { id, field, before, after }
+    }
+    differences.iter().map(item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn done() -> EditResponse {
+        EditResponse {
+            revision: 5,
+            differences: samples::planning::differences(),
+            notes: vec!["2.2 waits for nobody now".into()],
+            added: vec!["3".into()],
+            conflict: None,
+        }
+    }
+
+    #[test]
+    fn what_became_different_is_told_as_text_and_json() {
+        insta::assert_snapshot!("changes", text(&done()) + &samples::json(&json(&done())));
+        assert_eq!(text(&EditResponse::default()), "nothing is different\n");
+    }
+
+    #[test]
+    fn a_conflict_shows_both_versions() {
+        let theirs = samples::planning::tasks().pop();
+        let yours = samples::planning::differences().split_off(3);
+        let conflict = Conflict { id: "2".into(), expected_version: 3, theirs, yours };
+        let response = EditResponse { conflict: Some(conflict.clone()), ..EditResponse::default() };
+        let gone = EditResponse { conflict: Some(Conflict { theirs: None, ..conflict }), ..EditResponse::default() };
+        insta::assert_snapshot!("changes_conflict", text(&response) + &text(&gone) + &samples::json(&json(&response)));
+    }
+}

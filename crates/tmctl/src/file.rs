@@ -1,0 +1,78 @@
+//! Files that a person names: read whole within a limit, `-` is stdin; written in one step.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use base::{Code, Fault, Result};
+
+use crate::text;
+
+/// More than any PRD has, and what a message to a server may carry.
+const MAX_BYTES: u64 = 24 << 20;
+
+/// What is in a file, or comes on stdin for `-`.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    if path == Path::new("-") {
+        return within_limit(io::stdin(), "stdin");
+    }
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|error| could_not("read", &name, error))?;
+    within_limit(file, &name)
+}
+
+/// The same, as text.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| {
+        Fault::invalid(format!("could not read `{}`", path.display())).because(error).hint("give a text file in UTF-8")
+    })
+}
+
+/// Puts `bytes` in the place of a file, in one step: whoever looks finds the old ones or the new. A link there is replaced,
+/// not followed.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.display().to_string();
+    let beside = path.with_added_extension("new");
+    // One that was left behind, or that somebody put there to be followed.
+    let _ = std::fs::remove_file(&beside);
+    let made = File::options().write(true).create_new(true).open(&beside);
+    let written = made.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    });
+    written.map_err(|error| could_not("write", &name, error))
+}
+
+fn within_limit(from: impl Read, name: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| could_not("read", name, error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let fault = Fault::new(Code::TooLarge, format!("`{name}` is larger than {}", text::size(MAX_BYTES)));
+        return Err(fault.hint("split it into several files"));
+    }
+    Ok(bytes)
+}
+
+fn could_not(what: &str, name: &str, error: io::Error) -> Fault {
+    let code = if error.kind() == io::ErrorKind::NotFound { Code::NotFound } else { Code::InvalidArgument };
+    Fault::new(code, format!("could not {what} `{name}`")).because(error).hint("look at the path and its rights")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::fault_text;
+
+    #[test]
+    fn what_cannot_be_read_is_told_with_a_hint() {
+        let folder = tempfile::tempdir().unwrap();
+        let picture = folder.path().join("picture");
+        write(&picture, &[0xff, 0xfe]).unwrap();
+        assert_eq!(read(&picture).unwrap(), [0xff, 0xfe]);
+        let large = within_limit(io::repeat(b'x'), "stdin").unwrap_err();
+        let faults = [read(&folder.path().join("none")).unwrap_err(), read_text(&picture).unwrap_err(), large];
+        let text: String = faults.iter().map(fault_text).collect();
+        insta::assert_snapshot!("file_faults", text.replace(&folder.path().display().to_string(), "FOLDER"));
+    }
+}

@@ -1,0 +1,163 @@
+//! `tmctl init` and `tmctl migrate`: a project's folder on this machine, made or brought into today's order.
+
+use std::path::{Path, PathBuf};
+
+use base::{Fault, Result, time};
+use planner::tasks_file::{Layout, Made, Move, Provider, Roles};
+use serde::Serialize;
+
+use crate::client::Servers;
+use crate::screen::{Ended, Screen, Verdict};
+use crate::text::visible;
+
+/// Where a server of the house listens for HTTP unless it was told otherwise.
+const HTTP_PORT: u16 = 3001;
+
+/// A folder to make into a project's.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// The folder
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    dir: PathBuf,
+    /// What the project is called; as the folder when left out
+    #[arg(long)]
+    name: Option<String>,
+    /// Where Task Master clients ask for models; the first server's HTTP address when left out
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// How they ask
+    #[arg(long, value_parser = ["lmstudio", "openai-compatible"], default_value = "lmstudio")]
+    provider: String,
+    /// Which model, or the name of a role
+    #[arg(long, default_value = "main")]
+    model: String,
+}
+
+/// A folder whose files are where old clients put them.
+#[derive(Debug, clap::Args)]
+pub struct Migrate {
+    /// The folder
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    dir: PathBuf,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Makes what is missing; what is there stays.
+pub fn init(servers: &Servers, screen: &mut Screen, init: Init) -> Result<Verdict, Ended> {
+    let host = servers.first_host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let roles = Roles {
+        provider: if init.provider == "lmstudio" { Provider::LmStudio } else { Provider::OpenAiCompatible },
+        base_url: init.base_url.unwrap_or_else(|| format!("http://{host}:{HTTP_PORT}/v1")),
+        model: init.model,
+    };
+    let name = init.name.unwrap_or_else(|| name_of(&init.dir));
+    let made = Layout::new(&init.dir).init(&name, &roles, &time::rfc3339(time::unix_ms())).map_err(Fault::from)?;
+    screen.show(|_| made_text(&name, &made), &made_json(&name, &made))?;
+    Ok(Verdict::Done)
+}
+
+fn name_of(folder: &Path) -> String {
+    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    real.file_name().map_or_else(|| "default".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn made_text(name: &str, made: &[Made]) -> String {
+    let line = |made: &Made| {
+        let what = if made.is_new { "made " } else { "stays" };
+        format!("{what}  {}\n", made.path.display())
+    };
+    let lines: String = made.iter().map(line).collect();
+    visible(&format!("{lines}`tmctl tasks sync --project {name}` brings its tasks and a server together\n"))
+}
+
+#[derive(Serialize)]
+struct MadeItem {
+    path: String,
+    is_new: bool,
+}
+
+#[derive(Serialize)]
+struct MadeJson<'a> {
+    project: &'a str,
+    items: Vec<MadeItem>,
+}
+
+fn made_json<'a>(project: &'a str, made: &[Made]) -> MadeJson<'a> {
+    let item = |made: &Made| MadeItem { path: made.path.display().to_string(), is_new: made.is_new };
+    MadeJson { project, items: made.iter().map(item).collect() }
+}
+
+/// Moves files to where they belong now; unless that was confirmed, says which.
+pub fn migrate(screen: &mut Screen, migrate: &Migrate) -> Result<Verdict, Ended> {
+    let layout = Layout::new(&migrate.dir);
+    let moves = layout.moves().map_err(Fault::from)?;
+    if migrate.yes {
+        layout.migrate(&moves).map_err(Fault::from)?;
+    }
+    screen.show(|_| moves_text(&moves, migrate.yes), &moves_json(&moves, migrate.yes))?;
+    if moves.iter().any(|step| !step.is_blocked) && !migrate.yes {
+        return Err(Fault::invalid("nothing was moved: it was not confirmed").hint("add --yes to do it").into());
+    }
+    Ok(if moves.iter().any(|step| step.is_blocked) { Verdict::NotWell } else { Verdict::Done })
+}
+
+fn moves_text(moves: &[Move], is_done: bool) -> String {
+    if moves.is_empty() {
+        return "everything is where it belongs\n".to_owned();
+    }
+    let line = |Move { from, to, is_blocked }: &Move| {
+        let what = match (is_blocked, is_done) {
+            (true, _) => "stays: something is there already:",
+            (false, true) => "moved",
+            (false, false) => "would move",
+        };
+        visible(&format!("{what} {} -> {}\n", from.display(), to.display()))
+    };
+    moves.iter().map(line).collect()
+}
+
+#[derive(Serialize)]
+struct MoveItem {
+    from: String,
+    to: String,
+    is_blocked: bool,
+}
+
+#[derive(Serialize)]
+struct MovesJson {
+    is_done: bool,
+    items: Vec<MoveItem>,
+}
+
+fn moves_json(moves: &[Move], is_done: bool) -> MovesJson {
+    let item = |Move { from, to, is_blocked }: &Move| MoveItem {
+        from: from.display().to_string(),
+        to: to.display().to_string(),
+        is_blocked: *is_blocked,
+    };
+    MovesJson { is_done, items: moves.iter().map(item).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn what_was_made_and_what_moves_is_told() {
+        let made = |path: &str, is_new| Made { path: path.into(), is_new };
+        let made = [made(".taskmaster/tasks", false), made(".taskmaster/config.json", true)];
+        let step = |from: &str, is_blocked| Move { from: from.into(), to: ".taskmaster/x".into(), is_blocked };
+        let moves = [step("tasks/tasks.json", false), step("scripts/prd.txt", true)];
+        let text = made_text("garden", &made)
+            + &samples::json(&made_json("garden", &made))
+            + &moves_text(&moves, false)
+            + &moves_text(&moves, true)
+            + &moves_text(&[], false)
+            + &samples::json(&moves_json(&moves, true));
+        insta::assert_snapshot!("folder", text);
+    }
+}

@@ -1,0 +1,127 @@
+//! A folder and a scripted server.
+
+use std::sync::{Arc, Mutex};
+
+use proto::planning::{ListProjectsRequest, ListProjectsResponse, MergeConflict, Project};
+use tonic::Status;
+
+use super::*;
+use crate::scripted::{Script, Typed, type_in};
+
+fn tasks_json(title: &str) -> String {
+    let text = format!(r#"{{"master": {{"tasks": [{{"id": 1, "title": "{title}"}}], "metadata": {{}}}}}}"#);
+    TasksFile::read(text.as_bytes()).unwrap().file.write().unwrap()
+}
+
+/// A server that has `garden`, and merges as `import` says.
+fn script(import: impl FnMut(ImportRequest) -> Result<ImportResponse, Status> + Send + 'static) -> Script {
+    let garden = || Project { name: "garden".into(), ..Project::default() };
+    Script::default().on(move |_: ListProjectsRequest| Ok(ListProjectsResponse { projects: vec![garden()] })).on(import)
+}
+
+/// What both sides should have is `title`.
+fn merged(title: &str) -> ImportResponse {
+    ImportResponse { tasks_json: tasks_json(title).into(), has_changed: true, ..ImportResponse::default() }
+}
+
+fn conflicting(title: &str) -> ImportResponse {
+    let conflict = MergeConflict {
+        tag: "master".into(),
+        id: "1".into(),
+        field: "title".into(),
+        ours: title.into(),
+        theirs: "mine".into(),
+    };
+    ImportResponse { conflicts: vec![conflict], ..merged(title) }
+}
+
+async fn sync(script: &Script, folder: &Path, more: &[&str]) -> Typed {
+    let words: Vec<&str> =
+        ["tasks", "sync", "--dir", folder.to_str().unwrap()].into_iter().chain(more.iter().copied()).collect();
+    type_in(&script.serve(), &words).await
+}
+
+/// A folder with these tasks, and where they are.
+fn folder_with(title: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".taskmaster/tasks/tasks.json");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, tasks_json(title)).unwrap();
+    (folder, path)
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[tokio::test]
+async fn an_empty_folder_gets_what_the_server_has_and_the_next_sync_knows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bases: Arc<Mutex<Vec<(bool, String)>>> = Arc::default();
+    let seen = bases.clone();
+    let script = script(move |request| {
+        seen.lock().unwrap().push((request.dry_run, String::from_utf8(request.base_tasks_json.to_vec()).unwrap()));
+        Ok(merged("theirs"))
+    });
+    let first = sync(&script, folder.path(), &[]).await;
+    assert_eq!(first.code, 0, "{}", first.notes);
+    assert_eq!(first.data, "the project garden is changed, the file is changed\n");
+    assert_eq!(read(&folder.path().join(".taskmaster/tasks/tasks.json")), tasks_json("theirs"));
+    let second = sync(&script, folder.path(), &[]).await;
+    assert_eq!(second.data, "the project garden is changed, the file is as it was\n");
+    let none = String::new();
+    let known = tasks_json("theirs");
+    assert_eq!(*bases.lock().unwrap(), [(true, none.clone()), (false, none), (true, known.clone()), (false, known)]);
+}
+
+#[tokio::test]
+async fn where_both_changed_the_same_nothing_is_written_until_somebody_chose() {
+    let (folder, path) = folder_with("mine");
+    let script = script(|_| Ok(conflicting("theirs")));
+    let typed = sync(&script, folder.path(), &[]).await;
+    insta::assert_snapshot!("tasks_sync", format!("exit {}\n{}---\n{}", typed.code, typed.notes, typed.data));
+    assert_eq!(read(&path), tasks_json("mine"));
+    assert_eq!(script.asked::<ImportRequest>().len(), 1);
+    assert!(!folder.path().join(".taskmaster").join(BASE).exists());
+
+    let typed = sync(&script, folder.path(), &["--take-server"]).await;
+    assert_eq!(typed.code, 1, "the conflict is still shown");
+    assert_eq!(read(&path), tasks_json("theirs"));
+    assert_eq!(read(&folder.path().join(".taskmaster").join(BEFORE)), tasks_json("mine"));
+}
+
+#[tokio::test]
+async fn a_dry_run_writes_nothing() {
+    let (folder, path) = folder_with("mine");
+    let script = script(|_| Ok(merged("theirs")));
+    let typed = sync(&script, folder.path(), &["--dry-run"]).await;
+    assert_eq!(typed.data, "the project garden would be changed, the file would be changed\n");
+    assert_eq!((read(&path), script.asked::<ImportRequest>().len()), (tasks_json("mine"), 1));
+}
+
+#[tokio::test]
+async fn an_edit_of_another_program_in_the_middle_is_not_lost() {
+    let (folder, path) = folder_with("mine");
+    let (edited, mut calls) = (path.clone(), 0);
+    let script = script(move |request: ImportRequest| {
+        calls += 1;
+        // While the server takes the first version in, an editor saves the next one.
+        if calls == 2 {
+            std::fs::write(&edited, tasks_json("newer")).unwrap();
+        }
+        Ok(ImportResponse { tasks_json: request.tasks_json, ..ImportResponse::default() })
+    });
+    let typed = sync(&script, folder.path(), &[]).await;
+    assert_eq!((typed.code, read(&path)), (0, tasks_json("newer")));
+    assert!(typed.notes.contains("once more"), "{}", typed.notes);
+    assert!(script.asked::<ImportRequest>().last().unwrap().contains("newer"));
+}
+
+#[tokio::test]
+async fn a_base_that_cannot_be_read_is_told_with_a_way_out() {
+    let (folder, _) = folder_with("mine");
+    std::fs::write(folder.path().join(".taskmaster").join(BASE), "{").unwrap();
+    let typed = sync(&script(|_| Ok(merged("theirs"))), folder.path(), &[]).await;
+    assert_eq!(typed.code, 1);
+    assert!(typed.notes.contains(".tm-sync.json") && typed.notes.contains("delete it"), "{}", typed.notes);
+}

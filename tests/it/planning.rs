@@ -1,0 +1,140 @@
+//! Plans as jobs of a cluster: made by whichever node, gone on with by another one when that dies, written once.
+
+use std::time::Duration;
+
+use proto::planning::planning_client::PlanningClient;
+use proto::planning::start_request::Work;
+use proto::planning::{
+    CancelJobRequest, CreateProjectRequest, EditRequest, GetJobRequest, HistoryRequest, Job, ListTasksRequest,
+    ListTasksResponse, ParsePrd, Place, StartRequest, WatchJobRequest,
+};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::lab::{Lab, SOON, Setup, until};
+
+const PRD: &str = "# Garden\n\n## Water\n\n- The pump must start when the soil is dry.\n- The pump must stop when the \
+    tank is empty.\n\n## Light\n\n- The lamp must follow the sun.\n- The owner may switch the lamp by hand.\n\n## Reports\n\n\
+    - The system must send a report every evening.\n- The report should show the water used.\n";
+
+async fn planning(lab: &Lab, at: usize) -> PlanningClient<Channel> {
+    let channel = Endpoint::from_shared(format!("http://{}", lab.nodes[at].grpc)).unwrap().connect().await.unwrap();
+    PlanningClient::new(channel)
+}
+
+fn place() -> Option<Place> {
+    Some(Place { project: "garden".into(), tag: String::new() })
+}
+
+async fn project(client: &mut PlanningClient<Channel>) {
+    let request = CreateProjectRequest { name: "garden".into(), ..CreateProjectRequest::default() };
+    client.create_project(request).await.unwrap();
+}
+
+async fn parse(client: &mut PlanningClient<Channel>, planner: &str) -> String {
+    let work = ParsePrd { prd: PRD.as_bytes().into(), file_name: "garden.md".into(), ..ParsePrd::default() };
+    let request = StartRequest {
+        place: place(),
+        planner: planner.into(),
+        work: Some(Work::ParsePrd(work)),
+        ..StartRequest::default()
+    };
+    client.start(request).await.unwrap().into_inner().job
+}
+
+/// Watches a job to its end.
+async fn ended(client: &mut PlanningClient<Channel>, id: &str) -> Job {
+    let watched = async {
+        let mut changes = client.watch_job(WatchJobRequest { id: id.into() }).await.unwrap().into_inner();
+        let mut last = None;
+        while let Some(change) = changes.message().await.unwrap() {
+            last = change.job;
+        }
+        last.unwrap()
+    };
+    tokio::time::timeout(SOON * 4, watched).await.unwrap()
+}
+
+async fn tasks(client: &mut PlanningClient<Channel>) -> ListTasksResponse {
+    client.list_tasks(ListTasksRequest { place: place(), ..ListTasksRequest::default() }).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_plan_needs_no_model_and_every_requirement_is_in_it() {
+    let mut lab = Lab::single();
+    lab.node(Setup::new("alone")).await;
+    let client = &mut planning(&lab, 0).await;
+    project(client).await;
+    let id = parse(client, "auto").await;
+    let job = ended(client, &id).await;
+    assert_eq!(job.state, "done", "{:?}", job.failure);
+    let result: serde_json::Value = serde_json::from_str(&job.result_json).unwrap();
+    assert_eq!(
+        (&result["planner"], &result["uncovered"]),
+        (&"structural".into(), &serde_json::json!([])),
+        "{result:#}"
+    );
+    let listed = tasks(client).await;
+    assert!(listed.tasks.len() >= 3 && listed.draft_because.is_empty(), "{listed:?}");
+    let again = client.start(StartRequest {
+        place: place(),
+        work: Some(Work::ParsePrd(ParsePrd { prd: PRD.as_bytes().into(), ..ParsePrd::default() })),
+        ..StartRequest::default()
+    });
+    let refused = again.await.unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted, "{refused:?}");
+    assert_eq!(tasks(client).await.revision, listed.revision);
+}
+
+#[tokio::test]
+async fn a_plan_goes_on_elsewhere_when_its_node_dies_and_is_written_once() {
+    let mut lab = Lab::cluster().await;
+    lab.gateway_and_workers("openai", 2, &["--token", "3ms"], "").await;
+    lab.nodes_are(0, "alive", &["gateway", "w0", "w1"], SOON).await;
+    let client = &mut planning(&lab, 0).await;
+    project(client).await;
+    let id = parse(client, "auto").await;
+    let runs_at = std::cell::RefCell::new(String::new());
+    until("a node works on the plan, and has finished a step", SOON, async || {
+        let job =
+            planning(&lab, 0).await.get_job(GetJobRequest { id: id.clone() }).await.unwrap().into_inner().job.unwrap();
+        *runs_at.borrow_mut() = job.node.clone();
+        (job.state == "running" && job.done >= 1) || job.state == "done"
+    })
+    .await;
+    let dead = lab.nodes.iter().position(|node| node.name == *runs_at.borrow()).unwrap();
+    lab.nodes[dead].child.kill().await.unwrap();
+    let alive = (0..3).find(|at| *at != dead).unwrap();
+    let client = &mut planning(&lab, alive).await;
+    let job = ended(client, &id).await;
+    assert_eq!(job.state, "done", "{:?}", job.failure);
+    assert_ne!(job.node, lab.nodes[dead].name);
+    let listed = tasks(client).await;
+    assert!(!listed.tasks.is_empty());
+    let history =
+        client.history(HistoryRequest { place: place(), ..HistoryRequest::default() }).await.unwrap().into_inner();
+    assert_eq!((listed.revision, history.items.len()), (1, 1), "{history:?}");
+}
+
+#[tokio::test]
+async fn a_cancelled_plan_ends_at_once_down_to_the_engine() {
+    let mut lab = Lab::single();
+    let engine = lab.engine("openai", &["--token", "200ms"]).await;
+    lab.node(Setup::new("alone").worker("engine", "openai", &engine)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let client = &mut planning(&lab, 0).await;
+    project(client).await;
+    let id = parse(client, "model").await;
+    until("the engine writes", SOON, async || lab.engines[0].stats().await.unwrap()["running"].as_u64() > Some(0))
+        .await;
+    client.cancel_job(CancelJobRequest { id: id.clone() }).await.unwrap();
+    let job = ended(client, &id).await;
+    assert_eq!(job.state, "cancelled");
+    until("the engine stops", Duration::from_secs(3), async || {
+        lab.engines[0].stats().await.unwrap()["running"].as_u64() == Some(0)
+    })
+    .await;
+    assert!(tasks(client).await.tasks.is_empty());
+    let nothing = client.edit(EditRequest { place: place(), ..EditRequest::default() }).await.unwrap_err();
+    assert_eq!(nothing.code(), Code::InvalidArgument);
+}
