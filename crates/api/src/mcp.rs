@@ -122,10 +122,10 @@ fn told(fault: Fault) -> ErrorData {
 }
 
 /// Why a tool did not do what it was called for.
-pub(super) struct Refused {
+struct Refused {
     fault: Box<Fault>,
     /// The versions of a task that two changes made differently.
-    conflict: Option<serde_json::Value>,
+    conflict: Option<Box<serde_json::Value>>,
 }
 
 impl From<Fault> for Refused {
@@ -144,7 +144,7 @@ impl Refused {
         let mut said = json!({ "error": { "code": fault.code, "message": fault.full_message(), "hint": fault.hint } });
         if let Some(conflict) = self.conflict {
             text.push_str(&format!("\nconflict: {conflict}"));
-            said["conflict"] = conflict;
+            said["conflict"] = *conflict;
         }
         let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
         result.structured_content = Some(said);

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use base::{Code, Fault, Result};
+use base::{Fault, Result};
 use serde_json::{Map, Value, json};
 
+use crate::file;
 use crate::screen::{Ended, Screen, Verdict};
 
 /// What the entry is called, in every editor.
@@ -144,18 +145,13 @@ fn read(path: &Path) -> Result<Option<String>> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    let beside = path.with_added_extension("new");
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let written =
-        fs::create_dir_all(folder).and_then(|()| fs::write(&beside, text)).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| {
-        let code = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Code::PermissionDenied,
-            _ => Code::InvalidArgument,
-        };
-        let what = format!("could not write `{}`", path.display());
-        Fault::new(code, what).because(error).hint("name the project's folder with --dir, or use --print")
-    })
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|error| {
+            let what = format!("could not make `{}`", folder.display());
+            Fault::invalid(what).because(error).hint("name the project's folder with --dir, or use --print")
+        })?;
+    }
+    file::write(path, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Files that a person names: read whole within a limit, `-` is stdin; written in one step.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use base::{Code, Fault, Result};
@@ -28,11 +28,19 @@ pub fn read_text(path: &Path) -> Result<String> {
     })
 }
 
-/// Puts `bytes` in the place of a file, in one step: whoever looks finds the old ones or the new.
+/// Puts `bytes` in the place of a file, in one step: whoever looks finds the old ones or the new. A link there is replaced,
+/// not followed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.display().to_string();
     let beside = path.with_added_extension("new");
-    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    // One that was left behind, or that somebody put there to be followed.
+    let _ = std::fs::remove_file(&beside);
+    let made = File::options().write(true).create_new(true).open(&beside);
+    let written = made.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    });
     written.map_err(|error| could_not("write", &name, error))
 }
 

@@ -66,16 +66,16 @@ async fn carry(
     loop {
         tokio::select! {
             line = lines.recv() => match line {
-                Some(line) => bridge.take_from_editor(&line?).await?,
+                Some(line) => bridge.take_line(&line?).await?,
                 None => break,
             },
-            answer = link::next(&mut bridge.link) => bridge.take_from_server(answer).await?,
+            answer = link::next(&mut bridge.link) => bridge.take_answer(answer).await?,
         }
     }
     let last = async {
         while !bridge.open.is_empty() {
             let answer = link::next(&mut bridge.link).await;
-            bridge.take_from_server(answer).await?;
+            bridge.take_answer(answer).await?;
         }
         Ok(Verdict::Done)
     };
@@ -133,7 +133,7 @@ struct Open {
 }
 
 impl Bridge<'_> {
-    async fn take_from_editor(&mut self, line: &str) -> Result<(), Ended> {
+    async fn take_line(&mut self, line: &str) -> Result<(), Ended> {
         if line.trim().is_empty() {
             return Ok(());
         }
@@ -179,7 +179,7 @@ impl Bridge<'_> {
         link.send(message).await
     }
 
-    async fn take_from_server(&mut self, answer: Result<Value>) -> Result<(), Ended> {
+    async fn take_answer(&mut self, answer: Result<Value>) -> Result<(), Ended> {
         let mut answer = match answer {
             Ok(answer) => answer,
             Err(fault) => return self.lost(&fault),

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt, stream};
 use proto::planning::planning_server::{Planning, PlanningServer};
 use proto::planning::*;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::screen::{Screen, Style};
 
@@ -105,8 +105,18 @@ macro_rules! scripted {
 
             type McpStream = Pin<Box<dyn Stream<Item = Result<McpResponse, Status>> + Send>>;
 
-            async fn mcp(&self, _: Request<tonic::Streaming<McpRequest>>) -> Result<Response<Self::McpStream>, Status> {
-                Err(Status::unimplemented("no script for a bridge"))
+            /// Each message is answered by the script: with messages, or with the end of the stream.
+            async fn mcp(&self, request: Request<Streaming<McpRequest>>) -> Result<Response<Self::McpStream>, Status> {
+                let script = self.clone();
+                let answers = request.into_inner().then(move |message| {
+                    let script = script.clone();
+                    async move { script.answer::<McpRequest, Vec<McpResponse>>(Request::new(message?)) }
+                });
+                let each = answers.flat_map(|answers| match answers {
+                    Ok(answers) => stream::iter(answers.into_iter().map(Ok).collect::<Vec<_>>()),
+                    Err(status) => stream::iter(vec![Err(status)]),
+                });
+                Ok(Response::new(Box::pin(each)))
             }
 
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {

@@ -204,7 +204,7 @@ pub(super) fn said(outcome: &Outcome) -> Said {
         Outcome::Conflict(conflict) => {
             let fault = Fault::new(Code::Conflict, format!("task {} was changed by somebody else", conflict.id));
             let fault = fault.hint("nothing was changed; look at both versions, and call again with the new version");
-            Err(Refused { fault: Box::new(fault), conflict: Some(tasks_json::conflict(conflict)) })
+            Err(Refused { fault: Box::new(fault), conflict: Some(Box::new(tasks_json::conflict(conflict))) })
         }
     }
 }

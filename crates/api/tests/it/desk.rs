@@ -31,10 +31,10 @@ pub struct Script {
     pub release: Semaphore,
     pub is_ready: Mutex<bool>,
     pub has_keys: bool,
-    pub has_hook: AtomicBool,
-    pub delivery: Mutex<Option<Delivery>>,
     /// Where there are projects.
     pub planning: Option<Arc<Planning>>,
+    pub has_hook: AtomicBool,
+    pub delivery: Mutex<Option<Delivery>>,
 }
 
 impl Script {

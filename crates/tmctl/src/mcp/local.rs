@@ -12,6 +12,8 @@ use base::{Code, Fault, Result};
 use planner::projects::name_of_folder;
 use serde_json::{Value, json};
 
+use crate::file;
+
 /// More than any document has that tasks are made of.
 const MAX_PRD_BYTES: u64 = 16 << 20;
 /// Where files go when nobody says.
@@ -145,14 +147,14 @@ pub(super) fn write_files(target: &Target, answer: &mut Value) -> Result<()> {
     let folder = made(root, inside)?.ok_or_else(out)?;
     let files = answer["result"]["structuredContent"]["data"]["files"].as_array().cloned().unwrap_or_default();
     let mut written = Vec::new();
-    for file in &files {
-        let (name, text) = (file["name"].as_str().unwrap_or_default(), file["text"].as_str().unwrap_or_default());
+    for one in &files {
+        let (name, text) = (one["name"].as_str().unwrap_or_default(), one["text"].as_str().unwrap_or_default());
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
             return Err(Fault::invalid(format!("`{}` cannot be the name of a file", name.escape_debug()))
                 .hint("the server is of another release; see `tmctl doctor`"));
         }
         let path = folder.join(name);
-        replace(&path, text.as_bytes())?;
+        file::write(&path, text.as_bytes())?;
         written.push(json!(path));
     }
     answer["result"]["structuredContent"]["data"] = json!({ "files": written });
@@ -177,22 +179,6 @@ fn made(root: &Path, inside: &Path) -> Result<Option<PathBuf>> {
         }
     }
     Ok(Some(folder))
-}
-
-/// Puts `bytes` in the place of a file in one step; a link there is replaced, not followed.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = path.with_added_extension("new");
-    let _ = fs::remove_file(&beside);
-    let written = fs::OpenOptions::new().write(true).create_new(true).open(&beside).and_then(|mut file| {
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    });
-    written.map_err(|error| {
-        Fault::invalid(format!("could not write `{}`", path.display()))
-            .because(error)
-            .hint("look at the folder's rights")
-    })
 }
 
 /// Makes the text of a result say what its structure says.

@@ -5,7 +5,10 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::sync::{Arc, Mutex};
 
+use proto::planning::{ImportRequest, ImportResponse, McpRequest, McpResponse, MergeConflict};
+
 use super::*;
+use crate::scripted::Script;
 
 /// What went to stdout.
 #[derive(Clone, Default)]
@@ -96,32 +99,99 @@ fn files_are_written_into_the_project_and_nowhere_else() {
     assert!(!outside.path().join("a.md").exists());
 }
 
-/// What a bridge writes to stdout for `lines`, when no server is there.
-async fn alone(lines: &[&str]) -> Vec<Value> {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let servers = Servers::new(&[gone.to_string()], None, None).unwrap();
-    let (sender, receiver) = mpsc::channel(LINES_WAITING);
-    for line in lines {
-        sender.send(Ok(format!("{line}\n"))).await.unwrap();
-    }
-    drop(sender);
+/// What a bridge writes to stdout for lines that come one after the other's answer.
+async fn bridged(address: &str, lines: &[&str]) -> Vec<Value> {
+    let servers = Servers::new(&[address.to_owned()], None, None).unwrap();
     let out = Written::default();
     let mut screen = Screen::new(Box::new(out.clone()), Box::new(std::io::sink()), crate::screen::Style::default());
     let args = Args { dir: None, tools: "all".to_owned() };
-    assert_eq!(carry(&servers, &mut screen, args, receiver).await.unwrap(), Verdict::Done);
+    let (sender, receiver) = mpsc::channel(1);
+    let count = || out.0.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
+    let feed = async {
+        for line in lines {
+            let before = count();
+            sender.send(Ok(format!("{line}\n"))).await.unwrap();
+            let is_asked = line.contains("\"id\"") || *line == "{";
+            while is_asked && count() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        drop(sender);
+    };
+    let (ended, ()) = tokio::join!(carry(&servers, &mut screen, args, receiver), feed);
+    assert_eq!(ended.unwrap(), Verdict::Done);
     let written = out.0.lock().unwrap().clone();
     String::from_utf8(written).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+const HELLO: &str = r#"{"jsonrpc":"2.0","id":"a","method":"initialize","params":{}}"#;
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+const NEXT: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"next_task"}}"#;
+
 #[tokio::test]
 async fn without_a_server_every_call_is_answered_with_what_to_do() {
-    let hello = r#"{"jsonrpc":"2.0","id":"a","method":"initialize","params":{}}"#;
-    let next = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"next_task"}}"#;
-    let told = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let said = alone(&[hello, told, "{", "", next]).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let said = bridged(&gone, &[HELLO, INITIALIZED, "{", "", NEXT]).await;
     assert_eq!(said.len(), 3, "{said:?}");
     assert_eq!((&said[0]["id"], &said[0]["error"]["code"]), (&json!("a"), &json!(-32000)));
     assert!(said[0]["error"]["message"].as_str().unwrap().contains("hint: "));
     assert_eq!(said[1]["error"]["code"], -32700);
     assert_eq!((&said[2]["id"], &said[2]["result"]["isError"]), (&json!(2), &json!(true)));
+}
+
+fn answer(id: &Value, result: &Value) -> Vec<McpResponse> {
+    let message = json!({ "jsonrpc": "2.0", "id": id, "result": result });
+    vec![McpResponse { message: message.to_string().into() }]
+}
+
+#[tokio::test]
+async fn a_lost_server_ends_open_calls_and_the_next_is_told_who_asks() {
+    let hellos = Arc::new(Mutex::new(0));
+    let seen = hellos.clone();
+    let mut is_first = true;
+    let server = Script::default().on(move |request: McpRequest| {
+        let message: Value = serde_json::from_slice(&request.message).unwrap();
+        match message["method"].as_str() {
+            Some("initialize") => {
+                *seen.lock().unwrap() += 1;
+                Ok(answer(&message["id"], &json!({})))
+            }
+            Some("tools/call") if std::mem::take(&mut is_first) => Err(tonic::Status::unavailable("going away")),
+            Some("tools/call") => Ok(answer(&message["id"], &json!({ "isError": false }))),
+            _ => Ok(Vec::new()),
+        }
+    });
+    let server = server.serve();
+    let said = bridged(&server.address, &[HELLO, INITIALIZED, NEXT, NEXT]).await;
+    assert_eq!(said.len(), 3, "the second hello is not the editor's: {said:?}");
+    assert!(said[1]["error"]["message"].as_str().unwrap().contains("job_status"), "{said:?}");
+    assert_eq!(said[2]["result"]["isError"], false);
+    assert_eq!(*hellos.lock().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_change_is_in_the_folders_file_before_the_call_is_answered() {
+    let root = tempfile::tempdir().unwrap();
+    let file = r#"{"master":{"tasks":[{"id":1,"title":"dig"}]}}"#;
+    let server = Script::default()
+        .on(|request: McpRequest| {
+            let message: Value = serde_json::from_slice(&request.message).unwrap();
+            let said = json!({ "data": {}, "version": {} });
+            Ok(answer(&message["id"], &json!({ "isError": false, "structuredContent": said })))
+        })
+        .on(|_: ImportRequest| {
+            let clash = MergeConflict { field: "title".into(), id: "1".into(), ..MergeConflict::default() };
+            Ok(ImportResponse { tasks_json: file.into(), conflicts: vec![clash], has_changed: true, notes: vec![] })
+        });
+    let running = server.serve();
+    let arguments = json!({ "projectRoot": root.path(), "project": "garden", "id": "1", "status": "done" });
+    let said = bridged(&running.address, &[&call("set_task_status", arguments).to_string()]).await;
+    let tasks = fs::read_to_string(root.path().join(".taskmaster/tasks/tasks.json")).unwrap();
+    assert!(tasks.contains("dig"), "{tasks}");
+    assert!(root.path().join(".taskmaster/.tm-sync.json").is_file());
+    let note = said[0]["result"]["structuredContent"]["notes"][0].as_str().unwrap();
+    assert!(
+        note.contains("title of task 1") && said[0]["result"]["content"][0]["text"].as_str().unwrap().contains("notes")
+    );
+    assert!(server.asked::<ImportRequest>()[0].contains("garden"));
 }

@@ -22,7 +22,7 @@ use crate::text::visible;
 const TRIES: usize = 5;
 const BASE: &str = ".tm-sync.json";
 /// The file as it was, where the server's version of something took its place.
-const BEFORE: &str = ".tm-sync.before.json";
+pub(crate) const BEFORE: &str = ".tm-sync.before.json";
 
 /// A folder to bring together with a project.
 #[derive(Debug, clap::Args)]
@@ -40,16 +40,19 @@ pub struct Args {
 
 /// What both sides had when they were last alike.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Base {
+pub(crate) struct Base {
     /// RFC 3339.
     at: String,
-    project: String,
-    tasks_json: String,
+    /// Of which project.
+    pub(crate) project: String,
+    /// All of it.
+    pub(crate) tasks_json: String,
 }
 
 /// The files that a sync is about.
-struct Folder {
-    tasks: PathBuf,
+pub(crate) struct Folder {
+    /// The tasks.json.
+    pub(crate) tasks: PathBuf,
     base: PathBuf,
     before: PathBuf,
 }
@@ -115,7 +118,7 @@ fn tell(
 
 impl Folder {
     /// Those of the project in `root`; the folder of the base is made where it is missing.
-    fn new(root: &Path) -> Result<Self> {
+    pub(crate) fn new(root: &Path) -> Result<Self> {
         let tasks = Layout::new(root).tasks();
         let inner = root.join(".taskmaster");
         for folder in [Some(inner.as_path()), tasks.parent()].into_iter().flatten() {
@@ -127,14 +130,16 @@ impl Folder {
         Ok(Self { tasks, base: inner.join(BASE), before: inner.join(BEFORE) })
     }
 
-    fn read(&self) -> Result<Option<TasksFile>> {
+    /// The tasks; nothing when there is no file.
+    pub(crate) fn read(&self) -> Result<Option<TasksFile>> {
         if !self.tasks.exists() {
             return Ok(None);
         }
         Ok(Some(read_file(&self.tasks)?.file))
     }
 
-    fn base(&self) -> Result<Option<Base>> {
+    /// What both sides had, if they were alike once.
+    pub(crate) fn base(&self) -> Result<Option<Base>> {
         if !self.base.exists() {
             return Ok(None);
         }
@@ -147,7 +152,7 @@ impl Folder {
 
     /// Writes what both sides should have, and keeps it as the next base. Nothing when the file is not `sent` any more.
     /// The base comes last: a stop before it only means that the next sync finds both sides with the same changes.
-    fn take(&self, project: &str, sent: &TasksFile, done: &ImportResponse) -> Result<Option<bool>> {
+    pub(crate) fn take(&self, project: &str, sent: &TasksFile, done: &ImportResponse) -> Result<Option<bool>> {
         let merged = parsed(&done.tasks_json)?;
         if !done.conflicts.is_empty() {
             file::write(&self.before, json_of(sent)?.as_bytes())?;
@@ -177,7 +182,8 @@ fn parsed(tasks_json: &[u8]) -> Result<TasksFile> {
     Ok(read.file)
 }
 
-fn json_of(file: &TasksFile) -> Result<String> {
+/// The text of a tasks.json.
+pub(crate) fn json_of(file: &TasksFile) -> Result<String> {
     file.write().map_err(|error| unwritable(&error))
 }
 
