@@ -128,7 +128,7 @@ async fn siblings_of_a_crashed_actor_answer_as_fast_as_before() {
         took.sort();
         took[ASKS / 2]
     };
-    for kind in ["membership", "scheduler", "recovery", "links", "worker/engine"] {
+    for kind in ["membership", "scheduler", "jobs", "recovery", "links", "worker/engine"] {
         let (before, during) = (median(kind, false).await, median(kind, true).await);
         assert!(during <= before * 2 + NOISE, "{kind}: {during:?} after {before:?}");
         until(&format!("{kind} is back"), SOON, async || {
