@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cluster", &["base", "proto", "net", "store"]),
     ("jobs", &["base", "store"]),
     ("planner", &["base", "proto", "store", "jobs"]),
-    ("api", &["base", "proto", "net", "jobs", "planner"]),
+    ("api", &["base", "proto", "net", "store", "jobs", "planner"]),
     ("tmd", &["base", "proto", "net", "store", "routing", "inference", "cluster", "jobs", "planner", "api"]),
     ("tmctl", &["base", "proto", "net", "routing", "planner"]),
 ];

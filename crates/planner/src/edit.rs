@@ -6,8 +6,10 @@
 
 mod apply;
 mod changes;
+mod json;
 mod moving;
 mod refused;
+mod status;
 
 #[cfg(test)]
 mod properties;
@@ -94,13 +96,12 @@ pub struct Fields {
 }
 
 /// A change that somebody wants.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "edit", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "edit", rename_all = "kebab-case")]
 pub enum Edit {
     /// A new task, at the top or below another one, with the next free number.
     Add {
         /// The one that it becomes a subtask of.
-        #[serde(default)]
         parent: Option<TaskId>,
         /// What it is.
         task: NewTask,
@@ -138,7 +139,6 @@ pub enum Edit {
         /// The new ones.
         subtasks: Vec<NewTask>,
         /// Those that are done stay, and the new ones come behind them.
-        #[serde(default)]
         keep_finished: bool,
     },
     /// Subtasks behind those that are there.

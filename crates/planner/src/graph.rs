@@ -4,9 +4,10 @@
 //! finished when all its parts are. So each task has two points, begin and end, and the rules are edges between them: a
 //! circle among those is a plan that nobody can carry out, whatever the levels that it goes through.
 
-mod cycles;
+mod fix;
 mod flat;
 mod next;
+mod points;
 mod svg;
 mod text;
 
@@ -17,9 +18,10 @@ use std::collections::HashSet;
 use std::fmt;
 
 use crate::{TaskId, Tasks};
-use cycles::Cycles;
+pub use fix::{Fix, fix};
 use flat::Flat;
 pub use next::{Next, blocked_by, is_ready, next, waiting};
+use points::{Points, Seen, begin, end, place};
 pub use svg::svg;
 pub use text::tree;
 
@@ -100,118 +102,80 @@ impl fmt::Display for Breach {
 /// Everything that is wrong: first what concerns one dependency, by address, then circles.
 pub fn check(tasks: &Tasks) -> Vec<Breach> {
     let flat = Flat::of(tasks);
-    let mut breaches = Vec::new();
-    for (place, task) in flat.tasks().filter(|(_, task)| !task.dependencies.is_empty()) {
-        let Some(id) = flat.id(place) else { continue };
-        let mut seen = HashSet::new();
-        for on in &task.dependencies {
-            if !seen.insert(on) {
-                breaches.push(Breach::Duplicate { id: id.clone(), on: on.clone() });
-            } else {
-                breaches.extend(wrong_with(&id, on, flat.place(on).is_some()));
-            }
-        }
-    }
-    breaches.extend(Cycles::of(&flat).found());
+    let mut breaches = alone(&flat).into_iter().map(|(_, breach)| breach).collect::<Vec<_>>();
+    breaches.extend(circles(&flat));
     breaches
 }
 
-/// What is wrong with one dependency by itself.
-fn wrong_with(id: &TaskId, on: &TaskId, is_there: bool) -> Option<Breach> {
-    match () {
-        () if id == on => Some(Breach::Itself { id: id.clone() }),
-        () if !is_there => Some(Breach::Missing { id: id.clone(), on: on.clone() }),
-        () if id.is_within(on) || on.is_within(id) => Some(Breach::Inside { id: id.clone(), on: on.clone() }),
-        () => None,
-    }
-}
-
-/// What [`fix`] would do to one task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fix {
-    /// Which.
-    pub id: TaskId,
-    /// What it waits for then.
-    pub dependencies: Vec<TaskId>,
-    /// What is taken away, and why.
-    pub because: Vec<Breach>,
-}
-
-impl fmt::Display for Fix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let because: Vec<String> = self.because.iter().map(ToString::to_string).collect();
-        write!(f, "task {}: dependencies taken away: {}", self.id, because.join("; "))
-    }
-}
-
-/// The least that must go so that nothing is wrong.
-///
-/// Of a circle, the dependency goes that leads furthest ahead in the order of addresses: to wait for a later task is the
-/// likeliest mistake in it.
-pub fn fix(tasks: &Tasks) -> Vec<Fix> {
-    let mut fixed = tasks.clone();
-    let mut because: Vec<(TaskId, Breach)> = Vec::new();
-    for breach in check(tasks) {
-        match &breach {
-            Breach::Missing { id, on } | Breach::Inside { id, on } => take(&mut fixed, id, on, true),
-            Breach::Itself { id } => take(&mut fixed, id, id, true),
-            Breach::Duplicate { id, on } => take(&mut fixed, id, on, false),
-            Breach::Cycle { .. } => continue,
-        }
-        because.push((breach.id().clone(), breach));
-    }
-    // Each round takes an edge of every circle that is left, so this ends.
-    loop {
-        let circles: Vec<Breach> =
-            check(&fixed).into_iter().filter(|breach| matches!(breach, Breach::Cycle { .. })).collect();
-        if circles.is_empty() {
-            break;
-        }
-        for circle in circles {
-            let Breach::Cycle { path } = &circle else { continue };
-            let Some((id, on)) = worst_edge(&fixed, path) else { continue };
-            take(&mut fixed, &id, &on, true);
-            because.push((id, circle));
-        }
-    }
-    let mut fixes: Vec<Fix> = Vec::new();
-    for (id, breach) in because {
-        match fixes.iter_mut().find(|fix| fix.id == id) {
-            Some(fix) => fix.because.push(breach),
-            None => {
-                let dependencies = fixed.get(&id).map(|task| task.dependencies.clone()).unwrap_or_default();
-                fixes.push(Fix { id, dependencies, because: vec![breach] });
+/// Dependencies that are wrong by themselves, each with the place of its task.
+fn alone(flat: &Flat<'_>) -> Vec<(usize, Breach)> {
+    let mut breaches = Vec::new();
+    for (place, task) in flat.tasks().filter(|(_, task)| !task.dependencies.is_empty()) {
+        let mut seen = HashSet::new();
+        for on in &task.dependencies {
+            let found = flat.place(on);
+            let is_inside = found.is_some_and(|on| flat.is_inside(place, on));
+            let is_new = seen.insert(on);
+            if is_new && found.is_some() && !is_inside {
+                continue;
             }
+            let Some(id) = flat.id(place) else { continue };
+            let on = on.clone();
+            breaches.push((
+                place,
+                match () {
+                    () if !is_new => Breach::Duplicate { id, on },
+                    () if found == Some(place) => Breach::Itself { id },
+                    () if is_inside => Breach::Inside { id, on },
+                    () => Breach::Missing { id, on },
+                },
+            ));
         }
     }
-    fixes.sort_by(|one, other| one.id.cmp(&other.id));
-    fixes
+    breaches
 }
 
-/// Takes one mention of `on` away, the last one, or all.
-fn take(tasks: &mut Tasks, id: &TaskId, on: &TaskId, all: bool) {
-    let Some(task) = tasks.get_mut(id) else { return };
-    if all {
-        task.dependencies.retain(|other| other != on);
-    } else if let Some(place) = task.dependencies.iter().rposition(|other| other == on) {
-        task.dependencies.remove(place);
+/// One circle for each knot of tasks that wait for each other: the shortest through its first task that waits.
+fn circles(flat: &Flat<'_>) -> Vec<Breach> {
+    let points = Points::of(flat);
+    let knots = points.knots();
+    let mut seen = Seen::none_of(flat);
+    let firsts = knots.all.iter().filter_map(|knot| knot.iter().copied().filter(|p| points.depends(*p, &knots)).min());
+    let mut firsts = firsts.collect::<Vec<_>>();
+    firsts.sort_unstable();
+    let way = |first: u32| points.way(first, first, &mut seen, |point| knots.share(first, point));
+    firsts.into_iter().filter_map(way).map(|way| circle(flat, &way)).collect()
+}
+
+/// The tasks on a way that ends where it began.
+fn circle(flat: &Flat<'_>, way: &[u32]) -> Breach {
+    let mut places: Vec<usize> = way.iter().map(|point| place(*point)).collect();
+    places.dedup();
+    if places.len() > 1 && places.first() == places.last() {
+        places.pop();
     }
+    Breach::Cycle { path: places.into_iter().filter_map(|place| flat.id(place)).collect() }
 }
 
-/// The dependency on a circle that leads furthest ahead.
-fn worst_edge(tasks: &Tasks, path: &[TaskId]) -> Option<(TaskId, TaskId)> {
-    let pairs = path.iter().zip(path.iter().cycle().skip(1));
-    let edges = pairs.filter_map(|(id, on)| {
-        // The step may go through what one of them is part of, or through a part of it.
-        let task = tasks.get(id)?;
-        let direct = task.dependencies.iter().find(|other| *other == on)?;
-        Some((id.clone(), direct.clone()))
-    });
-    edges.max_by(|(id, on), (other_id, other_on)| on.cmp(other_on).then_with(|| other_id.cmp(id)))
+/// What would be wrong if a task, which is there, also waited for another one, which is there.
+pub fn would_break(tasks: &Tasks, id: &TaskId, on: &TaskId) -> Option<Breach> {
+    let flat = Flat::of(tasks);
+    let (from, to) = (flat.place(id)?, flat.place(on)?);
+    let (id, on) = (id.clone(), on.clone());
+    match () {
+        () if from == to => Some(Breach::Itself { id }),
+        () if flat.is_inside(from, to) => Some(Breach::Inside { id, on }),
+        () => {
+            let back = Points::of(&flat).way(end(to), begin(from), &mut Seen::none_of(&flat), |_| true)?;
+            Some(circle(&flat, &[&[begin(from)], back.as_slice()].concat()))
+        }
+    }
 }
 
 /// All tasks, each behind those that it waits for; what is on a circle is left out.
 pub fn order(tasks: &Tasks) -> Vec<TaskId> {
     let flat = Flat::of(tasks);
-    Cycles::of(&flat).order().into_iter().filter_map(|place| flat.id(place)).collect()
+    let knots = Points::of(&flat).knots();
+    let ends = knots.order.iter().filter(|point| *point % 2 == 1 && !knots.has(**point));
+    ends.filter_map(|point| flat.id(place(*point))).collect()
 }

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::graph;
-use crate::{Priority, Status, Task, TaskId, Tasks};
+use crate::{Priority, Status, Task, TaskId, Tasks, graph, words};
 
 /// The most tasks of a page.
 pub const MOST_ON_A_PAGE: usize = 1000;
@@ -19,7 +18,7 @@ pub struct Filter {
     pub ready: bool,
     /// Those that others wait for.
     pub blocking: bool,
-    /// Those in whose texts all these words stand, in any case.
+    /// Those in whose texts all these words stand, whatever their case and accents.
     pub text: String,
     /// Those with these addresses, at any depth.
     pub ids: Vec<TaskId>,
@@ -43,7 +42,7 @@ pub struct Page {
 /// Top-level tasks (or, by their ids, any) that pass.
 pub fn list(tasks: &Tasks, filter: &Filter) -> Page {
     let waiting = if filter.blocking { graph::waiting(tasks) } else { BTreeMap::new() };
-    let words: Vec<String> = filter.text.split_whitespace().map(str::to_lowercase).collect();
+    let words: Vec<String> = filter.text.split_whitespace().map(words::folded).collect();
     let passes = |id: &TaskId, task: &Task| {
         (filter.statuses.is_empty() || filter.statuses.contains(&task.status))
             && (filter.priorities.is_empty() || filter.priorities.contains(&task.priority))
@@ -67,50 +66,46 @@ pub fn list(tasks: &Tasks, filter: &Filter) -> Page {
     Page { total: passed.len(), tasks: passed.iter().skip(filter.offset).take(limit).map(shown).collect() }
 }
 
-fn has_words(task: &Task, words: &[String]) -> bool {
-    if words.is_empty() {
-        return true;
-    }
-    let text = format!("{}\n{}\n{}", task.title, task.description, task.details).to_lowercase();
-    words.iter().all(|word| text.contains(word)) || task.subtasks.iter().any(|sub| has_words(sub, words))
+/// Whether all words stand in the texts of a task, or of one below it; whatever their case and accents.
+fn has_words(task: &Task, wanted: &[String]) -> bool {
+    let has = |word: &String| {
+        let mut texts = [&task.title, &task.description, &task.details].into_iter();
+        texts.any(|text| words::folded(text).contains(word))
+    };
+    wanted.iter().all(has) || task.subtasks.iter().any(|sub| has_words(sub, wanted))
 }
 
 /// Tasks that share rare words with `text`, best first, each with a score above 0.
 ///
-/// A word counts more the fewer tasks have it, and in a title twice. Cheap enough to be done for every question.
+/// A word counts more the fewer tasks have it, and in a title twice as much; case and accents do not matter.
 pub fn related(tasks: &Tasks, text: &str, most: usize) -> Vec<(TaskId, f64)> {
-    let wanted = words(text);
-    let all: Vec<(TaskId, BTreeSet<String>, BTreeSet<String>)> = tasks
-        .walk()
-        .map(|(id, task)| (id, words(&task.title), words(&format!("{} {}", task.description, task.details))))
-        .collect();
-    let mut having: HashMap<&str, usize> = HashMap::new();
-    for (_, title, text) in &all {
-        for word in title.union(text).filter(|word| wanted.contains(*word)) {
-            *having.entry(word).or_default() += 1;
+    let wanted: BTreeSet<String> = long_words(text).collect();
+    let shared = |text: &str| -> BTreeSet<&String> { long_words(text).filter_map(|word| wanted.get(&word)).collect() };
+    let mut having: HashMap<&String, usize> = HashMap::new();
+    let mut sharing = Vec::new();
+    let mut count = 0.0;
+    for (id, task) in tasks.walk() {
+        count += 1.0;
+        let (title, mut text) = (shared(&task.title), shared(&task.description));
+        text.extend(shared(&task.details));
+        title.union(&text).for_each(|word| *having.entry(*word).or_default() += 1);
+        if !(title.is_empty() && text.is_empty()) {
+            sharing.push((id, title, text));
         }
     }
-    let weight = |word: &String| {
-        let having = having.get(word.as_str()).copied().unwrap_or(0) as f64;
-        if having == 0.0 { 0.0 } else { (1.0 + all.len() as f64 / having).ln() }
+    let weight = |word: &&String| having.get(*word).map_or(0.0, |having| (1.0 + count / *having as f64).ln());
+    let score = |(id, title, text): (TaskId, BTreeSet<&String>, BTreeSet<&String>)| {
+        (id, title.iter().map(weight).sum::<f64>() * 2.0 + text.iter().map(weight).sum::<f64>())
     };
-    let score = |title: &BTreeSet<String>, text: &BTreeSet<String>| -> f64 {
-        wanted.intersection(title).map(weight).sum::<f64>() * 2.0 + wanted.intersection(text).map(weight).sum::<f64>()
-    };
-    let mut found: Vec<(TaskId, f64)> = all
-        .iter()
-        .map(|(id, title, text)| (id.clone(), score(title, text)))
-        .filter(|(_, score)| *score > 0.0)
-        .collect();
+    let mut found: Vec<(TaskId, f64)> = sharing.into_iter().map(score).collect();
     found.sort_by(|(one_id, one), (other_id, other)| other.total_cmp(one).then_with(|| one_id.cmp(other_id)));
     found.truncate(most);
     found
 }
 
-/// Words of three letters and more, in lower case.
-fn words(text: &str) -> BTreeSet<String> {
-    let split = text.split(|char: char| !char.is_alphanumeric());
-    split.filter(|word| word.chars().count() > 2).map(str::to_lowercase).collect()
+/// Words of three letters and more, in lower case without accents.
+fn long_words(text: &str) -> impl Iterator<Item = String> {
+    words::split(text).into_iter().map(|(_, _, word)| word).filter(|word| word.chars().count() > 2)
 }
 
 #[cfg(test)]
@@ -147,5 +142,14 @@ mod tests {
         let found: Vec<u32> = related(&tasks, "migrate the database", 2).iter().map(|(id, _)| id.number()).collect();
         assert_eq!(found, [1, 4]);
         assert!(related(&tasks, "zzz", 5).is_empty());
+    }
+
+    #[test]
+    fn words_are_found_without_their_accents_and_accents_without_them() {
+        let tasks = Tasks::new([task(1, "Déploiement du café", Status::Pending), task(2, "thee", Status::Pending)]);
+        for text in ["DEPLOIEMENT cafe", "déploi"] {
+            assert_eq!(list(&tasks, &Filter { text: text.into(), ..Filter::default() }).total, 1, "{text}");
+        }
+        assert_eq!(related(&tasks, "Cafe", 5).len(), 1);
     }
 }

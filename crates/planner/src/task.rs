@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 /// The deepest address; what is nested deeper is refused where it enters.
 pub const MAX_DEPTH: usize = 8;
 
+/// The highest number of a task; addresses with more digits are not read.
+pub const MAX_NUMBER: u32 = 999_999_999;
+
 /// The address of a task in its tag: its number among its siblings, behind those of its parents. Never empty, never 0.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(Vec<u32>);

@@ -57,6 +57,13 @@ pub(crate) fn split(text: &str) -> Vec<(usize, usize, String)> {
     found
 }
 
+/// A text in lower case without accents, everything else as it is.
+pub(crate) fn folded(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    text.chars().for_each(|c| fold(c, &mut plain));
+    plain
+}
+
 /// The words of a text, joined by one blank: two texts that differ in case, accents and marks only become the same.
 pub(crate) fn normal(text: &str) -> String {
     let words: Vec<String> = split(text).into_iter().map(|(_, _, word)| word).collect();

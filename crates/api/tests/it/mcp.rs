@@ -74,11 +74,11 @@ async fn a_client_shakes_hands_and_sees_the_tools_of_its_set() {
 async fn each_group_of_tools_does_its_work() {
     let bed = Bed::garden().await;
     let at = |more: Value| {
-        let mut arguments = json!({ "projectRoot": "/home/ada/garden" });
+        let mut arguments = json!({ "projectRoot": "/srv/ada/garden" });
         arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         arguments
     };
-    let made = bed.tool("initialize_project", json!({ "projectRoot": "/home/ada/my shed" })).await;
+    let made = bed.tool("initialize_project", json!({ "projectRoot": "/srv/ada/my shed" })).await;
     assert_eq!((&made["project"]["name"], &made["isNew"]), (&json!("my-shed"), &json!(true)));
     assert_eq!(bed.tool("response-language", at(json!({ "language": "German" }))).await["responseLanguage"], "German");
 

@@ -7,8 +7,8 @@ use super::{
     Applied, Edit, EditError, Fields, MAX_DEPENDENCIES, MAX_TASKS, MAX_TEXT_BYTES, MAX_TITLE_CHARS, NewTask, Stamp,
 };
 use crate::graph::{self, Breach};
-use crate::task::MAX_DEPTH;
-use crate::{Raw, Status, Task, TaskId, Tasks};
+use crate::task::{MAX_DEPTH, MAX_NUMBER};
+use crate::{Raw, Task, TaskId, Tasks};
 
 /// The tree with one edit made.
 pub fn apply(tasks: &Tasks, edit: &Edit, stamp: &Stamp) -> Result<Applied, EditError> {
@@ -37,10 +37,10 @@ pub fn apply_all(tasks: &Tasks, edits: &[Edit], stamp: &Stamp) -> Result<Applied
     Ok(all)
 }
 
-struct Work<'a> {
-    tasks: Tasks,
+pub(super) struct Work<'a> {
+    pub(super) tasks: Tasks,
     stamp: &'a Stamp,
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
     added: Vec<TaskId>,
     /// Whether edges came or addresses changed.
     touched: bool,
@@ -84,12 +84,12 @@ impl Work<'_> {
         }
     }
 
-    fn get(&self, id: &TaskId) -> Result<&Task, EditError> {
+    pub(super) fn get(&self, id: &TaskId) -> Result<&Task, EditError> {
         self.tasks.get(id).ok_or_else(|| EditError::NoTask { id: id.clone() })
     }
 
     /// The task, to be changed and stamped.
-    fn get_mut(&mut self, id: &TaskId) -> Result<&mut Task, EditError> {
+    pub(super) fn get_mut(&mut self, id: &TaskId) -> Result<&mut Task, EditError> {
         let stamp = self.stamp;
         let task = self.tasks.get_mut(id).ok_or_else(|| EditError::NoTask { id: id.clone() })?;
         mark(task, stamp);
@@ -139,6 +139,9 @@ impl Work<'_> {
         check_texts(id, task)?;
         if id.depth() > MAX_DEPTH {
             return Err(EditError::TooMany { why: format!("task {id} would be {} levels deep", id.depth()) });
+        }
+        if id.number() > MAX_NUMBER {
+            return Err(EditError::TooMany { why: format!("no task can have a number above {MAX_NUMBER}") });
         }
         if task.dependencies.len() > MAX_DEPENDENCIES {
             let why = format!("task {id} would wait for {} others", task.dependencies.len());
@@ -193,53 +196,6 @@ impl Work<'_> {
         check_texts(id, &task)
     }
 
-    fn set_status(&mut self, ids: &[TaskId], status: Status) -> Result<(), EditError> {
-        if ids.is_empty() {
-            return Err(EditError::Nothing { edit: "set a status" });
-        }
-        ids.iter().try_for_each(|id| self.get(id).map(drop))?;
-        for id in ids {
-            self.set_one(id, status)?;
-        }
-        for id in ids {
-            self.tell_of_parent(id, status);
-        }
-        Ok(())
-    }
-
-    fn set_one(&mut self, id: &TaskId, status: Status) -> Result<(), EditError> {
-        if self.get(id)?.status != status {
-            self.get_mut(id)?.status = status;
-        }
-        if !matches!(status, Status::Done | Status::Cancelled) {
-            return Ok(());
-        }
-        let open: Vec<TaskId> = open_below(id, self.get(id)?);
-        for sub in &open {
-            self.get_mut(sub)?.status = status;
-        }
-        if !open.is_empty() {
-            self.notes.push(format!(
-                "{} of task {id} became {status} with it: {}",
-                counted(open.len(), "subtask"),
-                listed(&open)
-            ));
-        }
-        Ok(())
-    }
-
-    /// A parent does not end by itself; whoever ended the last subtask may want it to.
-    fn tell_of_parent(&mut self, id: &TaskId, status: Status) {
-        let Some(parent) = id.parent() else { return };
-        let Some(task) = self.tasks.get(&parent) else { return };
-        if status.satisfies() && !task.status.satisfies() && task.subtasks.iter().all(|sub| sub.status.satisfies()) {
-            let note = format!("all subtasks of task {parent} are finished; it may be set to done");
-            if !self.notes.contains(&note) {
-                self.notes.push(note);
-            }
-        }
-    }
-
     fn remove(&mut self, ids: &[TaskId]) -> Result<(), EditError> {
         if ids.is_empty() {
             return Err(EditError::Nothing { edit: "remove tasks" });
@@ -284,10 +240,11 @@ impl Work<'_> {
     }
 
     fn replace_subtasks(&mut self, id: &TaskId, new: &[NewTask], keep_finished: bool) -> Result<(), EditError> {
-        let task = self.get(id)?;
+        let before = self.get(id)?.clone();
         let goes = |sub: &Task| !(keep_finished && sub.status.satisfies());
-        let going: Vec<TaskId> = task.subtasks.iter().filter(|sub| goes(sub)).map(|sub| id.child(sub.number)).collect();
-        let kept = task.subtasks.len() - going.len();
+        let going: Vec<TaskId> =
+            before.subtasks.iter().filter(|sub| goes(sub)).map(|sub| id.child(sub.number)).collect();
+        let kept = before.subtasks.len() - going.len();
         if kept > 0 {
             self.notes.push(format!("{} of task {id} stayed", counted(kept, "finished subtask")));
         }
@@ -295,7 +252,11 @@ impl Work<'_> {
             self.get_mut(id)?.subtasks.retain(|sub| !goes(sub));
             self.forget(|on| going.iter().any(|gone| on.is_within(gone)));
         }
-        self.add(Some(id), new)
+        self.add(Some(id), new)?;
+        // One that comes back as it was has not changed.
+        let stamp = self.stamp;
+        stamp_different(self.get_mut(id)?, Some(&before), stamp);
+        Ok(())
     }
 
     fn clear_subtasks(&mut self, ids: &[TaskId]) -> Result<(), EditError> {
@@ -319,6 +280,9 @@ impl Work<'_> {
             self.get(from)?;
             if to.is_within(from) {
                 return Err(EditError::NoMove { why: format!("task {from} cannot go into itself, to {to}") });
+            }
+            if pairs.iter().filter(|(other, _)| other == from).count() > 1 {
+                return Err(EditError::NoMove { why: format!("task {from} is named twice") });
             }
             if pairs.iter().any(|(other, _)| other != from && other.is_within(from)) {
                 return Err(EditError::NoMove { why: format!("task {from} and one below it cannot move at once") });
@@ -401,8 +365,11 @@ impl Work<'_> {
         if task.dependencies.len() >= MAX_DEPENDENCIES {
             return Err(EditError::TooMany { why: format!("task {id} waits for {MAX_DEPENDENCIES} others already") });
         }
+        if let Some(breach) = graph::would_break(&self.tasks, id, on) {
+            let edit = Edit::AddDependency { id: id.clone(), on: on.clone() };
+            return Err(EditError::Breach { edit: edit.to_string(), breach });
+        }
         self.get_mut(id)?.dependencies.push(on.clone());
-        self.touched = true;
         Ok(())
     }
 
@@ -454,9 +421,11 @@ impl Work<'_> {
     fn append(&mut self, new: &[NewTask]) -> Result<(), EditError> {
         let first = self.tasks.next_number();
         let shifted: Vec<NewTask> = new.iter().map(|task| shift(task, first - 1)).collect();
-        if let Some(on) = new.iter().flat_map(|task| &task.dependencies).find(|on| on.root() as usize > new.len()) {
-            let breach = Breach::Missing { id: TaskId::top(first), on: on.clone() };
-            return Err(EditError::Breach { edit: format!("append {} tasks", new.len()), breach });
+        for (task, number) in new.iter().zip(first..) {
+            if let Some(on) = task.dependencies.iter().find(|on| on.root() as usize > new.len()) {
+                let breach = Breach::Missing { id: TaskId::top(number), on: on.clone() };
+                return Err(EditError::Breach { edit: format!("append {} tasks", new.len()), breach });
+            }
         }
         self.add(None, &shifted)
     }
@@ -519,15 +488,6 @@ fn has_edges(task: &Task) -> bool {
 
 fn next_number(siblings: &[Task]) -> u32 {
     siblings.iter().map(|task| task.number).max().unwrap_or(0) + 1
-}
-
-fn open_below(id: &TaskId, task: &Task) -> Vec<TaskId> {
-    let below = task.subtasks.iter().flat_map(|sub| {
-        let id = id.child(sub.number);
-        let own = (!sub.status.satisfies()).then(|| id.clone());
-        own.into_iter().chain(open_below(&id, sub))
-    });
-    below.collect()
 }
 
 fn check_texts(id: &TaskId, task: &Task) -> Result<(), EditError> {

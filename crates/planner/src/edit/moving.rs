@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::apply::mark;
 use super::{Dependencies, EditError, MAX_TASKS, Stamp};
+use crate::task::MAX_NUMBER;
 use crate::{Task, TaskId, Tasks};
 
 /// Two trees after a move between them.
@@ -65,6 +66,9 @@ pub fn move_between(
         return Err(EditError::Crosses { edges: crossing });
     }
     notes.extend(crossing.iter().map(|(id, on)| format!("task {id} does not wait for {on} any more")));
+    if to.next_number() as usize + moving.len() > MAX_NUMBER as usize {
+        return Err(EditError::TooMany { why: format!("no task can have a number above {MAX_NUMBER}") });
+    }
     let places: BTreeMap<u32, u32> = moving.iter().copied().zip(to.next_number()..).collect();
     let mut taken_in = to.clone();
     let mut new_ids = Vec::new();

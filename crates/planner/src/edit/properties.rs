@@ -23,6 +23,7 @@ fn any_new() -> impl Strategy<Value = NewTask> {
         title: "new".into(),
         dependencies,
         status: Status::ALL[status],
+        extra: vec![("effort".into(), serde_json::from_str("1.50").unwrap())],
         ..NewTask::default()
     });
     (plain, 0usize..3).prop_map(|(task, below)| NewTask {
@@ -66,6 +67,22 @@ fn any_tree() -> impl Strategy<Value = Tasks> {
     })
 }
 
+/// Seven tasks of two subtasks each, and dependencies of all kinds.
+fn any_wrong_tree() -> impl Strategy<Value = Tasks> {
+    prop::collection::vec((any_id(), any_id()), 0..25).prop_map(|edges| {
+        let mut tasks = Tasks::new((1..=7).map(|number| {
+            let subtasks = vec![Task::titled(1, "sub"), Task::titled(2, "sub")];
+            Task { subtasks, ..Task::titled(number, "task") }
+        }));
+        for (id, on) in edges {
+            if let Some(task) = tasks.get_mut(&id) {
+                task.dependencies.push(on);
+            }
+        }
+        tasks
+    })
+}
+
 fn assert_rules(tasks: &Tasks) {
     assert_eq!(graph::check(tasks), []);
     let mut seen = std::collections::HashSet::new();
@@ -105,16 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn fixing_leaves_nothing_wrong_and_touches_nothing_else(edges in prop::collection::vec((any_id(), any_id()), 0..20)) {
-        let mut tasks = Tasks::new((1..=7).map(|number| {
-            let subtasks = vec![Task::titled(1, "sub"), Task::titled(2, "sub")];
-            Task { subtasks, ..Task::titled(number, "task") }
-        }));
-        for (id, on) in edges {
-            if let Some(task) = tasks.get_mut(&id) {
-                task.dependencies.push(on);
-            }
-        }
+    fn fixing_leaves_nothing_wrong_and_touches_nothing_else(tasks in any_wrong_tree()) {
         let fixed = apply(&tasks, &Edit::Fix, &Stamp::default()).unwrap().tasks;
         assert_rules(&fixed);
         let told = graph::fix(&tasks);
@@ -122,5 +130,40 @@ proptest! {
             prop_assert_eq!(&fixed.get(&id).unwrap().dependencies, &task.dependencies);
         }
         prop_assert_eq!(graph::check(&tasks).is_empty(), told.is_empty());
+    }
+
+    #[test]
+    fn fixing_takes_no_dependency_that_could_stay(tasks in any_wrong_tree()) {
+        let fixed = apply(&tasks, &Edit::Fix, &Stamp::default()).unwrap().tasks;
+        for (id, task) in tasks.walk() {
+            let kept = &fixed.get(&id).unwrap().dependencies;
+            for on in task.dependencies.iter().filter(|on| !kept.contains(on) && fixed.get(on).is_some()) {
+                prop_assert!(graph::would_break(&fixed, &id, on).is_some(), "{id} could wait for {on}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dependency_is_refused_exactly_when_something_would_be_wrong(tasks in any_tree(), id in any_id(), on in any_id()) {
+        let mut with = tasks.clone();
+        if let Some(task) = with.get_mut(&id).filter(|task| !task.dependencies.contains(&on) && tasks.get(&on).is_some()) {
+            task.dependencies.push(on.clone());
+            prop_assert_eq!(graph::would_break(&tasks, &id, &on).is_some(), !graph::check(&with).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_comes_next_may_be_begun_and_nothing_is_kept_back(tasks in any_tree()) {
+        let next = graph::next(&tasks, MAX_TASKS);
+        for id in next.chosen.iter().chain(&next.others) {
+            prop_assert!(graph::is_ready(&tasks, id), "{id}");
+        }
+        let in_progress = |id: &TaskId| tasks.get(id).is_some_and(|task| task.status == Status::InProgress);
+        for (id, _) in tasks.walk().filter(|(id, task)| task.subtasks.is_empty() && graph::is_ready(&tasks, id)) {
+            let is_turn = id.parent().is_none_or(|parent| in_progress(&parent));
+            let is_named = next.chosen.iter().chain(&next.others).any(|named| *named == id);
+            prop_assert_eq!(is_named, is_turn, "{}", id);
+        }
+        prop_assert!(!next.reasons.is_empty());
     }
 }

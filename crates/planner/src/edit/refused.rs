@@ -3,9 +3,9 @@
 use base::{Code, Fault};
 
 use super::{MAX_DEPENDENCIES, MAX_TASKS, MAX_TEXT_BYTES, MAX_TITLE_CHARS};
+use crate::TaskId;
 use crate::graph::Breach;
 use crate::task::MAX_DEPTH;
-use crate::{Status, TaskId};
 
 /// Why an edit is not made; nothing was changed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -88,16 +88,6 @@ pub enum EditError {
         /// Who waits for whom.
         edges: Vec<(TaskId, TaskId)>,
     },
-    /// A status that does not fit what is below.
-    #[error("could not set task {id} to {status}: subtask {open} is not finished")]
-    OpenBelow {
-        /// Which.
-        id: TaskId,
-        /// What was wanted.
-        status: Status,
-        /// What is in the way.
-        open: TaskId,
-    },
 }
 
 fn pairs(edges: &[(TaskId, TaskId)]) -> String {
@@ -140,7 +130,6 @@ impl EditError {
             Self::Crosses { .. } => {
                 "take along what they wait for (`--with-dependencies`), or cut it (`--ignore-dependencies`)".into()
             }
-            Self::OpenBelow { .. } => "finish its subtasks first".into(),
         }
     }
 }

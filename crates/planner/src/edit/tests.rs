@@ -92,6 +92,8 @@ fn what_cannot_be_done_is_refused_with_a_code() {
         refused(Edit::Move { from: ids(&["1"]), to: ids(&["1.5"]) }),
         refused(Edit::Move { from: ids(&["1"]), to: ids(&["2"]) }),
         refused(Edit::Move { from: ids(&["1", "2"]), to: ids(&["8"]) }),
+        refused(Edit::Move { from: ids(&["2", "2"]), to: ids(&["8", "9"]) }),
+        refused(Edit::Move { from: ids(&["1", "1.2"]), to: ids(&["8", "9"]) }),
         refused(Edit::Add { parent: None, task: NewTask::default() }),
         refused(Edit::Remove { ids: vec![] }),
         refused(Edit::Promote { id: id("1") }),
@@ -107,6 +109,8 @@ fn what_cannot_be_done_is_refused_with_a_code() {
     invalid_argument could not move tasks: task 1 cannot go into itself, to 1.5
     conflict could not move task 1 to 2: there is a task 2 already
     invalid_argument could not move tasks: 2 are named and 1 places to go to
+    invalid_argument could not move tasks: task 2 is named twice
+    invalid_argument could not move tasks: task 1 and one below it cannot move at once
     invalid_argument could not keep the title of task 4: it is empty
     invalid_argument could not remove tasks: no task is named
     invalid_argument could not move tasks: task 1 is at the top already
@@ -130,6 +134,15 @@ fn finished_subtasks_survive_a_new_split() {
     let applied = apply(&marked, &edit, &stamp()).unwrap();
     let kept: Vec<u32> = applied.tasks.get(&id("1")).unwrap().subtasks.iter().map(|sub| sub.number).collect();
     assert_eq!((kept, on(&applied, "3")), (vec![1, 2], "[2]".into()));
+}
+
+#[test]
+fn a_subtask_that_comes_back_as_it_was_keeps_its_version() {
+    let first = NewTask { title: "sub".into(), ..NewTask::default() };
+    let second = NewTask { title: "other".into(), ..first.clone() };
+    let applied = done(Edit::ReplaceSubtasks { id: id("1"), subtasks: vec![first, second], keep_finished: false });
+    let versions: Vec<u64> = applied.tasks.walk().map(|(_, task)| task.version).collect();
+    assert_eq!(versions, [7, 1, 7, 1, 7]);
 }
 
 #[test]
@@ -164,4 +177,66 @@ fn metadata_is_the_users_and_null_takes_it_away() {
     assert_eq!(applied.tasks.get(&id("2")).unwrap().extra[0].1.0.get(), "{\"ticket\": 1.0}");
     let gone = apply(&applied.tasks, &set("null"), &stamp()).unwrap();
     assert!(gone.tasks.get(&id("2")).unwrap().extra.is_empty());
+}
+
+#[test]
+fn an_edit_with_fields_of_other_programs_reads_back_from_json() {
+    let raw = serde_json::from_str::<Raw>("{\"ticket\": 1.0}").unwrap();
+    let extra = vec![("assignee".to_owned(), raw.clone())];
+    let edits = [
+        Edit::Change { id: id("2"), fields: Fields { metadata: Some(raw), ..Fields::default() } },
+        Edit::Add { parent: None, task: NewTask { title: "new".into(), extra: extra.clone(), ..NewTask::default() } },
+        Edit::Replace { tasks: vec![Task { extra, ..Task::titled(1, "old") }] },
+    ];
+    for edit in edits {
+        let json = serde_json::to_string(&edit).unwrap();
+        assert_eq!(serde_json::from_str::<Edit>(&json).unwrap(), edit, "{json}");
+    }
+}
+
+#[test]
+fn no_task_gets_a_number_that_no_address_can_have() {
+    let moved = done(Edit::Move { from: ids(&["2"]), to: ids(&["999999999"]) }).tasks;
+    let new = || NewTask { title: "new".into(), ..NewTask::default() };
+    for edit in [Edit::Add { parent: None, task: new() }, Edit::Promote { id: id("1.1") }] {
+        assert_eq!(apply(&moved, &edit, &stamp()).unwrap_err().code(), base::Code::TooLarge);
+    }
+    let replaced = Edit::Replace { tasks: vec![Task::titled(1_000_000_000, "far")] };
+    assert!(apply(&moved, &replaced, &stamp()).is_err());
+}
+
+#[test]
+fn a_circle_that_was_there_does_not_hide_another_one() {
+    let mut broken = sample();
+    broken.get_mut(&id("1")).unwrap().dependencies = ids(&["2"]);
+    let tasks = apply(&broken, &Edit::AddDependency { id: id("3"), on: id("1.1") }, &stamp()).unwrap().tasks;
+    let edit = Edit::AddDependency { id: id("2"), on: id("3") };
+    assert!(apply(&tasks, &edit, &stamp()).is_err());
+}
+
+#[test]
+fn whoever_begins_early_or_opens_again_is_told() {
+    let early = done(Edit::SetStatus { ids: ids(&["3"]), status: Status::InProgress });
+    assert_eq!(early.notes, ["task 3 is in-progress, though it waits for 1.2, 2"]);
+    let finished = done(Edit::SetStatus { ids: ids(&["1"]), status: Status::Done }).tasks;
+    let again = Edit::SetStatus { ids: ids(&["1.1"]), status: Status::Pending };
+    assert_eq!(
+        apply(&finished, &again, &stamp()).unwrap().notes,
+        ["task 1 is done, though its subtask 1.1 is pending now"]
+    );
+}
+
+#[test]
+fn json_that_is_no_edit_is_refused_by_what_is_wrong() {
+    let refused = |json: &str| serde_json::from_str::<Edit>(json).unwrap_err().to_string();
+    assert_eq!(refused(r#"{"edit": "burn"}"#), "unknown edit `burn`");
+    assert_eq!(refused(r#"{"edit": "promote"}"#), "missing field `id`");
+    assert_eq!(refused(r#"{"edit": "fix", "id": "3"}"#), "unknown field `id`");
+    assert!(refused(r#"{"edit": "promote", "id": "x"}"#).starts_with("field `id`: `x` is not the id of a task"));
+    let read = |json: &str| serde_json::from_str::<Edit>(json).unwrap();
+    assert_eq!(read(r#"{"id": "1.1", "edit": "promote"}"#), Edit::Promote { id: id("1.1") });
+    assert_eq!(
+        read(r#"{"edit": "add", "task": {"title": "t"}}"#),
+        Edit::Add { parent: None, task: NewTask { title: "t".into(), ..NewTask::default() } }
+    );
 }

@@ -1,12 +1,14 @@
 //! All tasks in one list, so that an address is found, and a parent known, without building addresses.
 
+use std::collections::HashMap;
+
 use crate::{Task, TaskId, Tasks};
 
 /// Tasks at every depth by their places: parents before their parts, as in [`Tasks::walk`].
 pub(super) struct Flat<'a> {
     nodes: Vec<Node<'a>>,
-    /// The places of the top-level tasks, in the order of their numbers.
-    top: Vec<usize>,
+    /// Places by the place of the parent and the number.
+    places: HashMap<(Option<usize>, u32), usize>,
 }
 
 struct Node<'a> {
@@ -18,20 +20,17 @@ struct Node<'a> {
 
 impl<'a> Flat<'a> {
     pub fn of(tasks: &'a Tasks) -> Self {
-        let mut flat = Self { nodes: Vec::with_capacity(tasks.top().len()), top: Vec::new() };
-        for task in tasks.top() {
-            flat.top.push(flat.nodes.len());
-            flat.add(task, None);
-        }
+        let count = tasks.count();
+        let mut flat = Self { nodes: Vec::with_capacity(count), places: HashMap::with_capacity(count) };
+        tasks.top().iter().for_each(|task| flat.add(task, None));
         flat
     }
 
     fn add(&mut self, task: &'a Task, parent: Option<usize>) {
         let place = self.nodes.len();
         self.nodes.push(Node { task, parent, end: place + 1 });
-        for sub in &task.subtasks {
-            self.add(sub, Some(place));
-        }
+        self.places.insert((parent, task.number), place);
+        task.subtasks.iter().for_each(|sub| self.add(sub, Some(place)));
         let end = self.nodes.len();
         if let Some(node) = self.nodes.get_mut(place) {
             node.end = end;
@@ -55,29 +54,19 @@ impl<'a> Flat<'a> {
         self.nodes.get(place)?.parent
     }
 
-    /// Where the task with that address stands.
-    pub fn place(&self, id: &TaskId) -> Option<usize> {
-        let (root, below) = id.path().split_first()?;
-        let number = |place: &usize| self.nodes.get(*place).map_or(0, |node| node.task.number);
-        let mut place = *self.top.get(self.top.binary_search_by_key(root, number).ok()?)?;
-        for number in below {
-            let end = self.nodes.get(place)?.end;
-            let mut part = place + 1;
-            loop {
-                let node = self.nodes.get(part).filter(|_| part < end)?;
-                if node.task.number == *number {
-                    break;
-                }
-                part = node.end;
-            }
-            place = part;
-        }
-        Some(place)
+    /// The task, and all that it is part of.
+    pub fn up(&self, place: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(Some(place), |place| self.parent(*place))
     }
 
-    /// Whether a task is another one or lies below it.
-    pub fn is_within(&self, place: usize, other: usize) -> bool {
-        self.nodes.get(other).is_some_and(|node| (other..node.end).contains(&place))
+    /// The task, and all that is part of it.
+    pub fn down(&self, place: usize) -> std::ops::Range<usize> {
+        place..self.nodes.get(place).map_or(place, |node| node.end)
+    }
+
+    /// Where the task with that address stands.
+    pub fn place(&self, id: &TaskId) -> Option<usize> {
+        id.path().iter().try_fold(None, |parent, number| self.places.get(&(parent, *number)).copied().map(Some))?
     }
 
     /// The address of the task at a place.
@@ -87,5 +76,18 @@ impl<'a> Flat<'a> {
             None => TaskId::top(node.task.number),
             Some(parent) => self.id(parent)?.child(node.task.number),
         })
+    }
+
+    /// Where a task's dependencies lead; what is wrong by itself is left out.
+    pub fn needs(&self, place: usize) -> impl Iterator<Item = usize> {
+        let dependencies = self.task(place).map_or(&[] as &[TaskId], |task| &task.dependencies);
+        let found = dependencies.iter().filter_map(|on| self.place(on));
+        found.filter(move |on| !self.is_inside(place, *on))
+    }
+
+    /// Whether one of them is the other, or part of it.
+    pub fn is_inside(&self, one: usize, other: usize) -> bool {
+        let is_within = |place, other: usize| self.down(other).contains(&place);
+        is_within(one, other) || is_within(other, one)
     }
 }

@@ -1,6 +1,7 @@
-//! The dependencies of top-level tasks as a picture: in columns, each task right of all that it waits for.
+//! The dependencies of top-level tasks as a picture: in columns, each task right of all that it waits for. What only
+//! subtasks wait for is a dashed line between the tasks that they are part of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::{Status, Task, TaskId, Tasks};
@@ -30,7 +31,8 @@ const fn colours(status: Status) -> (&'static str, &'static str) {
 /// The picture, as a whole SVG file.
 pub fn svg(tasks: &Tasks) -> String {
     let shown: Vec<&Task> = tasks.top().iter().map(|task| &**task).take(MOST).collect();
-    let columns = columns(&shown);
+    let needs = needs(&shown);
+    let columns = columns(&needs);
     let places = places(&columns);
     let rows = columns.iter().map(Vec::len).max().unwrap_or(0);
     let width = MARGIN * 2 + columns.len() * BOX.0 + columns.len().saturating_sub(1) * GAP.0;
@@ -44,9 +46,10 @@ pub fn svg(tasks: &Tasks) -> String {
         shown.len()
     );
     for task in &shown {
-        for on in task.dependencies.iter().map(TaskId::root) {
-            if let (Some(&to), Some(&from)) = (places.get(&task.number), places.get(&on)) {
-                edge(&mut text, from, to);
+        for on in needs.get(&task.number).into_iter().flatten() {
+            let is_whole = task.dependencies.contains(&TaskId::top(*on));
+            if let (Some(&to), Some(&from)) = (places.get(&task.number), places.get(on)) {
+                edge(&mut text, from, to, is_whole);
             }
         }
     }
@@ -64,39 +67,34 @@ pub fn svg(tasks: &Tasks) -> String {
     text
 }
 
+/// What each task waits for, itself or by its subtasks, as top-level tasks that are shown.
+fn needs(shown: &[&Task]) -> BTreeMap<u32, BTreeSet<u32>> {
+    fn collect(task: &Task, into: &mut BTreeSet<u32>) {
+        into.extend(task.dependencies.iter().map(TaskId::root));
+        task.subtasks.iter().for_each(|sub| collect(sub, into));
+    }
+    let mut all: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+    for task in shown {
+        collect(task, all.entry(task.number).or_default());
+    }
+    let numbers: BTreeSet<u32> = all.keys().copied().collect();
+    all.iter_mut().for_each(|(number, needs)| needs.retain(|on| on != number && numbers.contains(on)));
+    all
+}
+
 /// Tasks by the longest way to them, each column ordered so that edges are short.
-fn columns(shown: &[&Task]) -> Vec<Vec<u32>> {
-    let by_number: BTreeMap<u32, &Task> = shown.iter().map(|task| (task.number, *task)).collect();
-    let needs = |task: &Task| -> Vec<u32> {
-        let needs = task.dependencies.iter().map(TaskId::root);
-        needs.filter(|on| *on != task.number && by_number.contains_key(on)).collect()
-    };
-    let mut column: BTreeMap<u32, usize> = by_number.keys().map(|number| (*number, 0)).collect();
-    // As many rounds as the longest way has steps; a circle, which cannot be drawn from left to right, ends it.
-    for _ in 0..shown.len() {
-        let mut is_moved = false;
-        for task in by_number.values() {
-            let least = needs(task).iter().filter_map(|on| column.get(on)).max().map_or(0, |before| before + 1);
-            if column.get(&task.number).is_some_and(|now| *now < least) && least < shown.len() {
-                column.insert(task.number, least);
-                is_moved = true;
-            }
-        }
-        if !is_moved {
-            break;
+fn columns(needs: &BTreeMap<u32, BTreeSet<u32>>) -> Vec<Vec<u32>> {
+    let mut near = needs.clone();
+    for (number, needs) in needs {
+        for on in needs {
+            near.entry(*on).or_default().insert(*number);
         }
     }
-    let mut columns: Vec<Vec<u32>> = vec![Vec::new(); column.values().max().map_or(0, |last| last + 1)];
-    for (number, place) in &column {
-        if let Some(list) = columns.get_mut(*place) {
-            list.push(*number);
-        }
-    }
-    let mut near: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for task in by_number.values() {
-        for on in needs(task) {
-            near.entry(task.number).or_default().push(on);
-            near.entry(on).or_default().push(task.number);
+    let mut columns: Vec<Vec<u32>> = Vec::new();
+    for (number, column) in depths(needs, &near) {
+        columns.resize_with(columns.len().max(column + 1), Vec::new);
+        if let Some(list) = columns.get_mut(column) {
+            list.push(number);
         }
     }
     for _ in 0..SWEEPS {
@@ -107,12 +105,35 @@ fn columns(shown: &[&Task]) -> Vec<Vec<u32>> {
                 let rows: Vec<usize> =
                     near.get(number).into_iter().flatten().filter_map(|near| rows.get(near).copied()).collect();
                 // In hundredths, so that it can be ordered.
-                if rows.is_empty() { 0 } else { rows.iter().sum::<usize>() * 100 / rows.len() }
+                (rows.iter().sum::<usize>() * 100).checked_div(rows.len()).unwrap_or(0)
             };
             list.sort_by_cached_key(|number| (middle(number), *number));
         }
     }
     columns
+}
+
+/// How many tasks stand before each on the longest way to it. Where all that is left waits for each other (subtasks of
+/// two tasks may), the first of it goes ahead.
+fn depths(needs: &BTreeMap<u32, BTreeSet<u32>>, near: &BTreeMap<u32, BTreeSet<u32>>) -> BTreeMap<u32, usize> {
+    let mut left: BTreeMap<u32, usize> = needs.iter().map(|(number, needs)| (*number, needs.len())).collect();
+    let mut free: BTreeSet<u32> = left.iter().filter(|(_, count)| **count == 0).map(|(number, _)| *number).collect();
+    let mut depths: BTreeMap<u32, usize> = BTreeMap::new();
+    while let Some(number) = free.pop_first().or_else(|| left.keys().next().copied()) {
+        left.remove(&number);
+        let before = needs.get(&number).into_iter().flatten().filter_map(|on| depths.get(on));
+        depths.insert(number, before.max().map_or(0, |before| before + 1));
+        for behind in near.get(&number).into_iter().flatten() {
+            let waits = needs.get(behind).is_some_and(|needs| needs.contains(&number));
+            if let Some(count) = left.get_mut(behind).filter(|_| waits) {
+                *count -= 1;
+                if *count == 0 {
+                    free.insert(*behind);
+                }
+            }
+        }
+    }
+    depths
 }
 
 fn places(columns: &[Vec<u32>]) -> BTreeMap<u32, (usize, usize)> {
@@ -123,12 +144,14 @@ fn places(columns: &[Vec<u32>]) -> BTreeMap<u32, (usize, usize)> {
     columns.iter().enumerate().flat_map(place).collect()
 }
 
-fn edge(text: &mut String, from: (usize, usize), to: (usize, usize)) {
+/// A line from what is waited for; dashed when only parts of the tasks wait, or are waited for.
+fn edge(text: &mut String, from: (usize, usize), to: (usize, usize), is_whole: bool) {
     let (x1, y1, x2, y2) = (from.0 + BOX.0, from.1 + BOX.1 / 2, to.0, to.1 + BOX.1 / 2);
     let (near, far) = (x1 + GAP.0 / 2, x2.saturating_sub(GAP.0 / 2));
+    let dashes = if is_whole { "" } else { " stroke-dasharray=\"5 3\"" };
     let _ = writeln!(
         text,
-        "<path d=\"M{x1} {y1} C{near} {y1} {far} {y2} {x2} {y2}\" fill=\"none\" stroke=\"#666\" marker-end=\"url(#tip)\"/>"
+        "<path d=\"M{x1} {y1} C{near} {y1} {far} {y2} {x2} {y2}\" fill=\"none\" stroke=\"#666\"{dashes} marker-end=\"url(#tip)\"/>"
     );
 }
 

@@ -133,3 +133,67 @@ fn a_picture_is_the_same_every_time_and_escapes_what_people_write() {
         "{picture}"
     );
 }
+
+#[test]
+fn a_subtask_is_drawn_in_what_it_is_part_of_and_a_circle_of_such_lines_has_an_end() {
+    let columns = |lines: &[&str]| {
+        let picture = svg(&tasks(lines));
+        let lefts: std::collections::BTreeSet<&str> =
+            picture.split("<rect x=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        (lefts.len(), picture.matches("stroke-dasharray").count())
+    };
+    let legend = columns(&[]).0;
+    assert_eq!(columns(&["1", "2", "2.1 <- 1"]), (legend + 1, 1));
+    assert_eq!(columns(&["1", "1.1 <- 2.1", "1.2", "2", "2.1", "2.2 <- 1.2"]), (legend + 1, 2));
+    assert_eq!(columns(&["1 <- 2", "2 <- 3", "3 <- 1", "4"]).0, legend + 2);
+}
+
+#[test]
+fn who_waits_is_counted_through_every_level() {
+    let mut all = tasks(&["1", "1.1", "2 <- 1", "2.1", "2.2", "3 <- 2.2", "4"]);
+    set(&mut all, "1", Status::InProgress);
+    let found = next(&all, 5);
+    // 1.1 holds 1, which holds 2 with its subtasks, which hold 3.
+    assert!(found.reasons.contains(&"4 tasks wait for it".to_owned()), "{:?}", found.reasons);
+    assert_eq!(
+        waiting(&all).into_iter().map(|(id, count)| (id.to_string(), count)).collect::<Vec<_>>(),
+        [("1".into(), 1), ("2.2".into(), 1)]
+    );
+}
+
+#[test]
+fn parts_of_what_is_put_off_are_not_ready() {
+    let mut all = tasks(&["1", "1.1", "1.1.1", "2 <- 9"]);
+    set(&mut all, "1", Status::Deferred);
+    set(&mut all, "1.1", Status::InProgress);
+    assert!(!is_ready(&all, &id("1.1.1")));
+    assert_eq!(
+        next(&all, 5).reasons,
+        [
+            "task 1 is deferred",
+            "task 1.1 is in-progress",
+            "task 1.1.1 is pending",
+            "task 2 waits for 9, which does not exist"
+        ]
+    );
+}
+
+#[test]
+fn a_hundred_thousand_circles_are_fixed_in_one_go() {
+    let mut all = Tasks::new((1..=1000).map(|number| Task::titled(number, "t")));
+    for number in 1..=1000 {
+        all.get_mut(&TaskId::top(number)).unwrap().dependencies =
+            (1..=100).map(|step| TaskId::top((number + step * 7) % 1000 + 1)).collect();
+    }
+    let fixes = fix(&all);
+    for fix in fixes {
+        all.get_mut(&fix.id).unwrap().dependencies = fix.dependencies;
+    }
+    assert!(check(&all).is_empty());
+}
+
+#[test]
+fn a_title_is_one_line_on_a_terminal() {
+    let all = Tasks::new([Task::titled(1, "red \u{1b}[31m\nand\r more")]);
+    assert!(tree(&all).starts_with("[ ] 1 red [31m and more\n"), "{}", tree(&all));
+}

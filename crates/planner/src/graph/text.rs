@@ -42,11 +42,17 @@ fn line(text: &mut String, tasks: &Tasks, id: &TaskId, task: &Task, lead: &str, 
         false => format!(" (open: {})", list(&open)),
     };
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{lead}{} {id} {}{waits}{open}", sign(task.status), task.title);
+    let _ = writeln!(text, "{lead}{} {id} {}{waits}{open}", sign(task.status), one_line(&task.title));
     let last = task.subtasks.len();
     for (index, sub) in task.subtasks.iter().enumerate() {
         let (lead, under) = if index + 1 == last { ("`- ", "   ") } else { ("|- ", "|  ") };
         let id = id.child(sub.number);
         line(text, tasks, &id, sub, &format!("{below}{lead}"), &format!("{below}{under}"));
     }
+}
+
+/// A title in one line, without characters that a terminal would obey.
+fn one_line(title: &str) -> String {
+    let plain: String = title.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }

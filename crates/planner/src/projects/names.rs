@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn a_project_is_called_as_its_folder() {
         for (root, name) in [
-            ("/home/ada/greenhouse", "greenhouse"),
-            ("/home/ada/greenhouse/", "greenhouse"),
+            ("/srv/ada/greenhouse", "greenhouse"),
+            ("/srv/ada/greenhouse/", "greenhouse"),
             ("C:\\work\\my shed", "my-shed"),
             ("file:///srv/.hidden", "hidden"),
             ("x/../../etc", "etc"),
