@@ -132,6 +132,12 @@ impl Planning {
         for tag in theirs.tags() {
             let name = tag.name();
             let is_known = known.iter().any(|about| about.name == name);
+            let was_there = base.and_then(|base| base.tag(name)).is_some_and(|before| before.tasks() == tag.tasks());
+            if !is_known && was_there {
+                // Deleted or renamed here, and untouched there.
+                imported.notes.push(format!("{name}: the tag is gone here, and goes there as well"));
+                continue;
+            }
             imported.has_changed |= !is_known;
             if !is_known && !dry_run {
                 self.projects.make_tag(project, name, &tag.description(), tag.metadata().clone()).await?;

@@ -97,6 +97,9 @@ impl Teller<'_> {
         let Some(token) = self.call.context.meta.get_progress_token() else { return };
         let progress = job.view.progress.clone().unwrap_or_default();
         let done = progress.done as f64;
+        if job.view.state.is_final() && done <= self.sent {
+            return;
+        }
         // A sign of life without news moves a little, and never as far as the next real step.
         self.sent = if done > self.sent { done } else { self.sent + (self.sent.floor() + 1.0 - self.sent) / 10.0 };
         let state = tasks_json::state(&job.view.state);

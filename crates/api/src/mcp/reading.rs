@@ -98,7 +98,12 @@ pub(super) async fn get_task(call: &Call<'_>) -> Said {
 pub(super) async fn next_task(call: &Call<'_>) -> Said {
     let snapshot = call.snapshot().await?;
     let mut said = tasks_json::next(&snapshot, &graph::next(&snapshot.tasks, 3));
-    said["nextTask"] = said["task"].take();
+    // As upstream calls it.
+    if let Some(said) = said.as_object_mut()
+        && let Some(task) = said.remove("task")
+    {
+        said.insert("nextTask".to_owned(), task);
+    }
     Ok(said)
 }
 

@@ -117,6 +117,22 @@ async fn a_list_of_tasks_goes_by_its_filters_a_page_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_tag_that_was_deleted_does_not_come_back_with_the_file() {
+    let bed = Bed::garden().await;
+    bed.call("POST", "/api/projects/garden/tags", &json!({ "name": "spring", "copyFrom": "master" })).await;
+    let file = bed.get("/api/projects/garden/tasks.json").await;
+    bed.send("DELETE", "/api/projects/garden/tags/spring", &Value::Null).await;
+    let mut changed = file.clone();
+    let import = json!({ "tasksJson": file, "base": file });
+    let imported = bed.call("PUT", "/api/projects/garden/tasks.json", &import).await;
+    assert_eq!((&imported["hasChanged"], imported["tasksJson"].get("spring")), (&json!(false), None));
+    changed["spring"]["tasks"][0]["title"] = json!("sow");
+    let import = json!({ "tasksJson": changed, "base": file });
+    let imported = bed.call("PUT", "/api/projects/garden/tasks.json", &import).await;
+    assert_eq!(imported["tasksJson"]["spring"]["tasks"][0]["title"], "sow", "what was changed there is not lost");
+}
+
+#[tokio::test]
 async fn who_comes_second_is_shown_both_versions() {
     let bed = Bed::garden().await;
     let edit = |title: &str| json!({ "edits": [{ "edit": "change", "id": "1", "fields": { "title": title } }], "expected": [["1", 1]] });
