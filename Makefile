@@ -38,7 +38,7 @@ bench: ## Cost of the gateway beside nginx, of a routing decision, of an event, 
 	$(TARGET)/release/bench --write tests/bench/RESULTS.md
 	cargo bench -p routing --bench route
 	cargo bench -p inference --bench wire
-	cargo bench -p planner
+	cargo bench -p planner --bench plan --bench tasks --bench trees
 	[ -z "$(SCOPE)" ] || cargo bench --workspace --bench engine
 
 soak: tools ## Full counts of crash and fault runs; takes an hour or more, and compiles llama-server

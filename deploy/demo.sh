@@ -187,7 +187,6 @@ show_balance() {
   [ "$answered" = "$asks" ] || fail "some asks were not answered"
 }
 
-# Kills whoever answers: its node with its engine, as when a machine is switched off; or only the engine of a single node.
 # The test model writes broken English, so its plan would be one: without a model of yours, the document's own structure plans.
 show_plan() {
   local planner=structural
@@ -201,6 +200,7 @@ show_plan() {
   tmctl tasks next --project nas
 }
 
+# Kills whoever answers: its node with its engine, as when a machine is switched off; or only the engine of a single node.
 show_death() {
   say "One question, up to $TOKENS tokens; the worker that answers is killed on the way"
   local expected told at stream="$dir/stream" headers="$dir/headers" worker

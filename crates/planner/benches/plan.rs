@@ -5,10 +5,13 @@
     reason = "a bench prints its figures and may stop at the first fault"
 )]
 
+#[path = "parts/median.rs"]
+mod median;
+
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
+use median::median_ms;
 use planner::gates::{self, Bounds};
 use planner::prd::Prd;
 use planner::structural::{self, Wish};
@@ -85,16 +88,4 @@ fn highest_memory_kb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or_default()
-}
-
-fn median_ms(rounds: usize, mut work: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..rounds)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[rounds / 2]
 }

@@ -5,13 +5,16 @@
     reason = "a bench prints its figures and may stop at the first fault"
 )]
 
+#[path = "parts/median.rs"]
+mod median;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use median::median_ms;
 use planner::projects::{Projects, Wanted};
-use planner::tasks_file::{Tag, TasksFile};
-use planner::{Edit, NewTask, Status, TaskId, Tasks, edit, graph};
+use planner::{Edit, NewTask, Status, TaskId, edit};
 use store::{SharedStore, SledStore};
 
 const TASKS: u32 = 10_000;
@@ -32,11 +35,6 @@ fn main() {
     println!("{TASKS} tasks at once: appended {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     change(Edit::SetStatus { ids: (1..=TASKS / 3).map(TaskId::top).collect(), status: Status::Done });
 
-    let tasks = runtime.block_on(projects.snapshot("home", "")).unwrap().tasks;
-    println!("next {:.2} ms", median_ms(ROUNDS, || drop(black_box(graph::next(&tasks, 5)))));
-    println!("check {:.2} ms", median_ms(ROUNDS, || drop(black_box(graph::check(&tasks)))));
-    println!("order {:.2} ms", median_ms(ROUNDS, || drop(black_box(graph::order(&tasks)))));
-
     let mut round = 0;
     let mut fields = || {
         round += 1;
@@ -55,14 +53,7 @@ fn main() {
     let read = |projects: &Projects| drop(black_box(runtime.block_on(projects.snapshot("home", "")).unwrap()));
     println!("snapshot known {:.3} ms", median_ms(ROUNDS, || read(&projects)));
     println!("snapshot read {:.1} ms", median_ms(ROUNDS, || read(&Projects::new(store.clone()))));
-    println!("written as tasks.json {:.1} ms", median_ms(ROUNDS, || drop(black_box(written(&tasks)))));
     runtime.block_on(store.close());
-}
-
-fn written(tasks: &Tasks) -> String {
-    let mut file = TasksFile::default();
-    file.put(Tag::new("master", tasks.clone(), Vec::new(), Vec::new()));
-    file.write().unwrap()
 }
 
 /// Each waits for two before it, and each fifth one has three parts.
@@ -80,16 +71,4 @@ fn task(place: u32) -> NewTask {
         subtasks: if place.is_multiple_of(5) { (1..=3).map(part).collect() } else { Vec::new() },
         ..NewTask::default()
     }
-}
-
-fn median_ms(rounds: usize, mut work: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..rounds)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[rounds / 2]
 }

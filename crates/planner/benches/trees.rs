@@ -5,9 +5,12 @@
     reason = "a bench prints its figures and may stop at the first fault"
 )]
 
-use std::hint::black_box;
-use std::time::Instant;
+#[path = "parts/median.rs"]
+mod median;
 
+use std::hint::black_box;
+
+use median::median_ms;
 use planner::edit::{Fields, Stamp, apply, changes};
 use planner::query::{self, Filter};
 use planner::tasks_file::TasksFile;
@@ -20,42 +23,33 @@ fn main() {
     for (name, tasks) in [("flat", flat()), ("nested", nested()), ("chain", chain())] {
         assert_eq!(tasks.count(), COUNT as usize);
         let print = |what: &str, ms: f64| println!("{name:>6}, {COUNT} tasks: {what:<24} {ms:8.3} ms");
-        print("next", median_ms(|| drop(black_box(graph::next(&tasks, 5)))));
-        print("check", median_ms(|| drop(black_box(graph::check(&tasks)))));
-        print("order", median_ms(|| drop(black_box(graph::order(&tasks)))));
+        print("next", median_ms(ROUNDS, || drop(black_box(graph::next(&tasks, 5)))));
+        print("check", median_ms(ROUNDS, || drop(black_box(graph::check(&tasks)))));
+        print("order", median_ms(ROUNDS, || drop(black_box(graph::order(&tasks)))));
         let knotted = knotted(&tasks);
-        print("fix 100 circles", median_ms(|| drop(black_box(graph::fix(&knotted)))));
-        print("list what is ready", median_ms(|| drop(black_box(query::list(&tasks, &ready())))));
-        print("related", median_ms(|| drop(black_box(query::related(&tasks, "water the plants at night", 10)))));
-        print("progress report", median_ms(|| drop(black_box(report::progress("bench", &tasks, &[])))));
-        print("picture", median_ms(|| drop(black_box(graph::svg(&tasks)))));
+        print("fix 100 circles", median_ms(ROUNDS, || drop(black_box(graph::fix(&knotted)))));
+        print("list what is ready", median_ms(ROUNDS, || drop(black_box(query::list(&tasks, &ready())))));
+        print(
+            "related",
+            median_ms(ROUNDS, || drop(black_box(query::related(&tasks, "water the plants at night", 10)))),
+        );
+        print("progress report", median_ms(ROUNDS, || drop(black_box(report::progress("bench", &tasks, &[])))));
+        print("picture", median_ms(ROUNDS, || drop(black_box(graph::svg(&tasks)))));
         let (id, stamp) = (TaskId::top(COUNT / 10), Stamp { updated_at: String::new(), version: 1 });
         let title = Edit::Change { id: id.clone(), fields: Fields { title: Some("new".into()), ..Fields::default() } };
-        print("change of a title", median_ms(|| drop(black_box(apply(&tasks, &title, &stamp).unwrap()))));
+        print("change of a title", median_ms(ROUNDS, || drop(black_box(apply(&tasks, &title, &stamp).unwrap()))));
         let wait = Edit::AddDependency { id: TaskId::top(COUNT / 10 + 9), on: TaskId::top(3) };
-        print("one dependency more", median_ms(|| drop(black_box(apply(&tasks, &wait, &stamp).unwrap()))));
+        print("one dependency more", median_ms(ROUNDS, || drop(black_box(apply(&tasks, &wait, &stamp).unwrap()))));
         let changed = apply(&tasks, &title, &stamp).unwrap().tasks;
-        print("what has changed", median_ms(|| drop(black_box(changes(&tasks, &changed)))));
+        print("what has changed", median_ms(ROUNDS, || drop(black_box(changes(&tasks, &changed)))));
         let mut file = TasksFile::default();
         file.set_tasks("master", tasks.clone(), "2026-01-01T00:00:00.000Z").unwrap();
-        print("export", median_ms(|| drop(black_box(file.write().unwrap()))));
+        print("export", median_ms(ROUNDS, || drop(black_box(file.write().unwrap()))));
     }
 }
 
 fn ready() -> Filter {
     Filter { ready: true, ..Filter::default() }
-}
-
-fn median_ms(mut work: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[ROUNDS / 2]
 }
 
 /// A task with texts of usual length; the first third is done.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use jobs::{Context, State};
 use serde_json::json;
 
-use crate::bed::{EtcdProcess, Node, SOON, never, new_job, soon};
+use crate::bed::{Node, SOON, never, new_job, soon};
+use crate::stores::EtcdProcess;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_away_for_a_moment_loses_and_doubles_nothing() {

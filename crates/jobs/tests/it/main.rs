@@ -13,4 +13,6 @@ mod runs;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]
+mod stores;
+#[cfg(test)]
 mod suite;

@@ -8,13 +8,14 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use planner::projects::{Projects, Wanted};
 use planner::{Edit, TaskId, graph};
-use store::{SharedStore, SledStore};
+use store::SharedStore;
 
 use crate::bed::{add, append, done, remove, set_title, wanted};
+use crate::stores::open_sled;
 
 const DIR: &str = "TM_PROJECT_CRASH_DIR";
 
@@ -98,24 +99,12 @@ async fn check(projects: &Projects, store: &SharedStore, acknowledged: &BTreeMap
 fn with_projects(dir: &Path, then: impl AsyncFnOnce(Projects, SharedStore)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let opened = open(dir).await;
+        let opened = open_sled(dir).await;
         assert_eq!((opened.set_aside, opened.lost), (None, None));
         let store: SharedStore = Arc::new(opened.store);
         then(Projects::new(store.clone()), store.clone()).await;
         store.close().await;
     });
-}
-
-/// A sled that was closed in a process that lives on keeps its lock until its last thread has ended.
-async fn open(dir: &Path) -> store::Opened<SledStore> {
-    let started = Instant::now();
-    loop {
-        match SledStore::open(dir) {
-            Ok(opened) => return opened,
-            Err(error) => assert!(started.elapsed() < Duration::from_secs(5), "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Only does something when it is started by the test above.

@@ -130,6 +130,7 @@ pub async fn whoever_writes_into_a_tag_that_goes_is_told(place: Place) {
     for round in 0..6 {
         let (old, new) = (format!("old-{round}"), format!("new-{round}"));
         place.here.add_tag("home", &old, "", "", "ann").await.unwrap();
+        let begun = tokio::sync::Notify::new();
         let acknowledged = async {
             let mut count = 0;
             loop {
@@ -140,10 +141,11 @@ pub async fn whoever_writes_into_a_tag_that_goes_is_told(place: Place) {
                     Err(fault) => panic!("{fault:?}"),
                 }
                 count += 1;
+                begun.notify_one();
             }
         };
         let goes = async {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            begun.notified().await;
             match round % 3 {
                 0 => place.here.rename_tag("home", &old, &new).await.unwrap(),
                 1 => place.here.delete_tag("home", &old).await.unwrap(),

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use base::NodeId;
+use planner::Planning;
 use planner::projects::{Outcome, Wanted};
 use planner::tasks_file::TasksFile;
-use planner::{Edit, NewTask, Planning};
 use store::SledStore;
 
-fn add(title: &str) -> Edit {
-    Edit::Add { parent: None, task: NewTask { title: title.into(), ..NewTask::default() } }
-}
+use crate::bed::add;
 
 fn file(json: &str) -> TasksFile {
     TasksFile::read(json.as_bytes()).unwrap().file

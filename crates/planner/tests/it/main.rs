@@ -22,6 +22,9 @@ mod once;
 #[cfg(test)]
 mod store_with_faults;
 #[cfg(test)]
+#[path = "../../../jobs/tests/it/stores.rs"]
+mod stores;
+#[cfg(test)]
 mod suite;
 #[cfg(test)]
 mod work;

@@ -1,6 +1,7 @@
 //! The cases that hold on every store; all cases of a store share its process.
 
-use crate::bed::{Bed, EtcdProcess};
+use crate::bed::Bed;
+use crate::stores::EtcdProcess;
 use crate::{crossing, edits, faults, history, life, once};
 
 macro_rules! cases {
