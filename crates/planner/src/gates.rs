@@ -12,7 +12,8 @@ use crate::requirements::Requirement;
 use crate::task::MAX_DEPTH;
 use crate::{Task, TaskId, Tasks};
 
-pub use likeness::{NEAR, likeness, normal};
+pub(crate) use likeness::Words;
+pub use likeness::{NEAR, normal};
 
 /// The most that a plan may be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,13 +26,6 @@ pub fn normal(title: &str) -> String {
     words::normal(bare)
 }
 
-/// 0 (no word in common) to 1 (the same words): titles count for two thirds, descriptions for the rest.
-///
-/// Titles with other numbers in them speak of other things, however much of the rest they share.
-pub fn likeness(a: &Task, b: &Task) -> f64 {
-    mixed(&Words::of(a), &Words::of(b))
-}
-
 /// The pairs of the same title among siblings, and the pairs that are alike, wherever they are.
 pub(super) fn pairs(all: &[(TaskId, &Task)]) -> (Pairs, Pairs) {
     let mut same = Vec::new();
@@ -53,7 +46,7 @@ pub(super) fn pairs(all: &[(TaskId, &Task)]) -> (Pairs, Pairs) {
 
 /// Compares only tasks that share a rare word of their titles.
 fn near(all: &[(TaskId, &Task)]) -> Pairs {
-    let words: Vec<Words> = all.iter().map(|(_, task)| Words::of(task)).collect();
+    let words: Vec<Words> = all.iter().map(|(_, task)| Words::of(&task.title, &task.description)).collect();
     let mut having: HashMap<&str, Vec<usize>> = HashMap::new();
     for (index, words) in words.iter().enumerate() {
         for word in &words.title {
@@ -70,7 +63,7 @@ fn near(all: &[(TaskId, &Task)]) -> Pairs {
             };
             // A task and its part speak of the same thing.
             let is_related = a.is_within(b) || b.is_within(a);
-            if !is_related && mixed(here, there) >= NEAR {
+            if !is_related && here.likeness(there) >= NEAR {
                 found.push((a.clone(), b.clone()));
             }
             if found.len() >= MOST_PAIRS {
@@ -81,37 +74,35 @@ fn near(all: &[(TaskId, &Task)]) -> Pairs {
     found
 }
 
-struct Words {
+/// The words of a task by which it is compared with others.
+pub(crate) struct Words {
     title: BTreeSet<String>,
     description: BTreeSet<String>,
 }
 
 impl Words {
-    fn of(task: &Task) -> Self {
-        // The beginning of a description tells what it is about.
+    /// Those of a title and of the beginning of a description, which tells what it is about.
+    pub(crate) fn of(title: &str, description: &str) -> Self {
         const MOST: usize = 400;
         let set = |text: &str| words::split(text).into_iter().map(|(_, _, word)| word).collect::<BTreeSet<_>>();
-        let end =
-            task.description.char_indices().map(|(at, _)| at).take_while(|&at| at <= MOST).last().unwrap_or_default();
-        let short = if task.description.len() <= MOST {
-            task.description.as_str()
-        } else {
-            task.description.get(..end).unwrap_or_default()
-        };
-        Self { title: set(&task.title), description: set(short) }
+        let short = description.get(..description.floor_char_boundary(MOST)).unwrap_or(description);
+        Self { title: set(title), description: set(short) }
     }
-}
 
-fn mixed(a: &Words, b: &Words) -> f64 {
-    let is_number = |word: &&String| word.contains(|c: char| c.is_numeric());
-    if !a.title.iter().filter(is_number).eq(b.title.iter().filter(is_number)) {
-        return 0.0;
+    /// 0 (no word in common) to 1 (the same words): titles count for two thirds, descriptions for the rest.
+    ///
+    /// Titles with other numbers in them speak of other things, however much of the rest they share.
+    pub(crate) fn likeness(&self, other: &Self) -> f64 {
+        let is_number = |word: &&String| word.contains(|c: char| c.is_numeric());
+        if !self.title.iter().filter(is_number).eq(other.title.iter().filter(is_number)) {
+            return 0.0;
+        }
+        let title = shared(&self.title, &other.title);
+        if self.description.is_empty() || other.description.is_empty() {
+            return title;
+        }
+        (2.0 * title + shared(&self.description, &other.description)) / 3.0
     }
-    let title = shared(&a.title, &b.title);
-    if a.description.is_empty() || b.description.is_empty() {
-        return title;
-    }
-    (2.0 * title + shared(&a.description, &b.description)) / 3.0
 }
 
 fn shared(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {

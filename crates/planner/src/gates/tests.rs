@@ -102,6 +102,10 @@ fn titles_are_the_same_whatever_their_case_marks_and_number() {
     assert_eq!(normal("12"), "12");
 }
 
+fn likeness(a: &Task, b: &Task) -> f64 {
+    Words::of(&a.title, &a.description).likeness(&Words::of(&b.title, &b.description))
+}
+
 #[test]
 fn near_duplicates_are_shown_and_make_a_draft() {
     let a = covering(1, "Build the import of old data from the vendor");

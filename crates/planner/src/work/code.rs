@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::describe::{self, Written};
 use super::{Asked, CodeFile, TasksFromCode, Working};
+use crate::gates::{self, Words};
 use crate::model::{Prompt, fill, material};
 use crate::schema::{Wrong, list, number, object};
-use crate::{Edit, NewTask, Task, gates, structural};
+use crate::{Edit, NewTask, structural};
 
 /// Characters of code in one question.
 const MOST_CHARS: usize = 8000;
@@ -36,13 +37,14 @@ pub(super) async fn run(w: &Working<'_>, work: &TasksFromCode) -> Result<Value> 
             tasks.extend(written.into_iter().map(|written| written.into_new(&checked.model)));
         }
     }
-    let mut kept: Vec<NewTask> = Vec::new();
+    let mut kept: Vec<(NewTask, Words)> = Vec::new();
     for task in tasks {
-        let is_there = kept.iter().any(|other| gates::likeness(&Task::from(other), &Task::from(&task)) >= gates::NEAR);
-        if !is_there {
-            kept.push(task);
+        let words = Words::of(&task.title, &task.description);
+        if !kept.iter().any(|(_, other)| other.likeness(&words) >= gates::NEAR) {
+            kept.push((task, words));
         }
     }
+    let kept: Vec<NewTask> = kept.into_iter().map(|(task, _)| task).collect();
     if kept.is_empty() {
         return Ok(json!({"added": [], "notes": ["nothing to do was found in the code"], "refused": refused}));
     }

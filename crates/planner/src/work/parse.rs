@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::describe::{self, Written};
 use super::{Asked, ParsePrd, Planner, Working, expand};
-use crate::gates::{self, Bounds, Gates};
+use crate::gates::{self, Bounds, Gates, Words};
 use crate::model::{Checked, Prompt, fill};
 use crate::prd::Prd;
 use crate::projects::{Done, Snapshot, Wanted};
@@ -264,10 +264,12 @@ fn tasks_of(prd: &Prd, written: &[Written], batch: &Batch, model: &str, notes: &
         tasks.extend(missing.iter().map(|task| renumbered(task, &|number| Some(number + before))));
         return tasks;
     }
+    let words: Vec<Words> = tasks.iter().map(words).collect();
     for task in missing {
-        let near =
-            tasks.iter_mut().max_by(|one, other| gates::likeness(one, &task).total_cmp(&gates::likeness(other, &task)));
-        if let Some(near) = near {
+        let here = self::words(&task);
+        let likeness: Vec<f64> = words.iter().map(|words| words.likeness(&here)).collect();
+        let near = tasks.iter_mut().zip(likeness).max_by(|(_, one), (_, other)| one.total_cmp(other));
+        if let Some((near, _)) = near {
             near.details = format!("{}\n\nAlso: {}", near.details, task.description);
             near.sources.extend(task.sources);
         }
@@ -301,16 +303,17 @@ pub(super) fn source(found: &Requirement) -> Source {
 
 /// Makes one of tasks that two batches both have; what the later one says stays in its details. Numbers have no gaps then.
 fn fold(draft: &mut Draft) {
-    let mut kept: Vec<Task> = Vec::new();
+    let mut kept: Vec<(Task, Words)> = Vec::new();
     let mut numbers = BTreeMap::new();
     for task in std::mem::take(&mut draft.tasks) {
-        let Some(place) = kept.iter().position(|other| gates::likeness(other, &task) >= SAME) else {
+        let words = words(&task);
+        let Some(place) = kept.iter().position(|(_, other)| other.likeness(&words) >= SAME) else {
             numbers.insert(task.number, kept.len() as u32 + 1);
-            kept.push(task);
+            kept.push((task, words));
             continue;
         };
         numbers.insert(task.number, place as u32 + 1);
-        let Some(same) = kept.get_mut(place) else { continue };
+        let Some((same, _)) = kept.get_mut(place) else { continue };
         draft
             .notes
             .push(format!("`{}` and `{}` are one task: two parts of the document ask for it", same.title, task.title));
@@ -320,7 +323,11 @@ fn fold(draft: &mut Draft) {
         }
         same.priority = same.priority.max(task.priority);
     }
-    draft.tasks = kept.iter().map(|task| renumbered(task, &|number| numbers.get(&number).copied())).collect();
+    draft.tasks = kept.iter().map(|(task, _)| renumbered(task, &|number| numbers.get(&number).copied())).collect();
+}
+
+fn words(task: &Task) -> Words {
+    Words::of(&task.title, &task.description)
 }
 
 /// A task under another number, whose references, and those of its parts, follow. What leads nowhere or to itself goes.
