@@ -60,8 +60,9 @@ impl Planning {
 
     /// Makes a job of an order, if it can be done at all. The same key gives the same job.
     pub async fn start(&self, mut order: Order, key: Option<String>) -> Result<JobId> {
-        order.tag = self.projects.snapshot(&order.project, &order.tag).await?.tag;
-        order.check(&self.projects).await?;
+        let snapshot = self.projects.snapshot(&order.project, &order.tag).await?;
+        order.check(&snapshot)?;
+        order.tag = snapshot.tag;
         let input = serde_json::to_value(&order)
             .map_err(|error| Fault::internal("could not write the input of a job").because(error))?;
         let subject = format!("{}/{} {}", order.project, order.tag, order.work.name());
@@ -70,10 +71,7 @@ impl Planning {
 
     /// A job by its id.
     pub async fn job(&self, id: &str) -> Result<Job> {
-        let id = id.parse::<JobId>()?;
-        let view = self.jobs.get(id).await?.ok_or_else(|| {
-            Fault::new(Code::NotFound, format!("there is no job `{id}`")).hint("`tmctl jobs` lists those that are kept")
-        })?;
+        let view = self.view(id).await?;
         self.with_result(view).await
     }
 
@@ -87,12 +85,19 @@ impl Planning {
 
     /// A job as it is, then with every change until it has ended.
     pub async fn watch(self: &Arc<Self>, id: &str) -> Result<impl Stream<Item = Result<Job>> + Send + use<>> {
-        let id = self.job(id).await?.view.id;
+        let id = self.view(id).await?.id;
         let planning = self.clone();
         Ok(self.jobs.watch(id).then(move |view| {
             let planning = planning.clone();
             async move { planning.with_result(view?).await }
         }))
+    }
+
+    async fn view(&self, id: &str) -> Result<JobView> {
+        let id = id.parse::<JobId>()?;
+        self.jobs.get(id).await?.ok_or_else(|| {
+            Fault::new(Code::NotFound, format!("there is no job `{id}`")).hint("`tmctl jobs` lists those that are kept")
+        })
     }
 
     async fn with_result(&self, view: JobView) -> Result<Job> {

@@ -121,11 +121,7 @@ impl From<PrdError> for Fault {
 impl Prd {
     /// Reads a document. The size is looked at before anything else.
     pub fn read(bytes: &[u8]) -> Result<Self, PrdError> {
-        let text = decode(bytes)?;
-        if text.trim().is_empty() {
-            return Err(PrdError::Empty);
-        }
-        let lines: Vec<String> = split(&text);
+        let lines: Vec<String> = split(&text(bytes)?);
         let lines::Marked { mut marks, mut oddities } = lines::mark(&lines);
         oddities::mark_logs(&lines, &mut marks, &mut oddities);
         oddities::mark_instructions(&lines, &mut marks, &mut oddities);
@@ -160,6 +156,12 @@ impl Prd {
     pub(crate) fn line(&self, line: u32) -> &str {
         self.lines.get((line as usize).saturating_sub(1)).map_or("", String::as_str)
     }
+}
+
+/// The text of a document that has one.
+pub fn text(bytes: &[u8]) -> Result<String, PrdError> {
+    let text = decode(bytes)?;
+    if text.trim().is_empty() { Err(PrdError::Empty) } else { Ok(text) }
 }
 
 /// Reads UTF-8 with or without a byte order mark, and UTF-16 with one.

@@ -246,17 +246,14 @@ impl Work {
 
 impl Order {
     /// Refuses what cannot be done before it becomes a job.
-    pub async fn check(&self, projects: &Projects) -> Result<()> {
-        let snapshot = projects.snapshot(&self.project, &self.tag).await?;
+    pub fn check(&self, snapshot: &Snapshot) -> Result<()> {
         match &self.work {
-            Work::ParsePrd(work) => parse::check(work, &snapshot),
-            Work::Expand(work) => all_there(&snapshot, &work.ids),
-            Work::Analyze(work) => all_there(&snapshot, &work.ids),
-            Work::AddFromPrompt(work) => {
-                not_blank("prompt", &work.prompt).and(all_there(&snapshot, &work.dependencies))
-            }
-            Work::Update(work) => not_blank("prompt", &work.prompt).and(all_there(&snapshot, &work.ids)),
-            Work::Rescope(work) => named("ids", &work.ids).and(all_there(&snapshot, &work.ids)),
+            Work::ParsePrd(work) => parse::check(work, snapshot),
+            Work::Expand(work) => all_there(snapshot, &work.ids),
+            Work::Analyze(work) => all_there(snapshot, &work.ids),
+            Work::AddFromPrompt(work) => not_blank("prompt", &work.prompt).and(all_there(snapshot, &work.dependencies)),
+            Work::Update(work) => not_blank("prompt", &work.prompt).and(all_there(snapshot, &work.ids)),
+            Work::Rescope(work) => named("ids", &work.ids).and(all_there(snapshot, &work.ids)),
             Work::Do(work) => not_blank("text", &work.text),
             Work::TasksFromCode(work) => named("files", &work.files),
         }

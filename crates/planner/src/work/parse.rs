@@ -18,7 +18,7 @@ use super::describe::{self, Written};
 use super::{Asked, ParsePrd, Planner, Working, expand};
 use crate::gates::{self, Bounds, Gates, Words};
 use crate::model::{Checked, Prompt, fill};
-use crate::prd::Prd;
+use crate::prd::{self, Prd};
 use crate::projects::{Done, Snapshot, Wanted};
 use crate::requirements::{self, Requirement};
 use crate::schema::{Wrong, list, number, object, one_of};
@@ -45,7 +45,7 @@ pub(super) fn check(work: &ParsePrd, snapshot: &Snapshot) -> Result<()> {
         return Err(Fault::invalid(format!("a plan of {} levels is too deep", work.max_depth))
             .hint(format!("at most {MOST_DEPTH}")));
     }
-    Prd::read(work.prd.as_bytes())?;
+    prd::text(work.prd.as_bytes())?;
     if !snapshot.tasks.is_empty() && !work.append && !work.force {
         let what = format!("tag `{}` has {} tasks already", snapshot.tag, snapshot.about.tasks);
         return Err(Fault::new(Code::Conflict, what)
@@ -78,11 +78,6 @@ impl Draft {
 }
 
 pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
-    check(work, &w.snapshot().await?).or_else(|fault| match fault.code {
-        // A life of this job before may have written its tasks already.
-        Code::Conflict => Ok(()),
-        _ => Err(fault),
-    })?;
     let prd = Prd::read(work.prd.as_bytes())?;
     let extracted = requirements::extract(&prd);
     let found = &extracted.requirements;
