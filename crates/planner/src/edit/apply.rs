@@ -12,29 +12,14 @@ use crate::{Raw, Task, TaskId, Tasks};
 
 /// The tree with one edit made.
 pub fn apply(tasks: &Tasks, edit: &Edit, stamp: &Stamp) -> Result<Applied, EditError> {
-    let mut work = Work { tasks: tasks.clone(), stamp, notes: Vec::new(), added: Vec::new(), touched: false };
-    work.make(edit)?;
-    if work.touched {
-        // Only what brings or turns edges can break a rule that held before.
-        let breaches = graph::check(&work.tasks);
-        let known = if breaches.is_empty() { Vec::new() } else { graph::check(tasks) };
-        if let Some(breach) = breaches.into_iter().find(|breach| !known.contains(breach)) {
-            return Err(EditError::Breach { edit: edit.to_string(), breach });
-        }
-    }
-    Ok(Applied { tasks: work.tasks, notes: work.notes, added: work.added })
+    apply_all(tasks, std::slice::from_ref(edit), stamp)
 }
 
 /// The tree with all edits made, one after the other, or the first refusal.
 pub fn apply_all(tasks: &Tasks, edits: &[Edit], stamp: &Stamp) -> Result<Applied, EditError> {
-    let mut all = Applied { tasks: tasks.clone(), ..Applied::default() };
-    for edit in edits {
-        let one = apply(&all.tasks, edit, stamp)?;
-        all.tasks = one.tasks;
-        all.notes.extend(one.notes);
-        all.added.extend(one.added);
-    }
-    Ok(all)
+    let mut work = Work { tasks: tasks.clone(), stamp, notes: Vec::new(), added: Vec::new() };
+    edits.iter().try_for_each(|edit| work.make_checked(edit))?;
+    Ok(Applied { tasks: work.tasks, notes: work.notes, added: work.added })
 }
 
 pub(super) struct Work<'a> {
@@ -42,11 +27,24 @@ pub(super) struct Work<'a> {
     stamp: &'a Stamp,
     pub(super) notes: Vec<String>,
     added: Vec<TaskId>,
-    /// Whether edges came or addresses changed.
-    touched: bool,
 }
 
 impl Work<'_> {
+    /// Makes an edit, unless it breaks a rule that held before it.
+    fn make_checked(&mut self, edit: &Edit) -> Result<(), EditError> {
+        if !may_break(edit) {
+            return self.make(edit);
+        }
+        let before = self.tasks.clone();
+        self.make(edit)?;
+        let breaches = graph::check(&self.tasks);
+        let known = if breaches.is_empty() { Vec::new() } else { graph::check(&before) };
+        match breaches.into_iter().find(|breach| !known.contains(breach)) {
+            Some(breach) => Err(EditError::Breach { edit: edit.to_string(), breach }),
+            None => Ok(()),
+        }
+    }
+
     fn make(&mut self, edit: &Edit) -> Result<(), EditError> {
         match edit {
             Edit::Add { parent, task } => self.add(parent.as_ref(), std::slice::from_ref(task)),
@@ -91,9 +89,13 @@ impl Work<'_> {
     /// The task, to be changed and stamped.
     pub(super) fn get_mut(&mut self, id: &TaskId) -> Result<&mut Task, EditError> {
         let stamp = self.stamp;
-        let task = self.tasks.get_mut(id).ok_or_else(|| EditError::NoTask { id: id.clone() })?;
+        let task = self.place(id)?;
         mark(task, stamp);
         Ok(task)
+    }
+
+    fn place(&mut self, id: &TaskId) -> Result<&mut Task, EditError> {
+        self.tasks.get_mut(id).ok_or_else(|| EditError::NoTask { id: id.clone() })
     }
 
     fn add(&mut self, parent: Option<&TaskId>, new: &[NewTask]) -> Result<(), EditError> {
@@ -106,7 +108,6 @@ impl Work<'_> {
             let id = parent.map_or_else(|| TaskId::top(number), |parent| parent.child(number));
             let task = Task { number, ..self.made(new) };
             self.check_whole(&id, &task)?;
-            self.touched |= has_edges(&task);
             self.added.push(id);
             made.push(task);
         }
@@ -160,7 +161,6 @@ impl Work<'_> {
 
     fn change(&mut self, id: &TaskId, fields: &Fields) -> Result<(), EditError> {
         let mut task = self.get(id)?.clone();
-        let before = task.clone();
         let fields = fields.clone();
         let Fields { title, description, details, test_strategy, priority, complexity, sources, .. } = fields;
         task.title = title.unwrap_or(task.title);
@@ -177,9 +177,9 @@ impl Work<'_> {
             }
         }
         check_texts(id, &task)?;
-        if task != before {
-            *self.get_mut(id)? = task;
-            self.get_mut(id)?;
+        if task != *self.get(id)? {
+            mark(&mut task, self.stamp);
+            *self.place(id)? = task;
         }
         Ok(())
     }
@@ -312,7 +312,6 @@ impl Work<'_> {
         }
         self.follow(pairs);
         pairs.iter().for_each(|(_, to)| self.forget_own_parts(to));
-        self.touched = true;
         Ok(())
     }
 
@@ -414,7 +413,6 @@ impl Work<'_> {
             return Err(EditError::TooMany { why: format!("there would be {count} in this tag") });
         }
         self.tasks = new;
-        self.touched = true;
         Ok(())
     }
 
@@ -482,7 +480,27 @@ pub(crate) fn is_same(one: &Task, other: &Task) -> bool {
         && one.subtasks.iter().zip(&other.subtasks).all(|(one, other)| is_same(one, other))
 }
 
-fn has_edges(task: &Task) -> bool {
+/// Whether an edit can break a rule that held before: only what brings edges or changes addresses does. One dependency is
+/// looked at by itself.
+fn may_break(edit: &Edit) -> bool {
+    match edit {
+        Edit::Demote { .. } | Edit::Promote { .. } | Edit::Move { .. } | Edit::Replace { .. } => true,
+        Edit::Add { task, .. } => has_edges(task),
+        Edit::ReplaceSubtasks { subtasks: new, .. }
+        | Edit::AddSubtasks { subtasks: new, .. }
+        | Edit::Append { tasks: new } => new.iter().any(has_edges),
+        Edit::Change { .. }
+        | Edit::Note { .. }
+        | Edit::SetStatus { .. }
+        | Edit::Remove { .. }
+        | Edit::ClearSubtasks { .. }
+        | Edit::AddDependency { .. }
+        | Edit::RemoveDependency { .. }
+        | Edit::Fix => false,
+    }
+}
+
+fn has_edges(task: &NewTask) -> bool {
     !task.dependencies.is_empty() || task.subtasks.iter().any(has_edges)
 }
 
