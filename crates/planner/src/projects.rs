@@ -173,8 +173,8 @@ impl Projects {
         if wanted.dry_run {
             return Ok((done, true));
         }
-        let is_nothing = commit::changed(&before.tasks, &done.tasks).is_empty();
-        if is_nothing && wanted.draft.is_none() && wanted.key.is_none() && mark.is_none() {
+        let is_wanted_anyway = wanted.draft.is_some() || wanted.key.is_some() || mark.is_some();
+        if !is_wanted_anyway && done.changes.is_empty() && done.tasks.differing(&before.tasks).is_empty() {
             return Ok((Done { revision: before.about.revision, ..done }, true));
         }
         let txn = mark.map_or_else(|| Ok(Txn::new()), |mark| mark.onto(Txn::new()))?;

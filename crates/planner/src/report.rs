@@ -13,10 +13,9 @@ pub const END: &str = "<!-- tasks: end -->";
 
 /// How far a project is, what stands in the way, and what comes next.
 pub fn progress(name: &str, tasks: &Tasks, draft_because: &[String]) -> String {
-    let mut counts: BTreeMap<Status, usize> = BTreeMap::new();
-    tasks.walk().for_each(|(_, task)| *counts.entry(task.status).or_default() += 1);
-    let all = tasks.count();
-    let finished = counts.iter().filter(|(status, _)| status.satisfies()).map(|(_, count)| count).sum::<usize>();
+    let counts = tasks.by_status();
+    let all = counts.values().sum::<u32>();
+    let finished = counts.iter().filter(|(status, _)| status.satisfies()).map(|(_, count)| count).sum::<u32>();
     let percent = (finished * 100).checked_div(all).unwrap_or(0);
     let mut text =
         format!("# Progress of {}\n\n{finished} of {all} tasks are finished ({percent} %).\n", escaped(name));

@@ -1,10 +1,11 @@
 //! The tasks of a tag. Cheap to clone: what an edit leaves alone is shared with what was before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Task, TaskId};
+use crate::{Status, Task, TaskId};
 
 /// Top-level tasks in the order of their numbers, each number once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -92,6 +93,30 @@ impl Tasks {
     pub fn count(&self) -> usize {
         self.list.iter().map(|task| task.count()).sum()
     }
+
+    /// How many of them stand where.
+    pub fn by_status(&self) -> BTreeMap<Status, u32> {
+        fn add(task: &Task, counts: &mut BTreeMap<Status, u32>) {
+            *counts.entry(task.status).or_default() += 1;
+            task.subtasks.iter().for_each(|sub| add(sub, counts));
+        }
+        let mut counts = BTreeMap::new();
+        self.list.iter().for_each(|task| add(task, &mut counts));
+        counts
+    }
+
+    /// The numbers of the top-level tasks that came, went or changed since `before`, in order. What both share is as it was.
+    pub fn differing(&self, before: &Self) -> Vec<u32> {
+        let (mut old, mut new) = (before.list.iter().peekable(), self.list.iter().peekable());
+        let mut numbers = Vec::new();
+        while let Some(number) = [old.peek(), new.peek()].into_iter().flatten().map(|task| task.number).min() {
+            let (was, is) = (old.next_if(|task| task.number == number), new.next_if(|task| task.number == number));
+            if !was.zip(is).is_some_and(|(was, is)| Arc::ptr_eq(was, is)) {
+                numbers.push(number);
+            }
+        }
+        numbers
+    }
 }
 
 /// See [`Tasks::walk`].
@@ -132,5 +157,17 @@ mod tests {
         }
         assert!(Arc::ptr_eq(&before.top()[0], &after.top()[0]));
         assert_eq!((before.top()[1].title.as_str(), after.top()[1].title.as_str()), ("two", "changed"));
+    }
+
+    #[test]
+    fn what_came_went_or_changed_differs() {
+        let before = Tasks::new((1..=4).map(|number| Task::titled(number, "as it was")));
+        let mut after = before.clone();
+        assert!(after.differing(&before).is_empty());
+        after.remove(1);
+        after.put(Arc::new(Task::titled(3, "changed")));
+        after.put(Arc::new(Task::titled(7, "new")));
+        assert_eq!(after.differing(&before), [1, 3, 7]);
+        assert_eq!(before.differing(&after), [1, 3, 7]);
     }
 }

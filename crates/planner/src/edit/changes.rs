@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -116,13 +115,10 @@ impl fmt::Display for Changed {
 
 /// Every difference, in the order of addresses.
 pub fn changes(before: &Tasks, after: &Tasks) -> Vec<Changed> {
-    let numbers: BTreeSet<u32> = before.top().iter().chain(after.top()).map(|task| task.number).collect();
     let mut found = Vec::new();
-    for number in numbers {
-        match (before.root(number), after.root(number)) {
-            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => {}
-            (old, new) => compare(&TaskId::top(number), old.map(|task| &**task), new.map(|task| &**task), &mut found),
-        }
+    for number in after.differing(before) {
+        let [old, new] = [before, after].map(|tasks| tasks.root(number).map(|task| &**task));
+        compare(&TaskId::top(number), old, new, &mut found);
     }
     found
 }

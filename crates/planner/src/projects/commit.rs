@@ -3,8 +3,6 @@
 //! A change of few tasks puts those. A change of many writes all tasks anew under a new generation, in as many
 //! transactions as it takes, which nobody reads until the tag's record names them: that is again one transaction.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Code, Fault, Result};
@@ -84,7 +82,7 @@ impl Projects {
     async fn stage(&self, txn: Txn, attempt: Attempt, write: &str) -> Result<(Txn, Snapshot)> {
         let Attempt { before, tasks, event, draft } = attempt;
         let (project, mut about) = (before.project.clone(), before.about.clone());
-        let mut touched: Vec<u32> = changed(&before.tasks, &tasks).into_iter().collect();
+        let mut touched = tasks.differing(&before.tasks);
         let (txn, undo) = match small(txn.clone(), &before, &tasks, &touched)? {
             Some(staged) => staged,
             None => {
@@ -108,10 +106,11 @@ impl Projects {
             modified => Guard::ModifiedAt(key.clone(), modified),
         };
         let event = Event { touched, write: write.to_owned(), ..event };
+        let written = record::write_about(&about)?;
         let mut txn = txn
             .when(guard)
-            .put(names::head_key(&project, &about, about.generation()), record::write_about(&about)?)
-            .put(key, record::write_about(&about)?)
+            .put(names::head_key(&project, &about, about.generation()), written.clone())
+            .put(key, written)
             .put(names::event_key(&project, &about, event.revision), record::write(&event)?)
             .put(names::undo_key(&project, &about, event.revision), undo);
         if let Some(old) = event.revision.checked_sub(UNDO_KEPT) {
@@ -229,15 +228,6 @@ fn small(mut txn: Txn, before: &Snapshot, tasks: &Tasks, numbers: &[u32]) -> Res
     }
     let undo = record::write(&Undo::Tasks(undo))?;
     Ok((bytes + undo.len() <= MOST_BYTES).then_some((txn, undo)))
-}
-
-/// The numbers of the top-level tasks that came, went or changed.
-pub(super) fn changed(before: &Tasks, after: &Tasks) -> BTreeSet<u32> {
-    let differs = |one: &Tasks, other: &Tasks| -> Vec<u32> {
-        let is_same = |task: &Arc<Task>| other.root(task.number).is_some_and(|same| Arc::ptr_eq(task, same));
-        one.top().iter().filter(|task| !is_same(task)).map(|task| task.number).collect()
-    };
-    differs(before, after).into_iter().chain(differs(after, before)).collect()
 }
 
 fn written(task: &Task) -> Result<Bytes> {

@@ -91,12 +91,8 @@ impl Tag {
 
     /// Counts anew.
     pub(super) fn count(&mut self, tasks: &Tasks) {
-        self.tasks = 0;
-        self.by_status.clear();
-        for (_, task) in tasks.walk() {
-            self.tasks += 1;
-            *self.by_status.entry(task.status).or_default() += 1;
-        }
+        self.by_status = tasks.by_status();
+        self.tasks = self.by_status.values().sum();
     }
 }
 
