@@ -200,8 +200,24 @@ impl Projects {
             return Err(Fault::invalid(format!("could not move tasks: they are in tag `{tag}` already"))
                 .hint("name another tag; `tmctl tasks tags` lists them"));
         }
+        let moved = self.move_between(project, (&tag, &to_tag), ids, dependencies, who).await;
+        if moved.is_err() {
+            self.release(project, &tag).await;
+            self.release(project, &to_tag).await;
+        }
+        moved
+    }
+
+    async fn move_between(
+        &self,
+        project: &str,
+        (tag, to_tag): (&str, &str),
+        ids: &[TaskId],
+        dependencies: edit::Dependencies,
+        who: &str,
+    ) -> Result<(Vec<TaskId>, Vec<String>)> {
         for attempt in 0..MOST_ATTEMPTS {
-            let (from, to) = (self.before(project, &tag).await?, self.before(project, &to_tag).await?);
+            let (from, to) = (self.before(project, tag).await?, self.before(project, to_tag).await?);
             let now = base::time::unix_ms();
             let stamp = |about: &Tag| Stamp { updated_at: base::time::rfc3339(now), version: about.revision + 1 };
             let stamps = (stamp(&from.about), stamp(&to.about));
@@ -221,7 +237,7 @@ impl Projects {
                 Written::Crossed => pause(attempt).await,
             }
         }
-        Err(contended(project, &tag))
+        Err(contended(project, tag))
     }
 
     async fn turn(&self, project: &str, tag: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {

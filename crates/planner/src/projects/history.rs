@@ -183,8 +183,16 @@ impl Projects {
         let _turn = self.turn(&project, &tag).await;
         // The last one that the caller can mean, not one that comes while this waits.
         let revision = revision.unwrap_or(about.revision);
+        let outcome = self.undo_in_turn(&project, &tag, revision, who, dry_run).await;
+        if !matches!(outcome, Ok(Outcome::Done(_))) {
+            self.release(&project, &tag).await;
+        }
+        outcome
+    }
+
+    async fn undo_in_turn(&self, project: &str, tag: &str, revision: u64, who: &str, dry_run: bool) -> Result<Outcome> {
         for attempt in 0..MOST_ATTEMPTS {
-            let before = self.before(&project, &tag).await?;
+            let before = self.before(project, tag).await?;
             let restored = match self.restored(&before, revision).await? {
                 Ok(tasks) => tasks,
                 Err(conflict) => return Ok(Outcome::Conflict(conflict)),
@@ -206,7 +214,7 @@ impl Projects {
                 Written::Crossed => pause(attempt).await,
             }
         }
-        Err(contended(&project, &tag))
+        Err(contended(project, tag))
     }
 
     /// The tasks without the change `revision`, or what stands against that.

@@ -5,7 +5,7 @@
 
 use base::{Code, Result};
 use serde::{Deserialize, Serialize};
-use store::{Guard, MAX_TXN_OPS, StoreError, Txn};
+use store::{Guard, MAX_TXN_OPS, Txn};
 
 use super::{Done, MOST_ATTEMPTS, Projects, Wanted, contended, names, pause, record};
 use crate::Tasks;
@@ -20,17 +20,15 @@ pub struct Mark {
     value: Value,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Value {
     at_ms: u64,
-    /// Tells one's own mark from another's when the answer to it got lost.
-    by: String,
 }
 
 impl Mark {
     /// A mark for `what` among those of `kind`; the two are part of a key.
     pub fn new(kind: &str, what: &str) -> Self {
-        let value = Value { at_ms: base::time::unix_ms(), by: record::random() };
+        let value = Value { at_ms: base::time::unix_ms() };
         Self { key: format!("{}{what}", names::marks_prefix(kind)), value }
     }
 
@@ -53,17 +51,31 @@ impl Projects {
     ) -> Result<Option<Done>> {
         let tag = self.tag_or_current(project, tag).await?;
         let _turn = self.turn(project, &tag).await;
-        let mut tried: Option<Done> = None;
+        let done = self.once_in_turn(project, &tag, mark, decide).await;
+        if !matches!(done, Ok(Some(_))) {
+            self.release(project, &tag).await;
+        }
+        done
+    }
+
+    async fn once_in_turn(
+        &self,
+        project: &str,
+        tag: &str,
+        mark: &Mark,
+        decide: impl Fn(&Tasks) -> (Wanted, Vec<String>) + Send + Sync,
+    ) -> Result<Option<Done>> {
         for attempt in 0..MOST_ATTEMPTS {
-            if let Some(value) = self.marked(mark).await? {
-                return Ok(tried.filter(|_| value == mark.value));
+            // Not one's own: a write whose answer got lost is settled where it is written.
+            if self.store.get(&mark.key).await?.is_some() {
+                return Ok(None);
             }
-            let before = self.snapshot(project, &tag).await?;
+            let before = self.before(project, tag).await?;
             let (wanted, notes) = decide(&before.tasks);
             let (mut done, is_written) = match wanted.edits.is_empty() {
                 true => {
-                    let unchanged = Txn::new().when(Guard::ModifiedAt(names::tag_key(project, &tag), before.modified));
-                    let is_written = self.commit_guarded(mark.onto(unchanged)?).await?;
+                    let unchanged = Txn::new().when(Guard::ModifiedAt(names::tag_key(project, tag), before.modified));
+                    let is_written = self.is_committed(mark.onto(unchanged)?).await?;
                     (Done { revision: before.about.revision, tasks: before.tasks, ..Done::default() }, is_written)
                 }
                 false => self.attempt(before, &wanted, Some(mark)).await?,
@@ -72,11 +84,10 @@ impl Projects {
             if is_written {
                 return Ok(Some(done));
             }
-            tried = Some(done);
             pause(attempt).await;
         }
         // Nobody's edit stands against this one, so that it is no conflict to be looked at.
-        let mut fault = contended(project, &tag).retry_after(std::time::Duration::from_secs(1));
+        let mut fault = contended(project, tag).retry_after(std::time::Duration::from_secs(1));
         fault.code = Code::Unavailable;
         Err(fault)
     }
@@ -95,24 +106,10 @@ impl Projects {
             let txn = some.iter().fold(Txn::new(), |txn, entry| {
                 txn.when(Guard::ModifiedAt(entry.key.clone(), entry.modified)).delete(entry.key.clone())
             });
-            if self.commit_guarded(txn).await? {
+            if self.is_committed(txn).await? {
                 forgotten += some.len();
             }
         }
         Ok(forgotten)
-    }
-
-    async fn marked(&self, mark: &Mark) -> Result<Option<Value>> {
-        let entry = self.store.get(&mark.key).await?;
-        entry.map(|entry| record::read(&entry.key, &entry.value)).transpose()
-    }
-
-    /// Whether the guards held.
-    async fn commit_guarded(&self, txn: Txn) -> Result<bool> {
-        match self.store.commit(txn).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::Refused { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 }
