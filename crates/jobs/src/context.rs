@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 use store::{Guard, StoreError, Txn};
-use tokio_util::sync::CancellationToken;
 
 use crate::patience::patiently;
 use crate::progress::Progress;
@@ -25,29 +24,9 @@ impl Context {
         self.0.id
     }
 
-    /// Which work it is.
-    pub fn kind(&self) -> &str {
-        &self.0.record.kind
-    }
-
-    /// What it is about.
-    pub fn subject(&self) -> &str {
-        &self.0.record.subject
-    }
-
-    /// Who asked for it.
-    pub fn who(&self) -> &str {
-        &self.0.record.who
-    }
-
-    /// Cancelled once the run shall end: the job was cancelled, this node lost it, or it stops. Whatever the work waits
-    /// for inside a step is dropped at that moment; this is for what it has started elsewhere.
-    pub fn cancelled(&self) -> CancellationToken {
-        self.0.ending.child_token()
-    }
-
     /// The recorded result of step `name`, of whichever run; else does `work` and records what it gives. A fault is not
-    /// recorded. Several steps may be under way at once; what a step does beside its result may happen again after a
+    /// recorded. Whatever the work waits for is dropped once the run shall end: the job was cancelled, this node lost it,
+    /// or it stops. Several steps may be under way at once; what a step does beside its result may happen again after a
     /// crash, its result is accepted once. The work chooses the same names and the same steps for the same input.
     pub async fn step<T, W, F>(&self, name: impl Into<String>, work: W) -> Result<T>
     where

@@ -133,16 +133,6 @@ impl From<&Fault> for JobFault {
     }
 }
 
-impl From<JobFault> for Fault {
-    fn from(stored: JobFault) -> Fault {
-        let fault = Fault::new(stored.code, stored.message);
-        match stored.hint {
-            Some(hint) => fault.hint(hint),
-            None => fault,
-        }
-    }
-}
-
 /// A job as of now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JobView {
@@ -174,17 +164,13 @@ pub struct JobView {
 pub struct Filter {
     /// Only this kind.
     pub kind: Option<String>,
-    /// Only this subject.
-    pub subject: Option<String>,
     /// Only those that are not finished.
     pub is_unfinished: bool,
 }
 
 impl Filter {
     pub(crate) fn admits(&self, job: &JobView) -> bool {
-        self.kind.as_ref().is_none_or(|kind| *kind == job.kind)
-            && self.subject.as_ref().is_none_or(|subject| *subject == job.subject)
-            && !(self.is_unfinished && job.state.is_final())
+        self.kind.as_ref().is_none_or(|kind| *kind == job.kind) && !(self.is_unfinished && job.state.is_final())
     }
 }
 

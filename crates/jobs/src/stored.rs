@@ -59,9 +59,9 @@ impl From<StoredError> for Fault {
             StoredError::Newer { .. } => {
                 Fault::new(Code::NotSupported, message).hint("update this node, or leave the job to a newer one")
             }
-            StoredError::Malformed { source, .. } => {
-                Fault::internal(message).because(source).hint("remove the job and submit it again")
-            }
+            StoredError::Malformed { source, .. } => Fault::internal(message)
+                .because(source)
+                .hint("restore the store from a backup, or submit the job again"),
             StoredError::Unwritable { source, .. } => {
                 Fault::internal(message).because(source).hint("this is a fault of the work: report it")
             }

@@ -155,7 +155,7 @@ impl Planning {
                 }
                 false => (Tasks::default(), 0),
             };
-            let Merged { mut tasks, conflicts, notes, .. } = sync::merge(&before, &ours, tag.tasks());
+            let Merged { mut tasks, conflicts, notes } = sync::merge(&before, &ours, tag.tasks());
             imported.conflicts.extend(conflicts.into_iter().map(|conflict| (name.to_owned(), conflict)));
             imported.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
             let fixes = graph::fix(&tasks);

@@ -138,11 +138,13 @@ impl Prd {
     }
 
     /// The section that a line (from 1) is in.
+    #[cfg(test)]
     pub fn section_at(&self, line: u32) -> usize {
         self.sections.partition_point(|section| section.first_line <= line).saturating_sub(1)
     }
 
     /// The lines `first` to `last` as they were written.
+    #[cfg(test)]
     pub fn excerpt(&self, first: u32, last: u32) -> String {
         let start = (first.max(1) as usize - 1).min(self.lines.len());
         let end = (last as usize).clamp(start, self.lines.len());

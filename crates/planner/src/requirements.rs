@@ -14,8 +14,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::prd::{Mark, Oddity, Prd, in_order};
-use crate::words;
+use crate::prd::{Oddity, Prd, in_order};
 
 pub(crate) use label::unnumbered;
 
@@ -73,8 +72,6 @@ pub struct Extracted {
     pub oddities: Vec<Oddity>,
     /// What the document says is not to be made; no task may come from these.
     pub not_wanted: Vec<String>,
-    /// `en`, `de`, `es` or `fr`: what most of the everyday words are.
-    pub language: &'static str,
 }
 
 /// Finds every requirement of a document.
@@ -93,15 +90,7 @@ pub fn extract(prd: &Prd) -> Extracted {
         requirement.name = format!("R{number}");
     }
     order::apply(prd, &mut found, &orders, sequence, &mut oddities);
-    Extracted { requirements: found, oddities: in_order(oddities), not_wanted, language: language(prd) }
-}
-
-/// The beginning of a document tells its language as well as all of it does.
-fn language(prd: &Prd) -> &'static str {
-    const ENOUGH_LINES: usize = 2_000;
-    let is_prose = |mark: &Mark| matches!(mark, Mark::Text | Mark::Table | Mark::Heading);
-    let lines = prd.lines.iter().zip(&prd.marks).filter(|(_, mark)| is_prose(mark)).map(|(line, _)| line.as_str());
-    words::language(lines.take(ENOUGH_LINES))
+    Extracted { requirements: found, oddities: in_order(oddities), not_wanted }
 }
 
 #[cfg(test)]

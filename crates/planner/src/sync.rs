@@ -28,19 +28,6 @@ pub struct Merged {
     pub conflicts: Vec<Conflict>,
     /// What had to be changed for both to fit.
     pub notes: Vec<Note>,
-    /// What came from the other side.
-    pub from_theirs: Taken,
-}
-
-/// How many tasks, at all depths, one side gave to the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Taken {
-    /// Tasks that were not there before.
-    pub added: usize,
-    /// Tasks of which something changed.
-    pub changed: usize,
-    /// Tasks that are gone.
-    pub removed: usize,
 }
 
 /// Something that both sides changed, each in its own way.
@@ -148,14 +135,8 @@ impl Merged {
         match (base, ours, theirs) {
             (_, None, None) => None,
             (None, Some(ours), _) => Some(Cow::Borrowed(ours)),
-            (None, None, Some(theirs)) => {
-                self.from_theirs.added += theirs.count();
-                Some(Cow::Borrowed(theirs))
-            }
-            (Some(base), Some(ours), None) if says_same(base, ours) => {
-                self.from_theirs.removed += ours.count();
-                None
-            }
+            (None, None, Some(theirs)) => Some(Cow::Borrowed(theirs)),
+            (Some(base), Some(ours), None) if says_same(base, ours) => None,
             (Some(_), Some(ours), None) => Some(self.keep(id, ours, Clash::RemovedThere)),
             (Some(base), None, Some(theirs)) if says_same(base, theirs) => None,
             (Some(_), None, Some(theirs)) => Some(self.keep(id, theirs, Clash::RemovedHere)),
@@ -171,9 +152,7 @@ impl Merged {
 
     /// A task that all have, and that they changed.
     fn both(&mut self, id: &TaskId, base: &Task, ours: &Task, theirs: &Task) -> Task {
-        let mut merge = fields::Merge { id, base, ours, theirs, is_changed: false, conflicts: &mut self.conflicts };
-        let mut task = merge.own_fields();
-        self.from_theirs.changed += usize::from(merge.is_changed);
+        let mut task = fields::Merge { id, base, ours, theirs, conflicts: &mut self.conflicts }.own_fields();
         for (number, versions) in by_number(&base.subtasks, &ours.subtasks, &theirs.subtasks) {
             task.subtasks.extend(self.one(&id.child(number), versions).map(Cow::into_owned));
         }

@@ -108,20 +108,6 @@ pub(crate) fn has(hits: &[Hit], class: Class) -> bool {
     hits.iter().any(|hit| hit.class == class)
 }
 
-/// The language that most of the everyday words are of; English when there is none.
-pub(crate) fn language<'a>(lines: impl Iterator<Item = &'a str>) -> &'static str {
-    let mut counts = [0_usize; LANGUAGES.len()];
-    for (_, _, word) in lines.flat_map(split) {
-        for &language in KNOWN.common.get(&word).into_iter().flatten() {
-            if let Some(count) = counts.get_mut(language) {
-                *count += 1;
-            }
-        }
-    }
-    let most = counts.iter().copied().max().unwrap_or_default();
-    LANGUAGES.iter().zip(counts).find(|(_, count)| *count == most).map_or("en", |((name, _), _)| name)
-}
-
 const LANGUAGES: [(&str, &str); 4] = [
     ("en", include_str!("words/en.toml")),
     ("de", include_str!("words/de.toml")),
@@ -135,7 +121,6 @@ static KNOWN: LazyLock<Known> = LazyLock::new(Known::read);
 struct Known {
     /// By their first word.
     phrases: HashMap<String, Vec<Phrase>>,
-    common: HashMap<String, Vec<usize>>,
 }
 
 struct Phrase {
@@ -176,16 +161,15 @@ struct File {
     high: Vec<String>,
     low: Vec<String>,
     place: Vec<String>,
-    common: Vec<String>,
 }
 
 impl Known {
     /// A file that does not parse leaves its language out; a test reads them all.
     fn read() -> Self {
         let mut known = Self::default();
-        for (language, (_, text)) in LANGUAGES.iter().enumerate() {
+        for (_, text) in LANGUAGES {
             if let Ok(file) = toml::from_str::<File>(text) {
-                known.add(language, file);
+                known.add(file);
             }
         }
         for phrases in known.phrases.values_mut() {
@@ -194,7 +178,7 @@ impl Known {
         known
     }
 
-    fn add(&mut self, language: usize, file: File) {
+    fn add(&mut self, file: File) {
         let lists = [
             (Class::Must, file.must),
             (Class::Should, file.should),
@@ -226,9 +210,6 @@ impl Known {
                     self.phrases.entry(first).or_default().push(Phrase { rest: words.collect(), class });
                 }
             }
-        }
-        for word in file.common {
-            self.common.entry(normal(&word)).or_default().push(language);
         }
     }
 }
@@ -287,18 +268,5 @@ mod tests {
         assert!(classes("La tâche dépend de B").contains(&Class::Waits));
         assert!(classes("out-of scope").contains(&Class::Unwanted));
         assert!(!classes("mustard").contains(&Class::Must));
-    }
-
-    #[test]
-    fn the_language_is_told_by_everyday_words() {
-        for (text, language) in [
-            ("the list of the users is shown", "en"),
-            ("die Liste der Nutzer ist nicht leer", "de"),
-            ("la lista de los usuarios se muestra en una tabla", "es"),
-            ("la liste des utilisateurs est dans une table", "fr"),
-            ("列表", "en"),
-        ] {
-            assert_eq!(super::language([text].into_iter()), language, "{text}");
-        }
     }
 }

@@ -67,11 +67,6 @@ pub struct Changed {
 }
 
 impl Changed {
-    /// Whether a task came to be.
-    pub fn is_added(&self) -> bool {
-        self.field == Field::Task && self.before.is_empty()
-    }
-
     /// Whether a task went.
     pub fn is_removed(&self) -> bool {
         self.field == Field::Task && self.after.is_empty()

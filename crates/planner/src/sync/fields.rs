@@ -11,8 +11,6 @@ pub(super) struct Merge<'a> {
     pub base: &'a Task,
     pub ours: &'a Task,
     pub theirs: &'a Task,
-    /// Whether anything of theirs was taken.
-    pub is_changed: bool,
     pub conflicts: &'a mut Vec<Conflict>,
 }
 
@@ -44,7 +42,6 @@ impl Merge<'_> {
             return ours.clone();
         }
         if ours == base {
-            self.is_changed = true;
             return theirs.clone();
         }
         self.clash(name, Some(shown(ours)), Some(shown(theirs)));
@@ -57,7 +54,7 @@ impl Merge<'_> {
     }
 
     /// Ours, without what they took out, with what they put in.
-    fn dependencies(&mut self) -> Vec<TaskId> {
+    fn dependencies(&self) -> Vec<TaskId> {
         let [base, ours, theirs] = [self.base, self.ours, self.theirs].map(|task| &task.dependencies);
         let mut merged = if ours == base { theirs.clone() } else { ours.clone() };
         if ours != base && theirs != base {
@@ -65,7 +62,6 @@ impl Merge<'_> {
             let added = theirs.iter().filter(|on| !base.contains(on) && !ours.contains(on));
             merged.extend(added.cloned());
         }
-        self.is_changed |= merged != *ours;
         merged
     }
 
@@ -79,7 +75,6 @@ impl Merge<'_> {
     fn extra(&mut self) -> Extra {
         let [base, ours, theirs] = [self.base, self.ours, self.theirs].map(|task| &task.extra);
         if ours == base || theirs == base {
-            self.is_changed |= theirs != base && theirs != ours;
             return if ours == base { theirs.clone() } else { ours.clone() };
         }
         let mut merged = Extra::new();
@@ -89,7 +84,6 @@ impl Merge<'_> {
             let kept = if here == there || there == old {
                 here
             } else if here == old {
-                self.is_changed = true;
                 there
             } else {
                 self.clash(name, here.map(shown), there.map(shown));

@@ -20,10 +20,10 @@ use crate::gates::{self, Bounds, Gates, Words};
 use crate::model::{Checked, Prompt, fill};
 use crate::prd::{self, Prd};
 use crate::projects::{Done, Snapshot, Wanted};
-use crate::requirements::{self, Requirement};
+use crate::requirements::{self, Extracted, Requirement};
 use crate::schema::{Wrong, list, number, object, one_of};
 use crate::structural::{self, Wish};
-use crate::{Complexity, Edit, Source, Task, TaskId};
+use crate::{Complexity, Edit, Source, Task, TaskId, edit};
 use batches::Batch;
 
 /// Levels of tasks where nobody says how many.
@@ -32,6 +32,9 @@ const MOST_DEPTH: u32 = 5;
 const MOST_TASKS: u32 = 500;
 /// Answer tokens for each task that is asked for, and for what stands around them.
 const TOKENS_PER_TASK: u32 = 700;
+/// Things that the document does not want, as far as a report names them, and the characters of each.
+const MOST_NOT_WANTED: usize = 200;
+const MOST_TEXT: usize = 400;
 /// Two tasks of different batches that share so much of their words are one.
 const SAME: f64 = gates::NEAR;
 
@@ -67,6 +70,11 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// Whether no model wrote any of it.
+    fn is_structural(&self) -> bool {
+        self.made_by.keys().all(|by| by == structural::NAME)
+    }
+
     /// Takes note of what it took to get an answer.
     pub fn count<T>(&mut self, what: &str, checked: &Checked<T>) {
         self.asked += checked.asked;
@@ -85,8 +93,7 @@ pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
         true => by_model(w, work, &prd, found).await?,
         false => Draft::default(),
     };
-    let by_structure = draft.made_by.keys().all(|by| by == structural::NAME);
-    if by_structure {
+    if draft.is_structural() {
         let wish = Wish { tasks: (work.tasks > 0).then_some(work.tasks), max_depth: depth(work) as u8 };
         let planned = structural::plan(&prd, found, &wish);
         draft.tasks = planned.tasks.top().iter().map(|task| (**task).clone()).collect();
@@ -101,10 +108,7 @@ pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
     let reasons = gates.reasons();
     w.progress(0, 0, "storing the plan");
     let done = store(w, work, &draft, &reasons).await?;
-    let mut oddities: Vec<String> = prd.oddities.iter().chain(&extracted.oddities).map(ToString::to_string).collect();
-    oddities.dedup();
-    let planner = if by_structure { structural::NAME } else { "model" };
-    Ok(report(w, planner, &draft, &gates, found, oddities, &done))
+    Ok(report(w, &prd, &extracted, &draft, &gates, &done))
 }
 
 fn depth(work: &ParsePrd) -> u32 {
@@ -343,15 +347,12 @@ fn renumbered(task: &Task, number: &dyn Fn(u32) -> Option<u32>) -> Task {
     Task { number: own, ..follow(task, own, number) }
 }
 
-fn report(
-    w: &Working<'_>,
-    planner: &str,
-    draft: &Draft,
-    gates: &Gates,
-    found: &[Requirement],
-    oddities: Vec<String>,
-    done: &Done,
-) -> Value {
+fn report(w: &Working<'_>, prd: &Prd, extracted: &Extracted, draft: &Draft, gates: &Gates, done: &Done) -> Value {
+    let Extracted { requirements: found, oddities, not_wanted } = extracted;
+    let mut oddities: Vec<String> = prd.oddities.iter().chain(oddities).map(ToString::to_string).collect();
+    oddities.dedup();
+    let not_wanted: Vec<String> =
+        not_wanted.iter().take(MOST_NOT_WANTED).map(|text| edit::clip(text, MOST_TEXT)).collect();
     let uncovered: Vec<Value> = found
         .iter()
         .filter(|requirement| gates.uncovered.contains(&requirement.name))
@@ -360,13 +361,14 @@ fn report(
     json!({
         "project": w.order.project,
         "tag": w.order.tag,
-        "planner": planner,
+        "planner": if draft.is_structural() { structural::NAME } else { "model" },
         "made_by": draft.made_by,
         "is_draft": !gates.is_passed(),
         "draft_because": gates.reasons(),
         "gates": gates,
         "requirements": found.len(),
         "uncovered": uncovered,
+        "not_wanted": not_wanted,
         "tasks": done.added,
         "revision": done.revision,
         "notes": draft.notes.iter().chain(&done.notes).collect::<Vec<_>>(),

@@ -227,6 +227,15 @@ async fn a_model_plans_in_batches_and_what_it_says_is_checked() {
 }
 
 #[tokio::test]
+async fn what_a_document_does_not_want_is_told_and_not_planned() {
+    let bed = Bed::new(Scripted::new(|_, _| Err(Fault::unavailable("no model")))).await;
+    let (told, tasks) = bed.done(Planner::Structural, parse(&format!("{PRD}\n## Out of scope\n\n- Bees\n"))).await;
+    assert_eq!(told["not_wanted"], json!(["Bees"]), "{told:#}");
+    assert!(tasks.walk().all(|(_, task)| !task.title.contains("Bees")));
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn instructions_in_a_document_change_nothing_but_are_named() {
     let bed = Bed::new(Scripted::new(|_, _| Err(Fault::unavailable("no model")))).await;
     let (told, tasks) = bed.done(Planner::Auto, parse(PRD)).await;
