@@ -3,8 +3,8 @@
 use base::{Fault, Result};
 
 use crate::projects::Snapshot;
-use crate::tasks_file::{Analysis, ComplexityReport, ReportFacts};
-use crate::{Extra, graph, report};
+use crate::tasks_file::{Analysis, ReportFacts, complexity_report};
+use crate::{graph, report};
 
 /// From this score on a task should be split, where nobody says otherwise.
 pub const HARD: u8 = 5;
@@ -43,7 +43,7 @@ pub fn render(snapshot: &Snapshot, kind: Kind) -> Result<Vec<(String, String)>> 
 fn complexity(snapshot: &Snapshot) -> Result<String> {
     let analysis = |(task, found): (crate::TaskId, &crate::Task)| {
         let complexity = found.complexity.clone()?;
-        Some(Analysis { task, title: found.title.clone(), complexity, extra: Extra::new() })
+        Some(Analysis { task, title: found.title.clone(), complexity })
     };
     let facts = ReportFacts {
         generated_at: &base::time::rfc3339(snapshot.about.updated_ms),
@@ -52,8 +52,8 @@ fn complexity(snapshot: &Snapshot) -> Result<String> {
         project: &snapshot.project,
         used_research: false,
     };
-    let mut report = ComplexityReport::default();
-    let written =
-        report.merge(snapshot.tasks.walk().filter_map(analysis).collect(), &facts).and_then(|()| report.write());
-    written.map_err(|error| Fault::internal("could not write the complexity report").because(error))
+    let mut analyses: Vec<Analysis> = snapshot.tasks.walk().filter_map(analysis).collect();
+    analyses.sort_by(|one, other| one.task.cmp(&other.task));
+    complexity_report(&analyses, &facts)
+        .map_err(|error| Fault::internal("could not write the complexity report").because(error))
 }

@@ -17,7 +17,6 @@ mod layout;
 mod lock;
 mod read;
 mod report;
-mod state;
 mod write;
 
 #[cfg(test)]
@@ -26,8 +25,7 @@ pub(crate) mod tests;
 pub use disk::{Edited, FileError, edit_file, read_file};
 pub use error::ReadError;
 pub use layout::{Layout, Made, Move, Provider, Roles};
-pub use report::{Analysis, ComplexityReport, ReportFacts, merge_report, read_report};
-pub use state::{current_tag, set_current_tag};
+pub use report::{Analysis, ReportFacts, complexity_report};
 
 /// The tag that is there without anybody having made it.
 pub const MAIN_TAG: &str = "master";
@@ -142,12 +140,6 @@ impl TasksFile {
             None => self.tags.push(tag),
         }
     }
-
-    /// Takes the tag `name` out.
-    pub fn remove(&mut self, name: &str) -> Option<Tag> {
-        let place = self.tags.iter().position(|tag| tag.name == name)?;
-        Some(self.tags.remove(place))
-    }
 }
 
 impl Tag {
@@ -169,11 +161,6 @@ impl Tag {
     /// The fields of its `metadata`: `created`, `updated`, `description`, and whatever else.
     pub fn metadata(&self) -> &Extra {
         &self.metadata
-    }
-
-    /// Its fields beside `tasks` and `metadata`.
-    pub fn extra(&self) -> &Extra {
-        &self.extra
     }
 
     /// What it is for; empty when nobody said so.

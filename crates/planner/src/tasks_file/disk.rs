@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::{Code, Fault};
 
 use super::lock::Lock;
-use super::{MAX_FILE_BYTES, Oddity, Read, ReadError, TasksFile};
+use super::{MAX_FILE_BYTES, Read, ReadError, TasksFile};
 
 /// How long a writer waits for others: longer than it takes a lock to count as left behind.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -117,8 +117,6 @@ impl From<FileError> for Fault {
 pub struct Edited<T> {
     /// What the edit answered.
     pub value: T,
-    /// What was odd about the file before.
-    pub oddities: Vec<Oddity>,
     /// Whether there was anything to write.
     pub is_written: bool,
 }
@@ -145,17 +143,17 @@ fn edit_within<T, E: From<FileError>>(
 ) -> Result<Edited<T>, E> {
     change(path, patience, |bytes| {
         let old = bytes.map(|bytes| tasks_of(path, bytes)).transpose()?;
-        let (mut file, oddities) = old.map(|read| (read.file, read.oddities)).unwrap_or_default();
+        let mut file = old.map(|read| read.file).unwrap_or_default();
         let before = file.clone();
         let value = edit(&mut file)?;
         let is_written = file != before;
         let text = is_written.then(|| file.write()).transpose().map_err(|error| unwritable(path, &error))?;
-        Ok((text, Edited { value, oddities, is_written }))
+        Ok((text, Edited { value, is_written }))
     })
 }
 
 /// Changes a file under its lock: `change` gets what is in it, if it is there, and says what shall be.
-pub(super) fn change<T, E: From<FileError>>(
+fn change<T, E: From<FileError>>(
     path: &Path,
     patience: Duration,
     change: impl FnOnce(Option<Vec<u8>>) -> Result<(Option<String>, T), E>,
@@ -175,16 +173,8 @@ pub(super) fn change<T, E: From<FileError>>(
     Ok(value)
 }
 
-/// [`change`] with the patience that everyone has.
-pub(super) fn change_json<T>(
-    path: &Path,
-    edit: impl FnOnce(Option<&[u8]>) -> Result<(String, T), FileError>,
-) -> Result<T, FileError> {
-    change(path, PATIENCE, |bytes| edit(bytes.as_deref()).map(|(text, value)| (Some(text), value)))
-}
-
 /// What is in a file, or nothing if it is not there.
-pub(super) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     let read = || {
         // Asked before it is opened: opening a pipe would wait for its other end.
         let about = match fs::metadata(path) {
@@ -278,7 +268,11 @@ mod tests {
         std::thread::scope(|threads| {
             for writer in 0..8 {
                 let path = &path;
-                threads.spawn(move || (0..50).for_each(|edit| drop(add(path, &format!("{writer}/{edit}")).unwrap())));
+                threads.spawn(move || {
+                    for edit in 0..50 {
+                        add(path, &format!("{writer}/{edit}")).unwrap();
+                    }
+                });
             }
         });
         let file = read_file(&path).unwrap().file;

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::disk::{FileError, unwritable};
-use super::{MAIN_TAG, state, write};
-use crate::Extra;
+use super::{MAIN_TAG, write};
 
 /// The files of the project in a folder.
 #[derive(Clone, Debug)]
@@ -68,31 +67,8 @@ impl Layout {
 
     /// tasks.json: the old one as long as there is no other.
     pub fn tasks(&self) -> PathBuf {
-        self.newest(".taskmaster/tasks/tasks.json", "tasks/tasks.json")
-    }
-
-    /// config.json, or what was that once.
-    pub fn config(&self) -> PathBuf {
-        self.newest(".taskmaster/config.json", ".taskmasterconfig")
-    }
-
-    /// state.json.
-    pub fn state(&self) -> PathBuf {
-        self.inner("state.json")
-    }
-
-    /// The folder of PRDs.
-    pub fn docs(&self) -> PathBuf {
-        self.inner("docs")
-    }
-
-    /// The complexity report of a tag.
-    pub fn report(&self, tag: &str) -> PathBuf {
-        if tag == MAIN_TAG {
-            let name = "task-complexity-report.json";
-            return self.newest(&format!(".taskmaster/reports/{name}"), &format!("scripts/{name}"));
-        }
-        self.inner("reports").join(format!("task-complexity-report_{}.json", file_name(tag)))
+        let (new, old) = (self.inner("tasks/tasks.json"), self.root.join("tasks/tasks.json"));
+        if !new.exists() && old.exists() { old } else { new }
     }
 
     /// Makes what is missing of the layout: folders, a config.json that sends every role to `roles` and nothing to
@@ -105,7 +81,7 @@ impl Layout {
             fs::create_dir_all(&path).map_err(|error| FileError::io("create", &path, error))?;
             made.push(Made { path: self.relative(&path), is_new });
         }
-        let state = state::switched(&mut Extra::new(), MAIN_TAG, now);
+        let state = write::pretty(&json!({"currentTag": MAIN_TAG, "lastSwitched": now}));
         let files = [
             ("config.json", config(project, roles)),
             ("state.json", state),
@@ -168,11 +144,6 @@ impl Layout {
         self.root.join(".taskmaster").join(name)
     }
 
-    fn newest(&self, new: &str, old: &str) -> PathBuf {
-        let (new, old) = (self.root.join(new), self.root.join(old));
-        if !new.exists() && old.exists() { old } else { new }
-    }
-
     fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.root).unwrap_or(path).to_owned()
     }
@@ -196,14 +167,6 @@ impl Layout {
             names => names.map_err(|error| FileError::io("list", &path, error)),
         }
     }
-}
-
-/// A tag as other clients write it into the name of a file.
-fn file_name(tag: &str) -> String {
-    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '-' };
-    let letters: String = tag.chars().map(plain).collect();
-    let parts: Vec<_> = letters.split('-').filter(|part| !part.is_empty()).collect();
-    parts.join("-").to_ascii_lowercase()
 }
 
 fn config(project: &str, roles: &Roles) -> serde_json::Result<String> {
@@ -261,14 +224,17 @@ mod tests {
         let layout = Layout::new(folder.path());
         let made = layout.init("greenhouse", &roles(), NOW).unwrap();
         assert!(made.iter().all(|made| made.is_new), "{made:?}");
-        let config: serde_json::Value = serde_json::from_slice(&fs::read(layout.config()).unwrap()).unwrap();
+        let read = |name: &str| -> serde_json::Value {
+            serde_json::from_slice(&fs::read(layout.inner(name)).unwrap()).unwrap()
+        };
+        let config = read("config.json");
         assert_eq!(config["global"]["anonymousTelemetry"], false);
         for role in ["main", "research", "fallback"] {
             assert_eq!(config["models"][role]["provider"], "lmstudio");
             assert_eq!(config["models"][role]["baseURL"], "http://127.0.0.1:3001/v1");
         }
-        assert_eq!(state::current_tag(&layout.state()).unwrap(), "master");
-        assert!(layout.docs().is_dir());
+        assert_eq!(read("state.json")["currentTag"], "master");
+        assert!(layout.inner("docs").is_dir());
     }
 
     #[test]
@@ -277,7 +243,7 @@ mod tests {
         put(folder.path(), ".taskmaster/config.json");
         let layout = Layout::new(folder.path());
         layout.init("greenhouse", &roles(), NOW).unwrap();
-        assert_eq!(fs::read_to_string(layout.config()).unwrap(), ".taskmaster/config.json");
+        assert_eq!(fs::read_to_string(layout.inner("config.json")).unwrap(), ".taskmaster/config.json");
         assert!(layout.init("greenhouse", &roles(), NOW).unwrap().iter().all(|made| !made.is_new));
     }
 
@@ -316,20 +282,10 @@ mod tests {
         layout.migrate(&moves).unwrap();
         assert!(layout.tasks().ends_with(".taskmaster/tasks/tasks.json"));
         assert_eq!(fs::read_to_string(layout.tasks()).unwrap(), "tasks/tasks.json");
-        assert_eq!(fs::read_to_string(layout.docs().join("prd.txt")).unwrap(), ".taskmaster/docs/prd.txt");
+        assert_eq!(fs::read_to_string(layout.inner("docs/prd.txt")).unwrap(), ".taskmaster/docs/prd.txt");
         for stays in ["scripts/prd.txt", "scripts/build.sh", "tasks/unrelated.yml"] {
             assert!(folder.path().join(stays).exists(), "{stays}");
         }
         assert!(layout.moves().unwrap().iter().all(|step| step.is_blocked));
-    }
-
-    #[test]
-    fn the_name_of_a_tag_leads_out_of_no_folder() {
-        let layout = Layout::new("/p");
-        assert!(layout.report("master").ends_with(".taskmaster/reports/task-complexity-report.json"));
-        for (tag, name) in [("Feature/x", "feature-x"), ("../../etc", "etc"), ("a  b_c", "a-b_c")] {
-            let path = layout.report(tag);
-            assert!(path.ends_with(format!(".taskmaster/reports/task-complexity-report_{name}.json")), "{tag}");
-        }
     }
 }

@@ -70,14 +70,6 @@ pub(super) fn kind(raw: &RawValue) -> &'static str {
     }
 }
 
-/// A whole text as the fields of one object; `wanted` says what it should hold.
-pub(super) fn object<'a>(bytes: &'a [u8], wanted: &'static str) -> Result<Fields<'a>, ReadError> {
-    let (_, raw) = whole(bytes)?;
-    let mut fields = Fields::of(raw).ok_or(ReadError::OtherKind { found: kind(raw), wanted })?;
-    fields.part_twins().ok_or(ReadError::TooManyTwins { line: 1 })?;
-    Ok(fields)
-}
-
 pub(super) fn read(bytes: &[u8]) -> Result<Read, ReadError> {
     let (text, raw) = whole(bytes)?;
     let mut reader = Reader { text, tag: String::new(), oddities: Vec::new(), more_oddities: 0, dependencies: 0 };

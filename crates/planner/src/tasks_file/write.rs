@@ -15,11 +15,6 @@ pub(super) fn write(file: &TasksFile) -> serde_json::Result<String> {
     pretty(&File(file))
 }
 
-/// Unknown fields as a whole file.
-pub(super) fn object(fields: &Extra) -> serde_json::Result<String> {
-    pretty(&Alone(fields))
-}
-
 /// A value as a whole file: indented, with a last line break.
 pub(super) fn pretty(value: &impl Serialize) -> serde_json::Result<String> {
     let mut text = serde_json::to_string_pretty(value)?;
