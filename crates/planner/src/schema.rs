@@ -1,5 +1,6 @@
 //! The part of JSON Schema that our questions use: written here, enforced by grammar where an engine can, checked here always.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 /// What is wrong with an answer, in words that the model that gave it can act on.
@@ -52,6 +53,11 @@ pub fn object_in(said: &str) -> Result<Value, Wrong> {
         Some(Err(error)) => Err(wrong(format!("it is not JSON: {error}"))),
         None => Err(wrong("it has no JSON object".into())),
     }
+}
+
+/// An answer as what it should be; `at` is where to look where it is not.
+pub fn read<T: DeserializeOwned>(at: &str, answer: Value) -> Result<T, Wrong> {
+    serde_json::from_value(answer).map_err(|error| Wrong { at: at.to_owned(), what: error.to_string() })
 }
 
 /// Checks a value against one of our schemas; the first thing that is wrong.

@@ -139,7 +139,7 @@ fn parent(prd: &Prd, members: &[&Requirement], group: &Group, number: u32, max_d
     task
 }
 
-fn source(requirement: &Requirement) -> Source {
+pub(crate) fn source(requirement: &Requirement) -> Source {
     Source {
         requirement: requirement.name.clone(),
         first_line: requirement.first_line,

@@ -25,7 +25,6 @@ macro_rules! prompts {
 
 prompts! {
     Rules "rules"
-    Requirements "requirements"
     Tasks "tasks"
     Dependencies "dependencies"
     Expand "expand"

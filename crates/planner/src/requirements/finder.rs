@@ -181,7 +181,7 @@ impl<'a> Finder<'a> {
             return;
         }
         let piece = Piece::of(block);
-        if self.orders_in(scene.section, &piece, None) {
+        if self.orders_in(scene.section, &piece) {
             return;
         }
         let is_own = roles::strength(&piece.hits).is_some() || label::leading(&block.text).is_some();
@@ -259,7 +259,7 @@ impl<'a> Finder<'a> {
         }
         let whole = Piece::of(block);
         let is_named = label::leading(&block.text).is_some();
-        if is_named && self.orders_in(scene.section, &whole, None) {
+        if is_named && self.orders_in(scene.section, &whole) {
             return;
         }
         if is_named || whole.is_story() || self.is_scenario(scene, &whole) {
@@ -274,7 +274,7 @@ impl<'a> Finder<'a> {
                 hits: words::scan(sentence),
                 is_listed: false,
             };
-            if self.orders_in(scene.section, &piece, None) || !has_words(sentence) {
+            if self.orders_in(scene.section, &piece) || !has_words(sentence) {
                 continue;
             }
             self.decide(scene, &piece);

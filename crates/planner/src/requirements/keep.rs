@@ -176,11 +176,10 @@ impl Finder<'_> {
     }
 
     /// Keeps statements about order. Says whether the piece is such a statement and nothing else.
-    pub(super) fn orders_in(&mut self, section: usize, piece: &Piece<'_>, of: Option<usize>) -> bool {
+    pub(super) fn orders_in(&mut self, section: usize, piece: &Piece<'_>) -> bool {
         let is_only = order::is_only(piece.text, &piece.hits);
         if is_only {
-            let subject = of.map_or(Subject::Section(section), Subject::Requirement);
-            self.orders.extend(order::read(piece.text, &piece.hits, piece.first_line, subject));
+            self.orders.extend(order::read(piece.text, &piece.hits, piece.first_line, Subject::Section(section)));
         }
         is_only
     }

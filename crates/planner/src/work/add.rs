@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::describe::{self, Written};
 use super::{AddFromPrompt, Asked, Working};
 use crate::model::{Prompt, fill, material};
-use crate::schema::{Wrong, list, object, one_of};
+use crate::schema::{self, Wrong, list, object, one_of};
 use crate::{Edit, NewTask, Status, TaskId, structural};
 
 const MOST_DEPENDENCIES: usize = 6;
@@ -73,5 +73,5 @@ pub(super) async fn run(w: &Working<'_>, work: &AddFromPrompt) -> Result<Value> 
 }
 
 fn read(answer: Value) -> Result<Written, Wrong> {
-    serde_json::from_value(answer).map_err(|error| Wrong { at: "the answer".into(), what: error.to_string() })
+    schema::read("the answer", answer)
 }

@@ -9,8 +9,8 @@ use super::{Analyze, Asked, Working, describe, expand};
 use crate::edit::Fields;
 use crate::model::{Checked, Prompt, fill};
 use crate::projects::Snapshot;
-use crate::schema::{Wrong, list, number, object, one_of, text};
-use crate::{Complexity, Edit, Status, Task, TaskId, Tasks, structural};
+use crate::schema::{self, Wrong, list, number, object, one_of, text};
+use crate::{Complexity, Edit, Task, TaskId, Tasks, structural};
 
 /// Tasks of one question.
 const BATCH: usize = 6;
@@ -66,9 +66,7 @@ fn choose(snapshot: &Snapshot, work: &Analyze) -> Vec<TaskId> {
         return work.ids.clone();
     }
     let to = if work.to == 0 { u32::MAX } else { work.to };
-    let is_open = |task: &&std::sync::Arc<Task>| {
-        !matches!(task.status, Status::Done | Status::Cancelled) && (work.from..=to).contains(&task.number)
-    };
+    let is_open = |task: &&std::sync::Arc<Task>| !task.status.satisfies() && (work.from..=to).contains(&task.number);
     snapshot.tasks.top().iter().filter(is_open).map(|task| TaskId::top(task.number)).collect()
 }
 
@@ -107,7 +105,7 @@ fn read(answer: Value, ids: &[TaskId]) -> Result<Vec<Judged>, Wrong> {
         tasks: Vec<Judged>,
     }
     let wrong = |what: String| Wrong { at: "tasks".into(), what };
-    let answer: Answer = serde_json::from_value(answer).map_err(|error| wrong(error.to_string()))?;
+    let answer: Answer = schema::read("tasks", answer)?;
     match ids.iter().find(|id| answer.tasks.iter().filter(|judged| judged.id == **id).count() != 1) {
         Some(id) => Err(wrong(format!("task {id} must be judged once"))),
         None => Ok(answer.tasks),

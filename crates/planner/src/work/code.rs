@@ -9,7 +9,7 @@ use super::describe::{self, Written};
 use super::{Asked, CodeFile, TasksFromCode, Working};
 use crate::gates::{self, Words};
 use crate::model::{Prompt, fill, material};
-use crate::schema::{Wrong, list, number, object};
+use crate::schema::{self, Wrong, list, number, object};
 use crate::{Edit, NewTask, structural};
 
 /// Characters of code in one question.
@@ -103,10 +103,7 @@ async fn ask(
     index: usize,
     piece: &str,
 ) -> Result<crate::model::Checked<Vec<Written>>> {
-    let wish = match work.prompt.trim() {
-        "" => String::new(),
-        prompt => format!("\nWatch for:\n{}", material(1, prompt.lines())),
-    };
+    let wish = describe::watch_for(&[&work.prompt]);
     let [title, description, details, test_strategy] = describe::fields();
     let priority = ("priority", describe::priorities());
     let one = object([title, description, details, test_strategy, priority, ("complexity", number(1, 10))]);
@@ -128,6 +125,5 @@ fn read(answer: Value) -> Result<Vec<Written>, Wrong> {
     struct Answer {
         tasks: Vec<Written>,
     }
-    let answer: Result<Answer, _> = serde_json::from_value(answer);
-    answer.map(|answer| answer.tasks).map_err(|error| Wrong { at: "tasks".into(), what: error.to_string() })
+    schema::read("tasks", answer).map(|answer: Answer| answer.tasks)
 }

@@ -86,6 +86,15 @@ pub(super) fn count(least: u32, most: u32, one: &str) -> String {
     }
 }
 
+/// The part of a question that says what to watch for; nothing where nobody said.
+pub(super) fn watch_for(wishes: &[&str]) -> String {
+    let said: Vec<&str> = wishes.iter().map(|wish| wish.trim()).filter(|wish| !wish.is_empty()).collect();
+    match said.is_empty() {
+        true => String::new(),
+        false => format!("\nWatch for:\n{}", material(1, said.iter().flat_map(|wish| wish.lines()))),
+    }
+}
+
 /// A task with all its fields, as numbered lines.
 pub(super) fn whole(id: &TaskId, task: &Task) -> String {
     let subtasks: Vec<String> =

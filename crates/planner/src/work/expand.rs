@@ -10,7 +10,7 @@ use super::parse::Draft;
 use super::{Asked, Expand, Working};
 use crate::model::{Checked, Prompt, fill, material};
 use crate::projects::{Snapshot, Wanted};
-use crate::schema::Wrong;
+use crate::schema::{self, Wrong};
 use crate::{Complexity, Edit, NewTask, Status, Task, TaskId, Tasks, query, structural};
 
 /// From this complexity on a task of a plan is split, and a subtask of it as well, if it is deep enough.
@@ -23,7 +23,7 @@ const TOKENS_PER_SUBTASK: u32 = 500;
 const RELATED: usize = 5;
 
 /// Into how many subtasks a task of that complexity should fall.
-pub(super) fn recommended(score: u8) -> u32 {
+fn recommended(score: u8) -> u32 {
     match score {
         0..HARD => 0,
         score => u32::from(score / 2 + 1),
@@ -80,7 +80,7 @@ async fn split_one(w: &Working<'_>, rules: &str, work: &Expand, tasks: &Tasks, i
         (wish, _) => wish,
     };
     let checked = match w.may_ask() {
-        true => Some(ask(w, rules, id, task, Some(tasks), wish, &work.prompt).await?),
+        true => Some(ask(w, rules, id, task, tasks, wish, &work.prompt).await?),
         false => None,
     };
     let answer = checked.as_ref().and_then(|checked| Some((checked.answer.as_ref()?, checked.model.as_str())));
@@ -117,7 +117,7 @@ async fn ask(
     rules: &str,
     id: &TaskId,
     task: &Task,
-    tasks: Option<&Tasks>,
+    tasks: &Tasks,
     wish: u32,
     prompt: &str,
 ) -> Result<Checked<Vec<Written>>> {
@@ -125,13 +125,7 @@ async fn ask(
         0 => (2, USUAL_SUBTASKS + 2),
         wish => (wish, wish),
     };
-    let context = tasks.map(|tasks| related(tasks, id, task)).unwrap_or_default();
-    let wishes = [task.complexity.as_ref().map_or("", |complexity| complexity.expansion_prompt.as_str()), prompt];
-    let wishes: Vec<&str> = wishes.into_iter().filter(|wish| !wish.is_empty()).collect();
-    let wishes = match wishes.is_empty() {
-        true => String::new(),
-        false => format!("\nWatch for:\n{}", material(1, wishes.iter().flat_map(|wish| wish.lines()))),
-    };
+    let judged = task.complexity.as_ref().map_or("", |complexity| complexity.expansion_prompt.as_str());
     let asked = Asked {
         rules,
         prompt: fill(
@@ -139,8 +133,8 @@ async fn ask(
             &[
                 ("count", &describe::count(least, most, "subtask")),
                 ("task", &describe::whole(id, task)),
-                ("context", &context),
-                ("prompt", &wishes),
+                ("context", &related(tasks, id, task)),
+                ("prompt", &describe::watch_for(&[judged, prompt])),
             ],
         )?,
         name: "subtasks",
@@ -156,7 +150,7 @@ fn read(answer: Value) -> Result<Vec<Written>, Wrong> {
         subtasks: Vec<Written>,
     }
     let wrong = |what: String| Wrong { at: "subtasks".into(), what };
-    let answer: Answer = serde_json::from_value(answer).map_err(|error| wrong(error.to_string()))?;
+    let answer: Answer = schema::read("subtasks", answer)?;
     for (index, written) in answer.subtasks.iter().enumerate() {
         let number = index as u32 + 1;
         // Done in the order of the list, so only earlier ones can be waited for: there is no circle then.
@@ -203,7 +197,8 @@ fn below(sub: &Task, id: &TaskId, stay: u32) -> NewTask {
     NewTask { dependencies, ..NewTask::from(sub) }
 }
 
-fn scored(score: u8) -> Option<Complexity> {
+/// What is known of a task of that complexity; of 0, nothing.
+pub(super) fn scored(score: u8) -> Option<Complexity> {
     (score > 0).then(|| Complexity { score, recommended_subtasks: recommended(score), ..Complexity::default() })
 }
 
@@ -221,7 +216,7 @@ pub(super) async fn deepen(w: &Working<'_>, rules: &str, draft: &mut Draft, dept
         let total = hard.len();
         let asked = hard.iter().map(|(id, task)| {
             let wish = task.complexity.as_ref().map_or(0, |complexity| complexity.recommended_subtasks);
-            ask(w, rules, id, task, Some(&tasks), wish, "")
+            ask(w, rules, id, task, &tasks, wish, "")
         });
         let asked: Vec<_> = asked.collect();
         let mut answers = stream::iter(asked).buffered(w.slots());

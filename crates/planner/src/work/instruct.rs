@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Asked, Do, Working, describe};
 use crate::edit::{self, Fields, Stamp};
 use crate::model::{Prompt, fill, material};
-use crate::schema::{Wrong, list, object, one_of, text};
+use crate::schema::{self, Wrong, list, object, one_of, text};
 use crate::{Edit, NewTask, Priority, Status, TaskId, Tasks};
 
 const MOST_EDITS: usize = 20;
@@ -85,7 +85,7 @@ async fn ask(w: &Working<'_>, rules: &str, work: &Do, tasks: &Tasks) -> Result<(
 
 fn read(answer: Value, tasks: &Tasks) -> Result<(Vec<Edit>, String), Wrong> {
     let wrong = |what: String| Wrong { at: "edits".into(), what };
-    let answer: Answer = serde_json::from_value(answer).map_err(|error| wrong(error.to_string()))?;
+    let answer: Answer = schema::read("edits", answer)?;
     let edits = answer.edits.iter().map(edit_of).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let stamp = Stamp::default();
     edit::apply_all(tasks, &edits, &stamp).map_err(|error| wrong(error.to_string()))?;

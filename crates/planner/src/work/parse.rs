@@ -21,9 +21,9 @@ use crate::model::{Checked, Prompt, fill};
 use crate::prd::{self, Prd};
 use crate::projects::{Done, Snapshot, Wanted};
 use crate::requirements::{self, Extracted, Requirement};
-use crate::schema::{Wrong, list, number, object, one_of};
+use crate::schema::{self, Wrong, list, number, object, one_of};
 use crate::structural::{self, Wish};
-use crate::{Complexity, Edit, Source, Task, TaskId, edit};
+use crate::{Edit, Task, TaskId, edit};
 use batches::Batch;
 
 /// Levels of tasks where nobody says how many.
@@ -192,7 +192,6 @@ async fn plan_batch(
             ("project", project),
             ("requirements", if named.is_empty() { "none was found; judge by the part itself" } else { &requirements }),
             ("material", &batch.material),
-            ("before", ""),
         ],
     )?;
     let [title, description, details, test_strategy] = describe::fields();
@@ -227,7 +226,7 @@ struct Answer {
 /// Takes an answer if its titles differ and, where `must_cover` is set, no requirement of the batch is forgotten.
 fn read(answer: Value, batch: &Batch, must_cover: bool) -> Result<Vec<Written>, Wrong> {
     let wrong = |what: String| Wrong { at: "tasks".into(), what };
-    let answer: Answer = serde_json::from_value(answer).map_err(|error| wrong(error.to_string()))?;
+    let answer: Answer = schema::read("tasks", answer)?;
     for (index, task) in answer.tasks.iter().enumerate() {
         if answer.tasks.iter().take(index).any(|other| gates::normal(&other.title) == gates::normal(&task.title)) {
             return Err(wrong(format!("two tasks have the title `{}`", task.title)));
@@ -277,27 +276,18 @@ fn tasks_of(prd: &Prd, written: &[Written], batch: &Batch, model: &str, notes: &
 }
 
 fn task_of(written: &Written, batch: &Batch, model: &str) -> Task {
-    let sources = batch.requirements.iter().filter(|found| written.requirements.contains(&found.name)).map(source);
+    let sources = batch.requirements.iter().filter(|found| written.requirements.contains(&found.name));
     Task {
         title: written.title.clone(),
         description: written.description.clone(),
         details: written.details.clone(),
         test_strategy: written.test_strategy.clone(),
         priority: written.priority,
-        complexity: (written.complexity > 0).then(|| Complexity {
-            score: written.complexity,
-            recommended_subtasks: expand::recommended(written.complexity),
-            ..Complexity::default()
-        }),
-        sources: sources.collect(),
+        complexity: expand::scored(written.complexity),
+        sources: sources.map(structural::source).collect(),
         made_by: model.to_owned(),
         ..Task::default()
     }
-}
-
-/// The place of a requirement, as a task that covers it names it.
-pub(super) fn source(found: &Requirement) -> Source {
-    Source { requirement: found.name.clone(), first_line: found.first_line, last_line: found.last_line }
 }
 
 /// Makes one of tasks that two batches both have; what the later one says stays in its details. Numbers have no gaps then.

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::update::fields;
 use super::{Asked, Expand, Rescope, Strength, Working, describe, expand};
-use crate::model::{Prompt, fill, material};
+use crate::model::{Prompt, fill};
 use crate::projects::Wanted;
 use crate::schema::Wrong;
-use crate::{Edit, Status, TaskId};
+use crate::{Edit, TaskId};
 
 pub(super) async fn run(w: &Working<'_>, work: &Rescope) -> Result<Value> {
     let rules = w.rules().await?;
@@ -25,7 +25,7 @@ pub(super) async fn run(w: &Working<'_>, work: &Rescope) -> Result<Value> {
 async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Result<Value> {
     let snapshot = w.snapshot().await?;
     let Some(task) = snapshot.tasks.get(id) else { return Err(super::no_task(&snapshot, id)) };
-    if matches!(task.status, Status::Done | Status::Cancelled) {
+    if task.status.satisfies() {
         return Err(Fault::new(Code::Conflict, format!("task {id} is finished; its scope stays"))
             .hint("set its status back first"));
     }
@@ -43,10 +43,7 @@ async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Resul
         Strength::Regular => "Change it clearly.",
         Strength::Heavy => "Change it as far as it still is the same task.",
     };
-    let wish = match work.prompt.trim() {
-        "" => String::new(),
-        prompt => format!("\nWatch for:\n{}", material(1, prompt.lines())),
-    };
+    let wish = describe::watch_for(&[&work.prompt]);
     let asked = Asked {
         rules,
         prompt: fill(

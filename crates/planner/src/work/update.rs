@@ -29,7 +29,7 @@ pub(super) async fn run(w: &Working<'_>, work: &Update) -> Result<Value> {
 }
 
 fn choose(snapshot: &Snapshot, work: &Update) -> Result<Vec<TaskId>> {
-    let is_open = |status: Status| !matches!(status, Status::Done | Status::Cancelled);
+    let is_open = |status: Status| !status.satisfies();
     if work.ids.is_empty() {
         let chosen = snapshot.tasks.top().iter().filter(|task| task.number >= work.from && is_open(task.status));
         return Ok(chosen.map(|task| TaskId::top(task.number)).collect());

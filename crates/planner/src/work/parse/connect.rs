@@ -10,7 +10,7 @@ use super::super::{Asked, Working};
 use super::Draft;
 use crate::model::{Prompt, fill, material};
 use crate::requirements::Requirement;
-use crate::schema::{Wrong, list, number, object};
+use crate::schema::{self, Wrong, list, number, object};
 use crate::{Task, TaskId};
 
 /// Tasks of one question; a longer plan is asked about in stretches that overlap.
@@ -75,8 +75,7 @@ fn read(answer: Value) -> Result<Vec<Needs>, Wrong> {
     struct Answer {
         dependencies: Vec<Needs>,
     }
-    let answer: Answer =
-        serde_json::from_value(answer).map_err(|error| Wrong { at: "dependencies".into(), what: error.to_string() })?;
+    let answer: Answer = schema::read("dependencies", answer)?;
     match answer.dependencies.iter().find(|needs| needs.needs.contains(&needs.task)) {
         Some(needs) => {
             Err(Wrong { at: "dependencies".into(), what: format!("task {} cannot need itself", needs.task) })
