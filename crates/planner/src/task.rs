@@ -55,6 +55,12 @@ impl TaskId {
         &self.0
     }
 
+    /// The address with its first `depth` numbers, which are a task that moves, as those of `to`.
+    pub fn moved(&self, depth: usize, to: &TaskId) -> Self {
+        let below = self.0.get(depth..).unwrap_or_default();
+        Self([&to.0, below].concat())
+    }
+
     /// Whether this is `other` or lies below it.
     pub fn is_within(&self, other: &TaskId) -> bool {
         self.0.starts_with(&other.0)
@@ -318,6 +324,14 @@ mod tests {
         }
         for text in ["", "0", "1.", ".1", "1..2", "-1", "+1", "a", "1.0", "1.2.3.4.5.6.7.8.9", "99999999999"] {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_a_task_moves_with_it() {
+        let id = |text: &str| text.parse::<TaskId>().unwrap();
+        for (from, depth, to, moved) in [("3.1.2", 1, "7", "7.1.2"), ("3.1.2", 2, "8", "8.2"), ("3", 1, "4.5", "4.5")] {
+            assert_eq!(id(from).moved(depth, &id(to)), id(moved), "{from}");
         }
     }
 

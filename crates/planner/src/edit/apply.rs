@@ -335,8 +335,7 @@ impl Work<'_> {
     fn follow(&mut self, pairs: &[(TaskId, TaskId)]) {
         let new_place = |on: &TaskId| {
             let (from, to) = pairs.iter().find(|(from, _)| on.is_within(from))?;
-            let below = on.path().get(from.depth()..)?;
-            Some(below.iter().fold(to.clone(), |id, number| id.child(*number)))
+            Some(on.moved(from.depth(), to))
         };
         let mut followed = BTreeMap::new();
         for (id, task) in self.tasks.walk() {
@@ -431,10 +430,7 @@ impl Work<'_> {
 
 /// Turns places in a list, from 1, into the addresses that come of them.
 fn shift(task: &NewTask, by: u32) -> NewTask {
-    let moved = |on: &TaskId| {
-        let below = on.path().get(1..).unwrap_or_default();
-        below.iter().fold(TaskId::top(on.root() + by), |id, number| id.child(*number))
-    };
+    let moved = |on: &TaskId| on.moved(1, &TaskId::top(on.root() + by));
     NewTask {
         dependencies: task.dependencies.iter().map(moved).collect(),
         subtasks: task.subtasks.iter().map(|sub| shift(sub, by)).collect(),

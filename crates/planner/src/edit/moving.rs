@@ -109,11 +109,7 @@ fn crossing(from: &Tasks, moving: &[u32]) -> Vec<(TaskId, TaskId)> {
 
 /// The task with all below it, waiting for the others at their new places.
 fn at_new_places(task: &Task, places: &BTreeMap<u32, u32>, stamp: &Stamp) -> Task {
-    let moved = |on: &TaskId| {
-        let below = on.path().get(1..).unwrap_or_default();
-        let place = places.get(&on.root())?;
-        Some(below.iter().fold(TaskId::top(*place), |id, number| id.child(*number)))
-    };
+    let moved = |on: &TaskId| places.get(&on.root()).map(|place| on.moved(1, &TaskId::top(*place)));
     let mut task = Task {
         dependencies: task.dependencies.iter().filter_map(moved).collect(),
         subtasks: task.subtasks.iter().map(|sub| at_new_places(sub, places, stamp)).collect(),

@@ -324,8 +324,7 @@ fn renumbered(task: &Task, number: &dyn Fn(u32) -> Option<u32>) -> Task {
     fn follow(task: &Task, own: u32, number: &dyn Fn(u32) -> Option<u32>) -> Task {
         let moved = |on: &TaskId| {
             let root = number(on.root()).filter(|root| *root != own || on.depth() > 1)?;
-            let below = on.path().get(1..).unwrap_or_default();
-            Some(below.iter().fold(TaskId::top(root), |id, number| id.child(*number)))
+            Some(on.moved(1, &TaskId::top(root)))
         };
         Task {
             dependencies: task.dependencies.iter().filter_map(moved).collect(),
