@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId, Tasks};
 pub use apply::{apply, apply_all};
-pub(crate) use apply::{counted, listed, stamp_different};
+pub(crate) use apply::{counted, joined, listed, stamp_different};
 pub use changes::{Changed, Field, changes, clip};
 pub use moving::{Moved, move_between};
 pub use refused::EditError;
@@ -233,21 +233,20 @@ pub enum Dependencies {
 
 impl fmt::Display for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |ids: &[TaskId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match self {
             Self::Add { parent: None, task } => write!(f, "add `{}`", task.title),
             Self::Add { parent: Some(parent), task } => write!(f, "add `{}` below {parent}", task.title),
             Self::Change { id, .. } => write!(f, "change {id}"),
             Self::Note { id, .. } => write!(f, "add a note to {id}"),
-            Self::SetStatus { ids, status } => write!(f, "set {} to {status}", list(ids)),
-            Self::Remove { ids } => write!(f, "remove {}", list(ids)),
+            Self::SetStatus { ids, status } => write!(f, "set {} to {status}", joined(ids)),
+            Self::Remove { ids } => write!(f, "remove {}", joined(ids)),
             Self::ReplaceSubtasks { id, subtasks, .. } => write!(f, "split {id} anew into {}", subtasks.len()),
             Self::AddSubtasks { id, subtasks } => write!(f, "add {} subtasks to {id}", subtasks.len()),
             Self::ClearSubtasks { ids } if ids.is_empty() => f.write_str("remove all subtasks"),
-            Self::ClearSubtasks { ids } => write!(f, "remove the subtasks of {}", list(ids)),
+            Self::ClearSubtasks { ids } => write!(f, "remove the subtasks of {}", joined(ids)),
             Self::Demote { id, parent } => write!(f, "make {id} a subtask of {parent}"),
             Self::Promote { id } => write!(f, "make {id} a task of its own"),
-            Self::Move { from, to } => write!(f, "move {} to {}", list(from), list(to)),
+            Self::Move { from, to } => write!(f, "move {} to {}", joined(from), joined(to)),
             Self::AddDependency { id, on } => write!(f, "let {id} wait for {on}"),
             Self::RemoveDependency { id, on } => write!(f, "let {id} not wait for {on}"),
             Self::Fix => f.write_str("fix the dependencies"),

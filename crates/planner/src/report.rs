@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::edit::joined;
 use crate::graph::{self, blocked_by};
 use crate::{Status, Task, TaskId, Tasks};
 
@@ -41,7 +42,7 @@ pub fn progress(name: &str, tasks: &Tasks, draft_because: &[String]) -> String {
         let why = match (task.status, by.is_empty()) {
             (Status::Blocked, true) => "is blocked".to_owned(),
             (_, true) => return None,
-            (_, false) => format!("waits for {}", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            (_, false) => format!("waits for {}", joined(&by)),
         };
         Some(format!("{id} {} {why}", escaped(&task.title)))
     });
@@ -113,8 +114,7 @@ pub fn files(tasks: &Tasks) -> Vec<(String, String)> {
 }
 
 fn one(text: &mut String, id: &TaskId, task: &Task, level: usize) {
-    let waits: Vec<String> = task.dependencies.iter().map(ToString::to_string).collect();
-    let waits = if waits.is_empty() { "none".to_owned() } else { waits.join(", ") };
+    let waits = if task.dependencies.is_empty() { "none".to_owned() } else { joined(&task.dependencies) };
     let hashes = "#".repeat(level.min(6));
     let _ = write!(
         text,

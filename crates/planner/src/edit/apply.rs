@@ -536,10 +536,15 @@ pub(crate) fn counted(count: usize, one: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
 }
 
+/// All of them.
+pub(crate) fn joined(ids: &[TaskId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The first ones; the others are counted.
 pub(crate) fn listed(ids: &[TaskId]) -> String {
-    let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
-    match ids.len() - shown.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+    match ids.split_at_checked(10) {
+        Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", joined(first), rest.len()),
+        _ => joined(ids),
     }
 }

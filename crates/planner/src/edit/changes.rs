@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::joined;
 use crate::{Task, TaskId, Tasks};
 
 /// A field of a task.
@@ -132,7 +133,7 @@ fn compare(id: &TaskId, old: Option<&Task>, new: Option<&Task>, found: &mut Vec<
             push(Field::TestStrategy, old.test_strategy.clone(), new.test_strategy.clone());
             push(Field::Status, old.status.to_string(), new.status.to_string());
             push(Field::Priority, old.priority.to_string(), new.priority.to_string());
-            push(Field::Dependencies, ids(old), ids(new));
+            push(Field::Dependencies, joined(&old.dependencies), joined(&new.dependencies));
             push(Field::Complexity, complexity(old), complexity(new));
             push(Field::Sources, sources(old), sources(new));
             push(Field::Extra, extra(old), extra(new));
@@ -153,10 +154,6 @@ fn compare(id: &TaskId, old: Option<&Task>, new: Option<&Task>, found: &mut Vec<
         let new_sub = new_sub.and_then(|place| new?.subtasks.get(place));
         compare(&id.child(number), old_sub, new_sub, found);
     }
-}
-
-fn ids(task: &Task) -> String {
-    task.dependencies.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn complexity(task: &Task) -> String {

@@ -26,13 +26,7 @@ pub(super) fn lines(text: &str, most: usize) -> String {
 pub(super) fn line(text: &str, most: usize) -> String {
     let read = text.chars().take(most.saturating_mul(8));
     let spaced: String = read.map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| is_seen(*c)).collect();
-    let mut words = String::new();
-    for word in spaced.split(' ').filter(|word| !word.is_empty()) {
-        if !words.is_empty() {
-            words.push(' ');
-        }
-        words.push_str(word);
-    }
+    let words = spaced.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(most) {
         Some(_) => words.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
         None => words,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::next;
+use crate::edit::joined;
 use crate::{Status, Task, TaskId, Tasks};
 
 const fn sign(status: Status) -> &'static str {
@@ -31,15 +32,14 @@ pub fn tree(tasks: &Tasks) -> String {
 }
 
 fn line(text: &mut String, tasks: &Tasks, id: &TaskId, task: &Task, lead: &str, below: &str) {
-    let list = |ids: &[TaskId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let waits = match task.dependencies.is_empty() {
         true => String::new(),
-        false => format!("  <- {}", list(&task.dependencies)),
+        false => format!("  <- {}", joined(&task.dependencies)),
     };
     let open = next::blocked_by(tasks, id);
     let open = match open.is_empty() || task.status.satisfies() {
         true => String::new(),
-        false => format!(" (open: {})", list(&open)),
+        false => format!(" (open: {})", joined(&open)),
     };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{lead}{} {id} {}{waits}{open}", sign(task.status), one_line(&task.title));

@@ -215,6 +215,5 @@ fn cut(text: &str) -> String {
     if text.len() <= LONGEST {
         return text.to_owned();
     }
-    let end = text.char_indices().map(|(at, _)| at).take_while(|&at| at < LONGEST).last().unwrap_or_default();
-    format!("{}…", text.get(..end).unwrap_or_default().trim_end())
+    format!("{}…", text.get(..text.floor_char_boundary(LONGEST - 1)).unwrap_or_default().trim_end())
 }

@@ -180,13 +180,11 @@ fn targets(behind: &str) -> Vec<String> {
 }
 
 fn first_part(text: &str) -> &str {
-    let end = (0..=NEAR.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    text.get(..end.unwrap_or_default()).unwrap_or_default()
+    text.get(..text.floor_char_boundary(NEAR)).unwrap_or_default()
 }
 
 fn last_part(text: &str) -> &str {
-    let start = (text.len().saturating_sub(NEAR)..=text.len()).find(|&start| text.is_char_boundary(start));
-    text.get(start.unwrap_or_default()..).unwrap_or_default()
+    text.get(text.ceil_char_boundary(text.len().saturating_sub(NEAR))..).unwrap_or_default()
 }
 
 fn sentence_end(text: &str) -> usize {

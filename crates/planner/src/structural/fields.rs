@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::edit::clip;
 use crate::gates::normal;
 use crate::prd::{Mark, Prd, Section, is_bidi};
 use crate::requirements::{Requirement, Strength};
@@ -15,6 +16,8 @@ pub const LONGEST_TITLE: usize = 80;
 
 /// So many requirements are told in one task; the sources name all of them.
 const MOST_TOLD: usize = 50;
+/// Characters of a text that stands in the middle of another one.
+const MOST_SAID: usize = 240;
 
 /// The first clause of a text as a title: at most 80 characters, cut between words.
 pub fn title(text: &str) -> String {
@@ -174,20 +177,14 @@ pub(super) fn test_strategy(members: &[&Requirement]) -> String {
         return accepted.join("\n");
     }
     match members {
-        [one] => format!("Derived, the document names no acceptance: show that this holds: {}", shortened(&one.text)),
+        [one] => {
+            format!("Derived, the document names no acceptance: show that this holds: {}", clip(&one.text, MOST_SAID))
+        }
         _ => format!(
             "Derived, the document names no acceptance: show each of the {} requirements to hold.",
             members.len()
         ),
     }
-}
-
-fn shortened(text: &str) -> String {
-    const MOST: usize = 240;
-    if text.chars().count() <= MOST {
-        return text.to_owned();
-    }
-    format!("{}…", text.chars().take(MOST).collect::<String>().trim_end())
 }
 
 /// A task's description: the heading and the beginning of each text below it.
@@ -222,5 +219,5 @@ pub(super) fn first_words(prd: &Prd, section: &Section) -> String {
     let mut lines =
         (section.first_line..=section.last_line).filter(|&line| matches!(prd.mark_at(line), Mark::Text | Mark::Table));
     let line = lines.find(|&line| prd.line(line).chars().any(char::is_alphanumeric));
-    shortened(line.map_or(section.title(), |line| prd.line(line).trim()))
+    clip(line.map_or(section.title(), |line| prd.line(line).trim()), MOST_SAID)
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::edit::joined;
 use crate::model::material;
 use crate::schema::{list, number, object, one_of, text};
 use crate::{NewTask, Priority, Task, TaskId, Tasks};
@@ -117,8 +118,10 @@ pub(super) fn whole(id: &TaskId, task: &Task) -> String {
 pub(super) fn lines(tasks: &Tasks, chosen: impl Fn(&TaskId, &Task) -> bool) -> String {
     let (mut listed, mut chars, mut left_out) = (Vec::new(), 0, 0);
     for (id, task) in tasks.walk().filter(|(id, task)| chosen(id, task)) {
-        let needs: Vec<String> = task.dependencies.iter().map(ToString::to_string).collect();
-        let needs = if needs.is_empty() { String::new() } else { format!(", needs {}", needs.join(", ")) };
+        let needs = match task.dependencies.is_empty() {
+            true => String::new(),
+            false => format!(", needs {}", joined(&task.dependencies)),
+        };
         let line = format!("{id}: {} ({}, {}{needs})", task.title, task.status, task.priority);
         chars += line.len();
         match chars <= MOST_LIST_CHARS {
