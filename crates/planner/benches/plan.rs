@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use median::median_ms;
-use planner::gates::{self, Bounds};
+use planner::gates;
 use planner::prd::Prd;
 use planner::structural::{self, Wish};
 use planner::{Task, TaskId, Tasks, requirements, templates};
@@ -53,7 +53,7 @@ fn document(name: &str, bytes: &[u8], rounds: usize) {
         let found = requirements::extract(&prd).requirements;
         drop(black_box(structural::plan(&prd, &found, &Wish::default())));
     });
-    let gates = median_ms(rounds, || drop(black_box(gates::check(&tasks, &found, &Bounds::default()))));
+    let gates = median_ms(rounds, || drop(black_box(gates::check(&tasks, &found))));
     println!(
         "{name}: {} lines, {} requirements, {} tasks: plan {all:.2} ms, gates {gates:.2} ms",
         prd.lines.len(),
@@ -70,7 +70,7 @@ fn judging() {
         task
     };
     let tasks = Tasks::new((1..=10_000).map(task));
-    let took = median_ms(11, || drop(black_box(gates::check(&tasks, &[], &Bounds::default()))));
+    let took = median_ms(11, || drop(black_box(gates::check(&tasks, &[]))));
     println!("10,000 tasks: gates {took:.2} ms");
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::edit::MAX_DEPENDENCIES;
+use crate::edit::{MAX_DEPENDENCIES, MAX_TITLE_CHARS};
 use crate::graph::{self, Breach};
 use crate::requirements::Requirement;
 use crate::task::MAX_DEPTH;
@@ -15,26 +15,10 @@ use crate::{Task, TaskId, Tasks};
 pub(crate) use likeness::Words;
 pub use likeness::{NEAR, normal};
 
-/// The most that a plan may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Tasks at every depth together.
-    pub tasks: usize,
-    /// The longest title, in characters.
-    pub title: usize,
-    /// The longest of the other texts, in bytes.
-    pub text: usize,
-    /// What one task may wait for.
-    pub dependencies: usize,
-    /// How deep subtasks may nest.
-    pub depth: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { tasks: 10_000, title: 200, text: 64 << 10, dependencies: MAX_DEPENDENCIES, depth: MAX_DEPTH }
-    }
-}
+/// The most tasks of a plan, at every depth together.
+const MOST_TASKS: usize = 10_000;
+/// The longest of their texts beside the title, in bytes.
+const LONGEST_TEXT: usize = 64 << 10;
 
 /// What was measured in a plan. A figure is a fact; [`Gates::is_passed`] says whether they are good enough.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -67,7 +51,7 @@ pub struct Gates {
 }
 
 /// Measures a plan against the requirements that it is for.
-pub fn check(tasks: &Tasks, requirements: &[Requirement], bounds: &Bounds) -> Gates {
+pub fn check(tasks: &Tasks, requirements: &[Requirement]) -> Gates {
     let all: Vec<(TaskId, &Task)> = tasks.walk().collect();
     let distinct: HashSet<&TaskId> = all.iter().map(|(id, _)| id).collect();
     let breaches = graph::check(tasks);
@@ -81,7 +65,7 @@ pub fn check(tasks: &Tasks, requirements: &[Requirement], bounds: &Bounds) -> Ga
     let is_uncovered = |requirement: &&Requirement| !covered.contains(requirement.name.as_str());
     Gates {
         schema_valid: is_valid(&all, distinct.len()),
-        too_large: too_large(&all, bounds),
+        too_large: too_large(&all),
         acyclic: breaches.len() == missing + doubled,
         dangling: count(missing),
         wrong_order,
@@ -139,10 +123,10 @@ fn is_valid(all: &[(TaskId, &Task)], distinct: usize) -> bool {
     distinct == all.len() && all.iter().all(|(_, task)| is_whole(task))
 }
 
-fn too_large(all: &[(TaskId, &Task)], bounds: &Bounds) -> Vec<String> {
+fn too_large(all: &[(TaskId, &Task)]) -> Vec<String> {
     let mut found = Vec::new();
-    if all.len() > bounds.tasks {
-        found.push(format!("{} tasks, where {} is the limit", all.len(), bounds.tasks));
+    if all.len() > MOST_TASKS {
+        found.push(format!("{} tasks, where {MOST_TASKS} is the limit", all.len()));
     }
     for (id, task) in all {
         let mut over = |what: &str, size: usize, limit: usize| {
@@ -150,12 +134,12 @@ fn too_large(all: &[(TaskId, &Task)], bounds: &Bounds) -> Vec<String> {
                 found.push(format!("task {id}: {what} is {size}, where {limit} is the limit"));
             }
         };
-        over("the length of the title", task.title.chars().count(), bounds.title);
-        over("the size of the description", task.description.len(), bounds.text);
-        over("the size of the details", task.details.len(), bounds.text);
-        over("the size of the test strategy", task.test_strategy.len(), bounds.text);
-        over("the number of dependencies", task.dependencies.len(), bounds.dependencies);
-        over("the depth", id.depth(), bounds.depth);
+        over("the length of the title", task.title.chars().count(), MAX_TITLE_CHARS);
+        over("the size of the description", task.description.len(), LONGEST_TEXT);
+        over("the size of the details", task.details.len(), LONGEST_TEXT);
+        over("the size of the test strategy", task.test_strategy.len(), LONGEST_TEXT);
+        over("the number of dependencies", task.dependencies.len(), MAX_DEPENDENCIES);
+        over("the depth", id.depth(), MAX_DEPTH);
     }
     found
 }

@@ -10,13 +10,13 @@ use serde_json::Value;
 use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
-use crate::edit::{self, Edit};
+use crate::edit::{self, Applied, Edit, Stamp};
 use crate::model::Models;
 use crate::projects::{Outcome, Projects, Snapshot, Wanted};
 use crate::sync::{self, Merged};
 use crate::tasks_file::{self, TasksFile};
 use crate::work::{self, JOB_KIND, Order};
-use crate::{Raw, Tasks, graph};
+use crate::{Raw, Tasks};
 
 /// Jobs that one node works on at once; each asks the cluster several questions at a time already.
 const JOBS_AT_ONCE: usize = 2;
@@ -155,16 +155,12 @@ impl Planning {
                 }
                 false => (Tasks::default(), 0),
             };
-            let Merged { mut tasks, conflicts, notes } = sync::merge(&before, &ours, tag.tasks());
+            let Merged { tasks, conflicts, notes } = sync::merge(&before, &ours, tag.tasks());
             imported.conflicts.extend(conflicts.into_iter().map(|conflict| (name.to_owned(), conflict)));
             imported.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
-            let fixes = graph::fix(&tasks);
-            imported.notes.extend(fixes.iter().map(|fix| format!("{name}: {fix}")));
-            for fix in fixes {
-                if let Some(task) = tasks.get_mut(&fix.id) {
-                    task.dependencies = fix.dependencies;
-                }
-            }
+            // Stamped when it is taken over.
+            let Applied { tasks, notes, .. } = edit::apply(&tasks, &Edit::Fix, &Stamp::default())?;
+            imported.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
             if edit::changes(&ours, &tasks).is_empty() {
                 continue;
             }

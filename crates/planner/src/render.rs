@@ -4,10 +4,7 @@ use base::{Fault, Result};
 
 use crate::projects::Snapshot;
 use crate::tasks_file::{Analysis, ReportFacts, complexity_report};
-use crate::{graph, report};
-
-/// From this score on a task should be split, where nobody says otherwise.
-pub const HARD: u8 = 5;
+use crate::{Complexity, graph, report};
 
 /// What tasks can become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +45,7 @@ fn complexity(snapshot: &Snapshot) -> Result<String> {
     let facts = ReportFacts {
         generated_at: &base::time::rfc3339(snapshot.about.updated_ms),
         total_tasks: snapshot.tasks.top().len(),
-        threshold: HARD,
+        threshold: Complexity::HARD,
         project: &snapshot.project,
         used_research: false,
     };

@@ -9,6 +9,7 @@ mod split;
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::circles;
 use crate::edit::MAX_DEPENDENCIES;
 use crate::prd::{Oddity, Prd, Section, in_order};
 use crate::requirements::{Requirement, unnumbered};
@@ -196,7 +197,8 @@ fn tie(found: &[Requirement], groups: &[Group], tasks: &mut [Task], oddities: &m
     let line = |place: usize| {
         groups.get(place).and_then(|group| found.get(*group.members.first()?)).map_or(1, |first| first.first_line)
     };
-    for (from, to) in split::circular(&edges) {
+    let next: Vec<Vec<usize>> = edges.iter().map(|edges| edges.iter().copied().collect()).collect();
+    for (from, to) in circles::closing(&next) {
         if let Some(edges) = edges.get_mut(from) {
             edges.remove(&to);
         }

@@ -254,6 +254,11 @@ pub struct Complexity {
     pub reasoning: String,
 }
 
+impl Complexity {
+    /// From this score on a task should be split, where nobody says otherwise.
+    pub const HARD: u8 = 5;
+}
+
 /// The part of a document that a task comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Source {

@@ -42,7 +42,7 @@ pub fn get(name: &str) -> Option<&'static Template> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gates::{self, Bounds};
+    use crate::gates;
     use crate::prd::Prd;
     use crate::requirements::extract;
     use crate::structural::{self, Wish};
@@ -57,7 +57,7 @@ mod tests {
             assert!(!all.not_wanted.is_empty(), "{}", template.name);
             for tasks in [None, Some(1), Some(10)] {
                 let planned = structural::plan(&prd, &all.requirements, &Wish { tasks, max_depth: 2 });
-                let gates = gates::check(&planned.tasks, &all.requirements, &Bounds::default());
+                let gates = gates::check(&planned.tasks, &all.requirements);
                 assert_eq!(gates.reasons(), Vec::<String>::new(), "{}", template.name);
                 assert_eq!(gates.near_duplicates, [], "{}", template.name);
             }

@@ -152,8 +152,8 @@ pub fn edits_from_wire(wire: &wire::Change) -> Result<Vec<Edit>> {
     Ok(vec![match edit {
         Wire::Add(add) => {
             let parent = (!add.parent.is_empty()).then(|| id_from_wire("parent", &add.parent)).transpose()?;
-            let add = |task: &wire::NewTask| Ok(Edit::Add { parent: parent.clone(), task: new_task_from_wire(task)? });
-            return add_all(wire, add);
+            let one = |task: &wire::NewTask| Ok(Edit::Add { parent: parent.clone(), task: new_task_from_wire(task)? });
+            return add.tasks.iter().map(one).collect();
         }
         Wire::SetFields(set) => Edit::Change { id: id(&set.id)?, fields: fields_from_wire(set)? },
         Wire::Note(note) => Edit::Note { id: id(&note.id)?, text: note.text.clone() },
@@ -179,13 +179,6 @@ pub fn edits_from_wire(wire: &wire::Change) -> Result<Vec<Edit>> {
         Wire::RemoveDependency(edge) => Edit::RemoveDependency { id: id(&edge.id)?, on: id_from_wire("on", &edge.on)? },
         Wire::Fix(wire::Fix {}) => Edit::Fix,
     }])
-}
-
-fn add_all(wire: &wire::Change, add: impl Fn(&wire::NewTask) -> Result<Edit>) -> Result<Vec<Edit>> {
-    match &wire.edit {
-        Some(wire::change::Edit::Add(all)) => all.tasks.iter().map(add).collect(),
-        _ => Ok(Vec::new()),
-    }
 }
 
 fn fields_from_wire(wire: &wire::SetFields) -> Result<Fields> {

@@ -1,8 +1,5 @@
-//! Splitting a task along the parts that it names, and finding what goes in a circle.
+//! Splitting a task along the parts that it names.
 
-use std::collections::BTreeSet;
-
-use crate::circles;
 use crate::{Source, Task, TaskId};
 
 use super::NAME;
@@ -132,10 +129,4 @@ fn steps(task: &Task, count: usize, is_alone: bool) -> Vec<Task> {
             ..Task::default()
         })
         .collect()
-}
-
-/// The edges that close circles; without them there is none.
-pub(super) fn circular(edges: &[BTreeSet<usize>]) -> Vec<(usize, usize)> {
-    let next: Vec<Vec<usize>> = edges.iter().map(|edges| edges.iter().copied().collect()).collect();
-    circles::closing(&next)
 }

@@ -1,7 +1,7 @@
 //! Plans without a model: of small documents, of the acceptance documents, of any text.
 
 use super::*;
-use crate::gates::{self, Bounds, Gates};
+use crate::gates::{self, Gates};
 use crate::requirements::extract;
 use crate::{Priority, structural};
 
@@ -14,7 +14,7 @@ fn planned(text: &str, wish: &Wish) -> (Vec<Requirement>, Planned) {
 
 fn passes(text: &str, wish: &Wish) -> Planned {
     let (found, planned) = planned(text, wish);
-    let gates = gates::check(&planned.tasks, &found, &Bounds::default());
+    let gates = gates::check(&planned.tasks, &found);
     assert_eq!(gates.reasons(), Vec::<String>::new(), "{:#?}", planned.tasks);
     assert_eq!(gates.covered as usize, found.len());
     planned
@@ -162,7 +162,7 @@ fn a_part_of_the_requirements_is_planned_by_itself() {
     for most in 1..6 {
         let tasks = structural::section(&prd, &found[2..], most);
         assert!(tasks.len() <= most as usize && tasks[0].number == 1);
-        let gates = gates::check(&Tasks::new(tasks), &found[2..], &Bounds::default());
+        let gates = gates::check(&Tasks::new(tasks), &found[2..]);
         assert_eq!(gates.reasons(), Vec::<String>::new());
     }
 }
@@ -183,7 +183,7 @@ fn the_hostile_document_is_planned_and_its_orders_are_not_obeyed() {
     let Some(text) = acceptance_prd("hostile.md") else { return };
     let prd = Prd::read(text.as_bytes()).unwrap();
     let (found, planned) = planned(&text, &Wish::default());
-    let gates = gates::check(&planned.tasks, &found, &Bounds::default());
+    let gates = gates::check(&planned.tasks, &found);
     // Two of its requirements contradict each other in almost the same words.
     assert_eq!(gates.reasons(), ["1 pairs of almost the same task: 8 and 9"]);
     let all: Vec<(TaskId, &Task)> = planned.tasks.walk().collect();
@@ -220,7 +220,7 @@ proptest::proptest! {
             let all = extract(&prd);
             for tasks in [None, Some(3)] {
                 let planned = plan(&prd, &all.requirements, &Wish { tasks, max_depth: 2 });
-                let gates = gates::check(&planned.tasks, &all.requirements, &Bounds::default());
+                let gates = gates::check(&planned.tasks, &all.requirements);
                 assert_eq!(gates.uncovered, Vec::<String>::new());
                 // A document that says nearly the same twice has a plan that does.
                 let gates = Gates { near_duplicates: Vec::new(), ..gates };

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Analyze, Asked, Working, describe, expand};
+use super::{Analyze, Asked, Working, describe};
 use crate::edit::Fields;
 use crate::model::{Checked, Prompt, fill};
 use crate::projects::Snapshot;
@@ -46,7 +46,7 @@ pub(super) async fn run(w: &Working<'_>, work: &Analyze) -> Result<Value> {
     });
     let what = format!("judged how hard {} tasks are", judged.len());
     let done = w.change("complexity", what, edits.collect()).await?;
-    let threshold = if work.threshold == 0 { expand::HARD.into() } else { work.threshold };
+    let threshold = if work.threshold == 0 { Complexity::HARD.into() } else { work.threshold };
     let report: Vec<Value> = judged
         .iter()
         .map(|(id, complexity, by)| {

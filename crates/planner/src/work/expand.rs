@@ -13,8 +13,7 @@ use crate::projects::{Snapshot, Wanted};
 use crate::schema::{self, Wrong};
 use crate::{Complexity, Edit, NewTask, Status, Task, TaskId, Tasks, query, structural};
 
-/// From this complexity on a task of a plan is split, and a subtask of it as well, if it is deep enough.
-pub(super) const HARD: u8 = 5;
+/// From this complexity on a subtask of a plan is split as well, if it is deep enough.
 const HARD_BELOW: u8 = 7;
 const USUAL_SUBTASKS: u32 = 4;
 const MOST_SUBTASKS: u32 = 20;
@@ -25,7 +24,7 @@ const RELATED: usize = 5;
 /// Into how many subtasks a task of that complexity should fall.
 fn recommended(score: u8) -> u32 {
     match score {
-        0..HARD => 0,
+        0..Complexity::HARD => 0,
         score => u32::from(score / 2 + 1),
     }
 }
@@ -205,7 +204,7 @@ pub(super) fn scored(score: u8) -> Option<Complexity> {
 /// Splits the hard tasks of a fresh plan, level by level.
 pub(super) async fn deepen(w: &Working<'_>, rules: &str, draft: &mut Draft, depth: u32) -> Result<()> {
     for level in 1..depth {
-        let least = if level == 1 { HARD } else { HARD_BELOW };
+        let least = if level == 1 { Complexity::HARD } else { HARD_BELOW };
         let tasks = Tasks::new(draft.tasks.clone());
         let is_hard = |id: &TaskId, task: &Task| {
             id.depth() == level as usize

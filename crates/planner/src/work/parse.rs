@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::describe::{self, Written};
 use super::{Asked, ParsePrd, Planner, Working, expand};
-use crate::gates::{self, Bounds, Gates, Words};
+use crate::gates::{self, Gates, Words};
 use crate::model::{Checked, Prompt, fill};
 use crate::prd::{self, Prd};
 use crate::projects::{Done, Snapshot, Wanted};
@@ -104,11 +104,11 @@ pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
         }
     }
     let tasks = crate::Tasks::new(draft.tasks.clone());
-    let gates = gates::check(&tasks, found, &Bounds::default());
+    let gates = gates::check(&tasks, found);
     let reasons = gates.reasons();
     w.progress(0, 0, "storing the plan");
     let done = store(w, work, &draft, &reasons).await?;
-    Ok(report(w, &prd, &extracted, &draft, &gates, &done))
+    Ok(report(w, &prd, &extracted, &draft, (&gates, &reasons), &done))
 }
 
 fn depth(work: &ParsePrd) -> u32 {
@@ -336,7 +336,14 @@ fn renumbered(task: &Task, number: &dyn Fn(u32) -> Option<u32>) -> Task {
     Task { number: own, ..follow(task, own, number) }
 }
 
-fn report(w: &Working<'_>, prd: &Prd, extracted: &Extracted, draft: &Draft, gates: &Gates, done: &Done) -> Value {
+fn report(
+    w: &Working<'_>,
+    prd: &Prd,
+    extracted: &Extracted,
+    draft: &Draft,
+    (gates, reasons): (&Gates, &[String]),
+    done: &Done,
+) -> Value {
     let Extracted { requirements: found, oddities, not_wanted } = extracted;
     let mut oddities: Vec<String> = prd.oddities.iter().chain(oddities).map(ToString::to_string).collect();
     oddities.dedup();
@@ -352,8 +359,8 @@ fn report(w: &Working<'_>, prd: &Prd, extracted: &Extracted, draft: &Draft, gate
         "tag": w.order.tag,
         "planner": if draft.is_structural() { structural::NAME } else { "model" },
         "made_by": draft.made_by,
-        "is_draft": !gates.is_passed(),
-        "draft_because": gates.reasons(),
+        "is_draft": !reasons.is_empty(),
+        "draft_because": reasons,
         "gates": gates,
         "requirements": found.len(),
         "uncovered": uncovered,
