@@ -13,7 +13,7 @@ use base::error::Code;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use lines::{Mark, is_rule};
-pub(crate) use oddities::{cells, is_bidi};
+pub(crate) use oddities::cells;
 
 /// The largest document that is read.
 pub const MAX_BYTES: usize = 16 << 20;

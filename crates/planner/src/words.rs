@@ -62,6 +62,19 @@ pub(crate) fn split(text: &str) -> Vec<(usize, usize, String)> {
     found
 }
 
+/// Whether a character shows itself: no control, no mark that hides, joins or turns what is around it.
+pub(crate) fn is_seen(c: char) -> bool {
+    let is_format = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    !c.is_control() && !is_format
+}
+
+/// What is seen of a text, in one line: all that parts words is a blank.
+pub(crate) fn seen(chars: impl Iterator<Item = char>) -> String {
+    chars.map(|c| if c.is_control() || c.is_whitespace() { ' ' } else { c }).filter(|&c| is_seen(c)).collect()
+}
+
 /// The Latin letter that a Cyrillic, Greek or Armenian one of lower case is mistaken for.
 pub(crate) fn lookalike(c: char) -> Option<char> {
     const MASKS: &str = "асԁеһіјӏոоοрԛѕսνԝху";
@@ -268,5 +281,10 @@ mod tests {
         assert!(classes("La tâche dépend de B").contains(&Class::Waits));
         assert!(classes("out-of scope").contains(&Class::Unwanted));
         assert!(!classes("mustard").contains(&Class::Must));
+    }
+
+    #[test]
+    fn what_hides_is_not_seen_and_what_parts_words_is_a_blank() {
+        assert_eq!(seen("a\u{2028}b\tc\u{ad}d\u{e0041}\u{180e}\u{7}e\u{202e}".chars()), "a b cd e");
     }
 }

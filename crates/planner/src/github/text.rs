@@ -1,5 +1,7 @@
 //! Text of strangers as data: bounded, without what hides or turns text on a screen, and never read as an instruction.
 
+use crate::words::is_seen;
+
 /// The most of a body that a task takes over, in bytes.
 pub(super) const MOST_BODY: usize = 16 << 10;
 /// The most of a name, such as that of a branch or a check, in characters.
@@ -38,14 +40,6 @@ pub(super) fn url(text: &str) -> String {
     let is_plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"`".contains(&b));
     let is_url = text.starts_with("https://") || text.starts_with("http://");
     if is_plain && is_url && text.len() <= MOST_URL { text.to_owned() } else { String::new() }
-}
-
-/// Whether a character shows itself: no control, no mark that hides, joins or turns what is around it.
-fn is_seen(c: char) -> bool {
-    let is_format = matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    !c.is_control() && !is_format
 }
 
 #[cfg(test)]

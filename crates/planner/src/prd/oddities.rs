@@ -112,11 +112,11 @@ pub(crate) fn cells(row: &str) -> Vec<String> {
 
 /// Characters that show nothing, such as a zero-width space.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    !words::is_seen(c) && !c.is_control() && !is_bidi(c)
 }
 
 /// Characters that turn the direction in which text is shown.
-pub(crate) fn is_bidi(c: char) -> bool {
+fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
 }
 

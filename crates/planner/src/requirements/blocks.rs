@@ -1,6 +1,6 @@
 //! A section cut into what its author meant as one piece: a list item, a table row, a paragraph, a line of a log.
 
-use crate::prd::{Mark, Prd, Section, cells, is_bidi, is_rule};
+use crate::prd::{Mark, Prd, Section, cells, is_rule};
 use crate::words::{self, Class};
 
 use super::roles::{self, Role};
@@ -190,11 +190,7 @@ fn ordered(rest: &str) -> Option<&str> {
 /// A text without Markdown's marks and without characters that only confuse; letters stay byte for byte.
 pub(super) fn clean(text: &str) -> String {
     let text = without_tags(text);
-    let is_noise = |c: char| {
-        is_bidi(c)
-            || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-    };
-    let plain: String = text.chars().filter(|&c| !is_noise(c)).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain = words::seen(text.chars());
     let plain = plain.replace("**", "").replace("__", "");
     let mut out = String::with_capacity(plain.len());
     let mut rest = plain.as_str();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::edit::clip;
 use crate::gates::normal;
-use crate::prd::{Mark, Prd, Section, is_bidi};
+use crate::prd::{Mark, Prd, Section};
 use crate::requirements::{Requirement, Strength};
 use crate::words::{self, Class};
 use crate::{Complexity, Priority, Task};
@@ -21,10 +21,8 @@ const MOST_SAID: usize = 240;
 
 /// The first clause of a text as a title: at most 80 characters, cut between words.
 pub fn title(text: &str) -> String {
-    let is_noise = |c: char| is_bidi(c) || matches!(c, '\u{ad}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
     // What is cut away is never looked at: a text may be a whole document.
-    let head = text.chars().take(LONGEST_TITLE * 8).filter(|&c| !is_noise(c));
-    let plain: String = head.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain = words::seen(text.chars().take(LONGEST_TITLE * 8));
     let words: Vec<&str> = plain.split_whitespace().collect();
     let line = words.join(" ").replace("**", "");
     let line = line.trim_start_matches(['-', '*', '#', '>', ' ']);
