@@ -39,6 +39,24 @@ pub struct Job {
     pub result: Option<Value>,
 }
 
+impl Job {
+    /// The project, the tag and the name of the work that it is about, as they were when it was made.
+    pub fn about(&self) -> (&str, &str, &str) {
+        parts(&self.view.subject)
+    }
+}
+
+/// What a job is about, for people and for [`Job::about`]. None of the three has a blank or a slash in it.
+fn subject(order: &Order) -> String {
+    format!("{}/{} {}", order.project, order.tag, order.work.name())
+}
+
+fn parts(subject: &str) -> (&str, &str, &str) {
+    let (place, work) = subject.split_once(' ').unwrap_or((subject, ""));
+    let (project, tag) = place.split_once('/').unwrap_or((place, ""));
+    (project, tag, work)
+}
+
 /// What came of taking a file in.
 #[derive(Debug, Default)]
 pub struct Imported {
@@ -65,7 +83,7 @@ impl Planning {
         order.tag = snapshot.tag;
         let input = serde_json::to_value(&order)
             .map_err(|error| Fault::internal("could not write the input of a job").because(error))?;
-        let subject = format!("{}/{} {}", order.project, order.tag, order.work.name());
+        let subject = subject(&order);
         self.jobs.submit(NewJob { kind: JOB_KIND.into(), subject, who: order.who, key, input }).await
     }
 
@@ -78,8 +96,7 @@ impl Planning {
     /// The jobs of a project, or of all.
     pub async fn jobs_of(&self, project: &str) -> Result<Vec<Job>> {
         let views = self.jobs.list(&Filter { kind: Some(JOB_KIND.into()), ..Filter::default() }).await?;
-        let begins = format!("{project}/");
-        let of = views.into_iter().filter(|view| project.is_empty() || view.subject.starts_with(&begins));
+        let of = views.into_iter().filter(|view| project.is_empty() || parts(&view.subject).0 == project);
         Ok(of.map(|view| Job { view, result: None }).collect())
     }
 
@@ -229,4 +246,23 @@ fn file_tag(snapshot: &Snapshot) -> Result<tasks_file::Tag> {
         }
     }
     Ok(tasks_file::Tag::new(&snapshot.tag, snapshot.tasks.clone(), metadata, Vec::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{Do, Planner, Work};
+
+    #[test]
+    fn what_a_job_is_about_is_read_as_it_was_written() {
+        let order = Order {
+            project: "garden-1.0".into(),
+            tag: "master".into(),
+            who: "ann".into(),
+            planner: Planner::Auto,
+            work: Work::Do(Do::default()),
+        };
+        assert_eq!(parts(&subject(&order)), ("garden-1.0", "master", "do"));
+        assert_eq!(parts("else"), ("else", "", ""));
+    }
 }
