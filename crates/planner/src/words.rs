@@ -62,10 +62,11 @@ pub(crate) fn split(text: &str) -> Vec<(usize, usize, String)> {
     found
 }
 
-/// Whether a character shows itself: no control, no mark that hides, joins or turns what is around it.
+/// Whether a character shows itself: no control, no mark that hides or turns what is around it. Joiners do: they shape the
+/// letters of some scripts, and pictures.
 pub(crate) fn is_seen(c: char) -> bool {
     let is_format = matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     !c.is_control() && !is_format
 }

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_tab_parts_words_and_what_nobody_sees_is_not_shown() {
-        let lines = ["\ta\tb", "x\u{e0041}\u{e007f}\u{ad}\u{61c}\u{180e}\u{200d}y"];
-        assert_eq!(material(1, lines), "1| \ta\tb\n2| xy\n");
+        let lines = ["\ta\tb", "x\u{e0041}\u{e007f}\u{ad}\u{61c}\u{180e}\u{200b}y", "می\u{200c}خواهم"];
+        assert_eq!(material(1, lines), "1| \ta\tb\n2| xy\n3| می\u{200c}خواهم\n");
     }
 }
