@@ -16,26 +16,14 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokio_util::sync::CancellationToken;
 
-use super::pages::{Refusal, Shared};
+use super::pages::{Bounds, Refusal, Shared};
 use super::{ask, refusal};
 use crate::Desk;
 use crate::mcp::{Server, Tools};
 
 /// Where MCP clients talk to.
 pub(super) const PATH: &str = "/mcp";
-
-/// What bounds an MCP answer from outside.
-#[derive(Clone)]
-pub(super) struct Bounds {
-    /// The largest message; bodies come in bounded by it already.
-    pub(super) body: usize,
-    /// Ends answers that are still open when the server stops.
-    pub(super) stop: CancellationToken,
-    /// Between signs of life while a client waits.
-    pub(super) heartbeat: std::time::Duration,
-}
 
 /// The route.
 pub(super) fn routes(bounds: Bounds) -> Router<Arc<dyn Desk>> {

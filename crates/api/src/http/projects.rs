@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::pages::Shared;
+use super::pages::{Bounds, Shared};
 use super::{ask, refusal};
 use crate::{Desk, tasks_json};
 
@@ -34,7 +34,7 @@ pub(super) fn is_path(path: &str) -> bool {
 }
 
 /// The routes of this folder.
-pub(super) fn routes() -> Router<Arc<dyn Desk>> {
+pub(super) fn routes(bounds: Bounds) -> Router<Arc<dyn Desk>> {
     Router::new()
         .route("/api/projects", get(list).post(create))
         .route("/api/projects/{project}", get(show).patch(change).delete(remove))
@@ -53,7 +53,7 @@ pub(super) fn routes() -> Router<Arc<dyn Desk>> {
         .route("/api/projects/{project}/jobs", get(jobs::of_project).post(jobs::start))
         .route("/api/jobs", get(jobs::list))
         .route("/api/jobs/{id}", get(jobs::show).delete(jobs::cancel))
-        .route("/api/jobs/{id}/events", get(jobs::events))
+        .route("/api/jobs/{id}/events", get(move |desk: Shared, id: Path<String>| jobs::events(bounds, desk, id)))
 }
 
 /// A fault in the shape of these routes.

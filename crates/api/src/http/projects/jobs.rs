@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answered, Query, items, read, who};
-use crate::http::pages::Shared;
+use crate::http::pages::{Bounds, Shared};
 use crate::tasks_json;
 
 #[derive(Deserialize)]
@@ -71,8 +71,8 @@ pub(super) async fn cancel(State(desk): Shared, Path(id): Path<String>) -> Answe
     Ok(Json(tasks_json::job(&planning.job(&id).await?)))
 }
 
-/// The job with every change, until it has ended or the client goes away.
-pub(super) async fn events(State(desk): Shared, Path(id): Path<String>) -> Answered<impl IntoResponse> {
+/// The job with every change, until it has ended, the client goes away, or the server stops.
+pub(super) async fn events(bounds: Bounds, State(desk): Shared, Path(id): Path<String>) -> Answered<impl IntoResponse> {
     let changes = desk.planning()?.watch(&id).await?;
     let events = changes.map(|job| {
         let (name, data) = match job {
@@ -81,5 +81,6 @@ pub(super) async fn events(State(desk): Shared, Path(id): Path<String>) -> Answe
         };
         Ok::<_, Infallible>(Event::default().event(name).data(data.to_string()))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    let events = events.take_until(bounds.stop.cancelled_owned());
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(bounds.heartbeat)))
 }
