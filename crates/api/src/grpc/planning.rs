@@ -101,9 +101,9 @@ impl Service {
 impl Rpc for Service {
     async fn list_projects(&self, _: Request<p::ListProjectsRequest>) -> Answered<p::ListProjectsResponse> {
         let all = async {
-            let mut projects = Vec::new();
-            for project in self.planning()?.projects.list().await? {
-                projects.push(self.project(&project.name).await?);
+            let (planning, mut projects) = (self.planning()?, Vec::new());
+            for project in planning.projects.list().await? {
+                projects.push(wire::project_to_wire(&project, &planning.projects.tags(&project.name).await?));
             }
             Ok(p::ListProjectsResponse { projects })
         };

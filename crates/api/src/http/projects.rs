@@ -118,7 +118,7 @@ async fn list(State(desk): Shared) -> Answered {
     let planning = desk.planning()?;
     let mut all = Vec::new();
     for project in planning.projects.list().await? {
-        all.push(one(&planning, &project.name).await?);
+        all.push(tasks_json::project(&project, &planning.projects.tags(&project.name).await?));
     }
     Ok(items(all))
 }
