@@ -15,9 +15,9 @@ use proto::planning as p;
 use proto::planning::planning_server::Planning as Rpc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Client, mcp, orders};
-use crate::Desk;
+use super::{mcp, orders};
 use crate::mcp::{Server, Tools};
+use crate::{Client, Desk};
 
 /// The service over a desk.
 pub(super) struct Service {

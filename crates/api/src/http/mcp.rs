@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Query, Request, State};
+use axum::extract::{Extension, Query, Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -18,17 +18,19 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::pages::{Bounds, Refusal, Shared};
-use super::{ask, refusal};
-use crate::Desk;
+use super::refusal;
 use crate::mcp::{Server, Tools};
+use crate::{Client, Desk};
 
 /// Where MCP clients talk to.
 pub(super) const PATH: &str = "/mcp";
 
 /// The route.
 pub(super) fn routes(bounds: Bounds) -> Router<Arc<dyn Desk>> {
-    Router::new()
-        .route(PATH, any(move |desk: Shared, wish: Query<Wish>, request: Request| answer(bounds, desk, wish, request)))
+    let answer = move |desk: Shared, client: Extension<Client>, wish: Query<Wish>, request: Request| {
+        answer(bounds, desk, client, wish, request)
+    };
+    Router::new().route(PATH, any(answer))
 }
 
 #[derive(Deserialize)]
@@ -38,11 +40,13 @@ struct Wish {
     tools: String,
 }
 
-async fn answer(bounds: Bounds, State(desk): Shared, Query(wish): Query<Wish>, request: Request) -> Response {
-    let key = match desk.authenticate(ask::key(request.headers())) {
-        Ok(key) => key,
-        Err(fault) => return refused(fault),
-    };
+async fn answer(
+    bounds: Bounds,
+    State(desk): Shared,
+    Extension(Client(key)): Extension<Client>,
+    Query(wish): Query<Wish>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     // It came in whole and bounded already.
     let bytes = match to_bytes(body, bounds.body).await {

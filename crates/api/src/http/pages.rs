@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{anthropic, ask, hooks, mcp, ollama, openai, projects, refusal};
-use crate::Desk;
+use crate::{Client, Desk};
 
 /// The desk, as handlers get it.
 pub(super) type Shared = State<Arc<dyn Desk>>;
@@ -64,10 +64,13 @@ pub(super) fn router(desk: Arc<dyn Desk>, bounds: Bounds) -> Router {
         .with_state(desk)
 }
 
-/// Lets only holders of a key pass, when keys are on.
-async fn with_key(State(desk): Shared, request: Request, next: Next) -> Response {
+/// Lets only holders of a key pass, when keys are on, and notes who they are.
+async fn with_key(State(desk): Shared, mut request: Request, next: Next) -> Response {
     match desk.authenticate(ask::key(request.headers())) {
-        Ok(_) => next.run(request).await,
+        Ok(name) => {
+            request.extensions_mut().insert(Client(name));
+            next.run(request).await
+        }
         Err(fault) => Refusal(refusal::shape_of(request.uri().path()), fault).into_response(),
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use planner::work::{Order, Planner, Work};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answered, Query, items, read, who};
+use super::{Answered, Query, Who, items, read};
 use crate::http::pages::{Bounds, Shared};
 use crate::tasks_json;
 
@@ -49,10 +49,9 @@ struct Start {
 pub(super) async fn start(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered<(StatusCode, Json<Value>)> {
-    let who = who(&*desk, &headers)?;
     let Start { tag, planner, key, work } = read(&body)?;
     let planning = desk.planning()?;
     let id = planning.start(Order { project, tag, who, planner, work }, key).await?;

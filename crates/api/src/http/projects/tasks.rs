@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base::{Fault, Result};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Answered, Query, items, read, who};
+use super::{Answered, Query, Who, items, read};
 use crate::http::pages::Shared;
 use crate::tasks_json;
 
@@ -194,10 +194,9 @@ struct Edits {
 pub(super) async fn edit(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered<Response> {
-    let who = who(&*desk, &headers)?;
     let Edits { tag, edits, expected, dry_run, why, key } = read(&body)?;
     if edits.is_empty() {
         return Err(Fault::invalid("field `edits` is empty").hint("say what should be changed").into());
@@ -236,10 +235,9 @@ struct Moving {
 pub(super) async fn move_to_tag(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered {
-    let who = who(&*desk, &headers)?;
     let Moving { tag, to_tag, ids, dependencies } = read(&body)?;
     let how = match dependencies.as_str() {
         "" | "refuse" => Dependencies::Refuse,
@@ -266,10 +264,9 @@ struct Undo {
 pub(super) async fn undo(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered<Response> {
-    let who = who(&*desk, &headers)?;
     let Undo { tag, revision, dry_run } = read(&body)?;
     Ok(outcome(&desk.planning()?.projects.undo(&project, &tag, revision, &who, dry_run).await?))
 }
@@ -304,10 +301,9 @@ pub(super) async fn import(
     State(desk): Shared,
     Path(project): Path<String>,
     Query(how): Query<How>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered {
-    let who = who(&*desk, &headers)?;
     let (theirs, base) = match serde_json::from_slice::<Import<'_>>(&body) {
         Ok(both) => (both.tasks_json.get().as_bytes(), both.base.map(|base| base.get().as_bytes())),
         Err(_) => (&*body, None),
