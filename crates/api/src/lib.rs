@@ -6,8 +6,10 @@
 pub mod desk;
 pub mod grpc;
 pub mod http;
+mod job;
 mod mcp;
 mod names;
+mod tasks;
 mod tasks_json;
 
 pub use desk::{AdminDesk, BenchStream, Desk, EngineCall, EventStream, PullStream, Readiness};

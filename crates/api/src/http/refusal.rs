@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::answer_body::Outgoing;
 use super::mcp::PATH as MCP_PATH;
 use super::projects;
+use crate::tasks_json;
 
 /// How an error looks on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +112,7 @@ fn value(face: Face, fault: &Fault) -> Value {
 
 /// `fault` with its parts apart.
 fn plain_object(fault: &Fault) -> Bytes {
-    let error = json!({ "code": fault.code, "message": fault.full_message(), "hint": fault.hint });
-    json!({ "error": error }).to_string().into()
+    json!({ "error": tasks_json::fault(fault) }).to_string().into()
 }
 
 /// `fault` as the last event of a stream in `dialect`.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::{Entry, Kind};
 use super::{Refused, Server};
+use crate::tasks::crossed;
 use crate::{Desk, tasks_json};
 
 /// What a tool gives, or why it does not.
@@ -202,8 +203,8 @@ pub(super) fn said(outcome: &Outcome) -> Said {
             Ok(data)
         }
         Outcome::Conflict(conflict) => {
-            let fault = Fault::new(Code::Conflict, format!("task {} was changed by somebody else", conflict.id));
-            let fault = fault.hint("nothing was changed; look at both versions, and call again with the new version");
+            let fault = crossed(conflict)
+                .hint("nothing was changed; look at both versions, and call again with the new version");
             Err(Refused { fault: Box::new(fault), conflict: Some(Box::new(tasks_json::conflict(conflict))) })
         }
     }

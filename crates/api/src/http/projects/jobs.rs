@@ -11,11 +11,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use planner::work::{Order, Planner, Work};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Answered, Query, Who, items, read};
 use crate::http::pages::{Bounds, Shared};
-use crate::tasks_json;
+use crate::{job, tasks_json};
 
 #[derive(Deserialize)]
 pub(super) struct Of {
@@ -64,10 +64,7 @@ pub(super) async fn show(State(desk): Shared, Path(id): Path<String>) -> Answere
 }
 
 pub(super) async fn cancel(State(desk): Shared, Path(id): Path<String>) -> Answered {
-    let planning = desk.planning()?;
-    let job = planning.job(&id).await?;
-    planning.jobs.cancel(job.view.id).await?;
-    Ok(Json(tasks_json::job(&planning.job(&id).await?)))
+    Ok(Json(tasks_json::job(&job::cancel(&*desk.planning()?, &id).await?)))
 }
 
 /// The job with every change, until it has ended, the client goes away, or the server stops.
@@ -76,7 +73,7 @@ pub(super) async fn events(bounds: Bounds, State(desk): Shared, Path(id): Path<S
     let events = changes.map(|job| {
         let (name, data) = match job {
             Ok(job) => ("job", tasks_json::job(&job)),
-            Err(fault) => ("error", json!({ "code": fault.code, "message": fault.full_message(), "hint": fault.hint })),
+            Err(fault) => ("error", tasks_json::fault(&fault)),
         };
         Ok::<_, Infallible>(Event::default().event(name).data(data.to_string()))
     });

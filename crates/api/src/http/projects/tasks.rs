@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::{Answered, Query, Who, items, read};
 use crate::http::pages::Shared;
+use crate::tasks::{all_there, crossed, oddities};
 use crate::tasks_json;
 
 /// Which tag; without one the project's current one.
@@ -87,9 +88,7 @@ fn filter(wish: &Wish) -> Result<Filter> {
 pub(super) async fn list(State(desk): Shared, Path(project): Path<String>, Query(wish): Query<Wish>) -> Answered {
     let filter = filter(&wish)?;
     let snapshot = desk.planning()?.projects.snapshot(&project, &wish.tag).await?;
-    if let Some(id) = filter.ids.iter().find(|id| snapshot.tasks.get(id).is_none()) {
-        return Err(planner::work::no_task(&snapshot, id).into());
-    }
+    all_there(&snapshot, &filter.ids)?;
     let page = query::list(&snapshot.tasks, &filter);
     Ok(Json(json!({
         "items": page.tasks.iter().map(|(id, task)| tasks_json::task(id, task)).collect::<Vec<_>>(),
@@ -108,9 +107,7 @@ pub(super) async fn show(
 ) -> Answered {
     let wanted = ids("ids", &wanted)?;
     let snapshot = desk.planning()?.projects.snapshot(&project, &at.tag).await?;
-    if let Some(id) = wanted.iter().find(|id| snapshot.tasks.get(id).is_none()) {
-        return Err(planner::work::no_task(&snapshot, id).into());
-    }
+    all_there(&snapshot, &wanted)?;
     let mut all = tasks_json::tasks_at(&snapshot, &wanted);
     match all.len() {
         1 => Ok(Json(all.swap_remove(0))),
@@ -210,12 +207,8 @@ fn outcome(outcome: &Outcome) -> Response {
     match outcome {
         Outcome::Done(done) => Json(tasks_json::done(done)).into_response(),
         Outcome::Conflict(conflict) => {
-            let error = json!({
-                "code": "conflict",
-                "message": format!("task {} was changed by somebody else", conflict.id),
-                "hint": "read it again, and send the edit with its version as it is now",
-            });
-            let body = json!({ "error": error, "conflict": tasks_json::conflict(conflict) });
+            let fault = crossed(conflict).hint("read it again, and send the edit with its version as it is now");
+            let body = json!({ "error": tasks_json::fault(&fault), "conflict": tasks_json::conflict(conflict) });
             (StatusCode::CONFLICT, Json(body)).into_response()
         }
     }
@@ -312,6 +305,5 @@ pub(super) async fn import(
     let base = base.map(TasksFile::read).transpose().map_err(Fault::from)?;
     let base = base.as_ref().map(|base| &base.file);
     let imported = desk.planning()?.import(&project, &theirs.file, base, &who, how.dry_run).await?;
-    let oddities: Vec<String> = theirs.oddities.iter().map(ToString::to_string).collect();
-    Ok(Json::<Value>(tasks_json::imported(&imported, &oddities)?))
+    Ok(Json::<Value>(tasks_json::imported(&imported, &oddities(&theirs))?))
 }
