@@ -75,7 +75,7 @@ impl ServerHandler for Server {
         let result = match Call::new(self, entry, request.arguments.unwrap_or_default(), &context) {
             Ok(call) => match (entry.run)(&call).await {
                 Ok(data) => Ok(call.envelope(data).await),
-                Err(refused) => Err(refused),
+                Err(refused) => Err(call.told(refused).await),
             },
             Err(fault) => Err(fault.into()),
         };

@@ -143,25 +143,33 @@ impl<'a> Call<'a> {
     /// The tasks that are meant.
     pub(super) async fn snapshot(&self) -> Result<Snapshot> {
         let project = self.project().await?;
-        let found = self.planning()?.projects.snapshot(&project, &self.tag()).await;
-        found.map_err(|fault| match fault.code {
-            Code::NotFound if fault.message.starts_with("there is no project") => {
-                let hint = fault.hint.clone().unwrap_or_default();
-                fault.hint(format!("call `initialize_project` first ({hint})"))
-            }
-            _ => fault,
-        })
+        self.planning()?.projects.snapshot(&project, &self.tag()).await
+    }
+
+    /// Says why a call was refused; where its project is not there, how it comes to be.
+    pub(super) async fn told(&self, refused: Refused) -> Refused {
+        if refused.fault.code != Code::NotFound || !self.lacks_project(&refused.fault).await {
+            return refused;
+        }
+        let hint = refused.fault.hint.clone().unwrap_or_default();
+        Refused { fault: Box::new(refused.fault.hint(format!("call `initialize_project` first ({hint})"))), ..refused }
+    }
+
+    /// Whether a fault says that the project is not there, as the project itself says it.
+    async fn lacks_project(&self, fault: &Fault) -> bool {
+        let (Ok(project), Ok(planning)) = (self.project().await, self.planning()) else { return false };
+        planning.projects.project(&project).await.is_err_and(|missing| missing.message == fault.message)
     }
 
     /// Makes edits at once, and says what is different.
     pub(super) async fn change(&self, edits: Vec<Edit>, why: String) -> Said {
-        let snapshot = self.snapshot().await?;
+        let project = self.project().await?;
         let expected = match self.number("expectedVersion") {
             Some(version) => self.ids("id")?.into_iter().map(|id| (id, version)).collect(),
             None => Vec::new(),
         };
         let wanted = Wanted { edits, expected, why, who: self.who().to_owned(), ..Wanted::default() };
-        let outcome = self.planning()?.projects.change(&snapshot.project, &snapshot.tag, &wanted).await?;
+        let outcome = self.planning()?.projects.change(&project, &self.tag(), &wanted).await?;
         said(&outcome)
     }
 

@@ -22,10 +22,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// Starts a job, and gives its result, or its id when it takes long.
 pub(super) async fn start(call: &Call<'_>, work: Work) -> Said {
-    let snapshot = call.snapshot().await?;
     let order = Order {
-        project: snapshot.project,
-        tag: snapshot.tag,
+        project: call.project().await?,
+        tag: call.tag(),
         who: call.who().to_owned(),
         planner: job::planner(&call.text("planner"))?,
         work,
