@@ -32,11 +32,11 @@ pub struct Which {
     /// Only those with these words
     #[arg(long, value_name = "WORDS")]
     text: Option<String>,
-    /// Only those that have no subtasks
+    /// Leave out what is below them, in JSON as well
     #[arg(long)]
     without_subtasks: bool,
     /// Show subtasks as well
-    #[arg(long)]
+    #[arg(long, conflicts_with = "without_subtasks")]
     with_subtasks: bool,
 }
 
