@@ -89,7 +89,9 @@ async fn every_route_answers() {
         let text = bed.get(&format!("/api/projects/garden/render/{kind}")).await.to_string();
         assert!(text.contains("plant") || kind == "complexity", "{kind}: {text}");
     }
-    let undone = bed.call("POST", "/api/projects/garden/undo", &json!({ "dry_run": true })).await;
+    let undone = bed.call("POST", "/api/projects/garden/undo", &json!({ "dryRun": true })).await;
+    let again = bed.call("POST", "/api/projects/garden/undo", &json!({ "dry_run": true })).await;
+    assert_eq!(undone["changes"], again["changes"]);
     assert_eq!(undone["changes"].as_array().map(Vec::len), Some(3));
 
     let file = bed.get("/api/projects/garden/tasks.json").await;
@@ -165,6 +167,7 @@ async fn errors_have_a_shape_of_their_own_with_code_and_hint() {
         ("GET", "/api/projects/garden/tasks/9", Value::Null),
         ("GET", "/api/projects/garden/tasks?status=ready", Value::Null),
         ("GET", "/api/projects/garden/tasks?limit=many", Value::Null),
+        ("GET", "/api/projects/garden/history?id=1,2", Value::Null),
         ("GET", "/api/projects/garden/render/gif", Value::Null),
         ("POST", "/api/projects", json!({ "name": "garden" })),
         ("POST", "/api/projects", json!({ "title": "garden" })),

@@ -140,7 +140,7 @@ impl Default for Since {
 }
 
 pub(super) async fn history(State(desk): Shared, Path(project): Path<String>, Query(since): Query<Since>) -> Answered {
-    let id = ids("id", &since.id)?.into_iter().next();
+    let id = (!since.id.is_empty()).then(|| wire::id_from_wire("id", &since.id)).transpose()?;
     let planning = desk.planning()?;
     let events = planning.projects.history(&project, &since.tag, id.as_ref(), since.before, since.limit).await?;
     Ok(items(events.iter().map(tasks_json::event).collect()))
@@ -181,7 +181,7 @@ struct Edits {
     edits: Vec<Edit>,
     #[serde(default)]
     expected: Vec<(TaskId, u64)>,
-    #[serde(default)]
+    #[serde(default, alias = "dryRun")]
     dry_run: bool,
     #[serde(default)]
     why: String,
@@ -251,6 +251,7 @@ pub(super) async fn move_to_tag(
 struct Undo {
     tag: String,
     revision: Option<u64>,
+    #[serde(alias = "dryRun")]
     dry_run: bool,
 }
 
@@ -287,6 +288,7 @@ struct Import<'a> {
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
 pub(super) struct How {
+    #[serde(alias = "dryRun")]
     dry_run: bool,
 }
 
