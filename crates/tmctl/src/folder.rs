@@ -56,7 +56,7 @@ pub fn init(servers: &Servers, screen: &mut Screen, init: Init) -> Result<Verdic
     };
     let name = init.name.map_or_else(|| name_of(&init.dir), Ok)?;
     let made = Layout::new(&init.dir).init(&name, &roles, &time::rfc3339(time::unix_ms())).map_err(Fault::from)?;
-    screen.show(|_| made_text(&name, &made), &made_json(&name, &made))?;
+    screen.show(|_| made_text(&name, &init.dir, &made), &made_json(&name, &made))?;
     Ok(Verdict::Done)
 }
 
@@ -65,13 +65,15 @@ fn name_of(folder: &Path) -> Result<String> {
     name_of_folder(&real.to_string_lossy()).map_err(|fault| fault.hint("say what it is called with --name"))
 }
 
-fn made_text(name: &str, made: &[Made]) -> String {
+fn made_text(name: &str, dir: &Path, made: &[Made]) -> String {
     let line = |made: &Made| {
         let what = if made.is_new { "made " } else { "stays" };
         format!("{what}  {}\n", made.path.display())
     };
     let lines: String = made.iter().map(line).collect();
-    visible(&format!("{lines}`tmctl tasks sync --project {name}` brings its tasks and a server together\n"))
+    let quoted = dir.display().to_string().replace('\'', r"'\''");
+    let here = if dir == Path::new(".") { String::new() } else { format!(" --dir '{quoted}'") };
+    visible(&format!("{lines}`tmctl tasks sync --project {name}{here}` brings its tasks and a server together\n"))
 }
 
 #[derive(Serialize)]
@@ -165,7 +167,8 @@ mod tests {
         let made = [made(".taskmaster/tasks", false), made(".taskmaster/config.json", true)];
         let step = |from: &str, is_blocked| Move { from: from.into(), to: ".taskmaster/x".into(), is_blocked };
         let moves = [step("tasks/tasks.json", false), step("scripts/prd.txt", true)];
-        let text = made_text("garden", &made)
+        let text = made_text("garden", Path::new("."), &made)
+            + &made_text("garden", Path::new("/srv/my garden"), &made)
             + &samples::json(&made_json("garden", &made))
             + &moves_text(&moves, false)
             + &moves_text(&moves, true)

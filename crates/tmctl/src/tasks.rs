@@ -159,7 +159,7 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Writes all tags of the project as a tasks.json
+    /// Writes the project as a tasks.json: all its tags, or the one that --tag names
     Export {
         /// Into this file instead of stdout
         #[arg(long)]

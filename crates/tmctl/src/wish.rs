@@ -58,7 +58,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
     wanted.expected = seen(&mut at, &meant).await?;
     let looked = wanted.look(&mut at).await?;
     if looked.conflict.is_some() {
-        return changes::show(screen, &looked);
+        return changes::show(screen, &at.place, &looked);
     }
     let preview = preview(&meant.edits, &looked);
     // Only JSON that is about nothing else goes to stdout: what was done, or what would be.

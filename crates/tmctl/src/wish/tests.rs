@@ -86,7 +86,7 @@ async fn without_a_yes_nothing_is_changed() {
     }
     let typed = wish(&script(EDITS, well), &["--yes"], None).await;
     assert_eq!(typed.code, 0, "{}", typed.notes);
-    assert!(typed.data.contains("`tmctl tasks undo 5` takes it back"), "{}", typed.data);
+    assert!(typed.data.contains("`tmctl tasks undo 5 --project garden` takes it back"), "{}", typed.data);
 }
 
 #[tokio::test]
