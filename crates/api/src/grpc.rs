@@ -28,7 +28,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::warn;
 
-use crate::Desk;
+use crate::{Client, Desk};
 
 /// Requests that one connection may have open at once.
 const MAX_STREAMS: u32 = 1024;
@@ -119,10 +119,6 @@ where
 /// Lets holders of a key pass, when keys are on, and notes who they are.
 #[derive(Clone)]
 struct Keys(Arc<dyn Desk>);
-
-/// The name of the key that a call came with.
-#[derive(Clone)]
-struct Client(Arc<str>);
 
 impl Interceptor for Keys {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {

@@ -108,8 +108,8 @@ pub async fn serve(
     let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let closing = CancellationToken::new();
-    let mcp = mcp::Bounds { body: limits.body, stop: closing.clone(), heartbeat: limits.heartbeat };
-    let cold = pages::router(desk.clone(), mcp);
+    let bounds = pages::Bounds { body: limits.body, stop: closing.clone(), heartbeat: limits.heartbeat };
+    let cold = pages::router(desk.clone(), bounds);
     let door = Arc::new(Door { cold, desk, limits, is_loopback, is_closing: AtomicBool::new(false) });
     let spawn = |stream: TcpStream, permit: OwnedSemaphorePermit| {
         let (door, stop) = (door.clone(), closing.child_token());

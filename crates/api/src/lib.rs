@@ -6,11 +6,17 @@
 pub mod desk;
 pub mod grpc;
 pub mod http;
+mod job;
 mod mcp;
 mod names;
+mod tasks;
 mod tasks_json;
 
 pub use desk::{AdminDesk, BenchStream, Desk, EngineCall, EventStream, PullStream, Readiness};
+
+/// The name of the key that a call came with; empty where keys are off.
+#[derive(Clone)]
+pub(crate) struct Client(pub(crate) std::sync::Arc<str>);
 
 /// Who a change is noted under: the name of the key that a call came with, and who it says it is.
 pub(crate) fn who(key: &str, said: &str) -> String {

@@ -25,7 +25,7 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::json;
 
-use crate::Desk;
+use crate::{Desk, tasks_json};
 use call::Call;
 pub(crate) use table::Tools;
 
@@ -75,7 +75,7 @@ impl ServerHandler for Server {
         let result = match Call::new(self, entry, request.arguments.unwrap_or_default(), &context) {
             Ok(call) => match (entry.run)(&call).await {
                 Ok(data) => Ok(call.envelope(data).await),
-                Err(refused) => Err(refused),
+                Err(refused) => Err(call.told(refused).await),
             },
             Err(fault) => Err(fault.into()),
         };
@@ -141,7 +141,7 @@ impl Refused {
         if let Some(hint) = &fault.hint {
             text.push_str(&format!("\nhint: {hint}"));
         }
-        let mut said = json!({ "error": { "code": fault.code, "message": fault.full_message(), "hint": fault.hint } });
+        let mut said = json!({ "error": tasks_json::fault(fault) });
         if let Some(conflict) = self.conflict {
             text.push_str(&format!("\nconflict: {conflict}"));
             said["conflict"] = *conflict;

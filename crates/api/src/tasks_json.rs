@@ -1,15 +1,18 @@
 //! Tasks, projects and jobs as JSON, for REST and MCP alike: the field names of tasks.json, full addresses as ids.
 
-use base::{Fault, Result};
+use base::{Code, Fault, Result};
 use jobs::State;
 use planner::edit::Changed;
 use planner::graph::{Breach, Next};
 use planner::planning::{Imported, Job};
 use planner::projects::{Conflict, Done, Event, Project, Snapshot, Tag};
-use planner::sync::{self, Clash};
+use planner::sync;
 use planner::tasks_file::TasksFile;
 use planner::{Task, TaskId, graph, wire};
 use serde_json::{Map, Value, json};
+
+use crate::job::{self, About};
+use crate::tasks::Sides;
 
 /// A task at `id`, with everything below it.
 pub(crate) fn task(id: &TaskId, task: &Task) -> Value {
@@ -130,15 +133,14 @@ pub(crate) fn event(event: &Event) -> Value {
 /// A job where it stands.
 pub(crate) fn job(job: &Job) -> Value {
     let view = &job.view;
-    let (place, work) = view.subject.split_once(' ').unwrap_or((&view.subject, ""));
-    let (project, tag) = place.split_once('/').unwrap_or((place, ""));
+    let About { project, tag, work } = About::of(job);
     let error = match &view.state {
-        State::Failed { fault } => json!({ "code": fault.code, "message": fault.message, "hint": fault.hint }),
+        State::Failed { fault } => why(fault.code, &fault.message, fault.hint.as_deref()),
         _ => Value::Null,
     };
     json!({
         "job": view.id.to_string(),
-        "state": state(&view.state),
+        "state": job::state(&view.state),
         "work": work,
         "project": project,
         "tag": tag,
@@ -153,15 +155,13 @@ pub(crate) fn job(job: &Job) -> Value {
     })
 }
 
-/// The word for where a job stands.
-pub(crate) const fn state(state: &State) -> &'static str {
-    match state {
-        State::Waiting => "waiting",
-        State::Running => "running",
-        State::Done => "done",
-        State::Cancelled => "cancelled",
-        State::Failed { .. } => "failed",
-    }
+/// What could not be done, with its causes, and what to do next.
+pub(crate) fn fault(fault: &Fault) -> Value {
+    why(fault.code, &fault.full_message(), fault.hint.as_deref())
+}
+
+fn why(code: Code, message: &str, hint: Option<&str>) -> Value {
+    json!({ "code": code, "message": message, "hint": hint })
 }
 
 /// What came of an import, with the whole file as it is then.
@@ -177,12 +177,7 @@ pub(crate) fn imported(imported: &Imported, oddities: &[String]) -> Result<Value
 }
 
 fn clash(tag: &str, conflict: &sync::Conflict) -> Value {
-    let (field, ours, theirs) = match &conflict.clash {
-        Clash::Field { field, ours, theirs } => (field.as_str(), ours.clone(), theirs.clone()),
-        Clash::RemovedHere => ("task", None, Some(conflict.title.clone())),
-        Clash::RemovedThere => ("task", Some(conflict.title.clone()), None),
-        Clash::Cycle { on } => ("dependencies", None, Some(on.to_string())),
-    };
+    let Sides { field, ours, theirs } = Sides::of(conflict);
     json!({
         "tag": tag, "id": conflict.task, "field": field, "ours": ours, "theirs": theirs,
         "inWords": conflict.to_string(),

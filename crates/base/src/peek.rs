@@ -289,13 +289,14 @@ fn is_given(raw: Option<&RawValue>) -> bool {
 fn needs(dialect: Dialect, fields: &Body<'_>) -> Needs {
     let is_one =
         |tools: &RawValue| serde_json::from_str::<Vec<&RawValue>>(tools.get()).is_ok_and(|list| list.len() == 1);
-    let must_call = fields.tool_choice.is_some_and(|choice| match choice.get() {
+    let must_call = |choice: &RawValue| match choice.get() {
         "\"required\"" => fields.tools.is_some_and(is_one),
         choice if choice.contains("\"any\"") => fields.tools.is_some_and(is_one),
         choice => choice.contains("\"name\""),
-    });
-    let is_forced =
-        is_given(fields.tools) && must_call && matches!(dialect, Dialect::AnthropicMessages | Dialect::OpenAiResponses);
+    };
+    let is_forced = matches!(dialect, Dialect::AnthropicMessages | Dialect::OpenAiResponses)
+        && is_given(fields.tools)
+        && fields.tool_choice.is_some_and(must_call);
     // An object without a format, or with the format `text`, asks for text.
     let mentions_json = |raw: &RawValue| raw.get().contains("\"json_");
     let has_format = match dialect {
@@ -306,13 +307,19 @@ fn needs(dialect: Dialect, fields: &Body<'_>) -> Needs {
                 || fields.response_format.is_some_and(|raw| raw.get() != "null" && !raw.get().contains("\"text\""))
         }
     };
-    let images = is_given(fields.images)
-        || [fields.messages, fields.input].iter().flatten().any(|raw| mentions_image(raw.get()));
+    let content = match dialect {
+        Dialect::OpenAiChat | Dialect::OllamaChat | Dialect::AnthropicMessages => fields.messages,
+        _ => fields.input,
+    };
+    let images = is_given(fields.images) || content.is_some_and(|raw| mentions_image(raw.get()));
     Needs { tools: is_given(fields.tools) && !is_forced, schema: has_format || is_forced, images }
 }
 
-fn mentions_image(messages: &str) -> bool {
-    [&b"\"image"[..], b"\"input_image"].iter().any(|name| memchr::memmem::find(messages.as_bytes(), name).is_some())
+/// Whether a name begins with `image` or `input_image`.
+fn mentions_image(content: &str) -> bool {
+    let begins =
+        |at: usize| content.get(..at).is_some_and(|before| before.ends_with('"') || before.ends_with("\"input_"));
+    memchr::memmem::find_iter(content.as_bytes(), b"image").any(begins)
 }
 
 /// The prompt must be there and have the right JSON type; what is inside it is the engine's to judge.
@@ -405,6 +412,16 @@ mod tests {
         assert_eq!((seen.model.as_str(), seen.stream, seen.wants_usage_chunk), ("llama3.1:8b", true, true));
         assert_eq!((seen.sampling, seen.max_output_tokens), (Sampling::Deterministic, Some(5)));
         assert_eq!(seen.needs, Needs { tools: true, schema: false, images: false });
+    }
+
+    #[test]
+    fn pictures_are_seen_only_where_a_dialect_has_them() {
+        let images = |dialect, body: &str| peek(dialect, body.as_bytes()).unwrap().needs.images;
+        let chat = r#"{"model":"m","messages":[{"content":[{"type":"image_url"}]}]}"#;
+        assert!(images(Dialect::OpenAiChat, chat));
+        let input = r#"{"model":"m","input":[{"content":[{"type":"input_image"}]}],"messages":[]}"#;
+        assert!(images(Dialect::OpenAiResponses, input) && !images(Dialect::OpenAiChat, input));
+        assert!(!images(Dialect::OpenAiChat, r#"{"model":"m","messages":[{"content":"an image, imagine"}]}"#));
     }
 
     #[test]

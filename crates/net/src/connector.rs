@@ -160,7 +160,7 @@ impl<'a> Dial<'a> {
             (Verdict::RefusedSpecial, _) => ("is an address that is never dialled".to_owned(), "use another address"),
             (_, Purpose::Cloud) => (
                 format!("is outside the house and the mode is {mode}"),
-                "allow it with `tmctl mode hybrid`, or add its network to `privacy.local_ranges` if it is yours",
+                "allow it with `tmctl mode set hybrid`, or add its network to `privacy.local_ranges` if it is yours",
             ),
             _ => (
                 format!("is outside the house, where no {} may be", self.purpose.destination()),

@@ -64,7 +64,7 @@ impl Resolver {
                 Code::PermissionDenied,
                 format!("did not ask for the address of `{name}`: a name server would ask outside, and the mode is local-only"),
             )
-            .hint("allow it with `tmctl mode hybrid`; if it is in the house, write its address or add it to /etc/hosts"));
+            .hint("allow it with `tmctl mode set hybrid`; if it is in the house, write its address or add it to /etc/hosts"));
         }
         self.check_name_servers(&name, policy, audit, purpose).await?;
         match (self.query)(name).await {

@@ -119,7 +119,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 pub(crate) fn bad_file(path: &Path, what: &str) -> Fault {
-    Fault::invalid(format!("`{}` {what}", path.display())).hint("make it again with `tmctl ca`")
+    Fault::invalid(format!("`{}` {what}", path.display())).hint("make it again with `tmctl ca issue NAME`")
 }
 
 /// The name that a certificate must carry to belong to `name`.

@@ -100,13 +100,16 @@ pub fn priority_from_wire(text: &str) -> Result<Priority> {
         return Ok(Priority::default());
     }
     Priority::parse(text).ok_or_else(|| {
-        Fault::invalid(format!("`{}` is no priority", text.escape_debug())).hint("use low, medium, high or critical")
+        let words: Vec<_> = Priority::ALL.iter().map(|priority| priority.as_str()).collect();
+        Fault::invalid(format!("`{}` is no priority", text.escape_debug())).hint(format!("use {}", words.join(", ")))
     })
 }
 
 fn raw(field: &str, json: &str) -> Result<Raw> {
-    let unread = |error| Fault::invalid(format!("field `{field}` is no JSON")).because(error);
-    serde_json::from_str(json).map_err(unread)
+    serde_json::from_str(json).map_err(|error| {
+        let fault = Fault::invalid(format!("field `{field}` is no JSON")).because(error);
+        fault.hint("give one JSON value, such as {\"cost\": 3}; a text needs its quotes")
+    })
 }
 
 /// A new task with what is below it.
@@ -188,7 +191,7 @@ fn fields_from_wire(wire: &wire::SetFields) -> Result<Fields> {
         details: wire.details.clone(),
         test_strategy: wire.test_strategy.clone(),
         priority: wire.priority.as_deref().map(priority_from_wire).transpose()?,
-        metadata: wire.metadata_json.as_deref().map(|json| raw("metadata_json", json)).transpose()?,
+        metadata: wire.metadata_json.as_deref().map(|json| raw("metadata", json)).transpose()?,
         ..Fields::default()
     })
 }

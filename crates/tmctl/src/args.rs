@@ -18,7 +18,7 @@ use crate::{
     subcommand_help_heading = "Nouns",
     after_help = "\
 Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 no server can be reached.
-A noun without a verb shows. NO_COLOR switches colours off."
+A noun without a verb shows; plan and ca want one. NO_COLOR switches colours off."
 )]
 pub struct Cli {
     /// Servers to try in this order, host:port with commas between; https:// in front asks for TLS
@@ -115,6 +115,8 @@ pub enum Noun {
     Migrate(folder::Migrate),
     /// Work on plans that goes on in the cluster
     Jobs {
+        #[command(flatten)]
+        of: jobs::Of,
         #[command(subcommand)]
         verb: Option<jobs::Verb>,
     },

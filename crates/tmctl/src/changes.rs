@@ -1,11 +1,11 @@
 //! Changes of tasks: sent all at once, shown before and after, refused with both versions when somebody was first.
 
 use base::{Fault, Result};
-use proto::planning::{Change, Conflict, Difference, EditRequest, EditResponse, Expected, change};
+use proto::planning::{Change, Conflict, Difference, EditRequest, EditResponse, Expected, Place, change};
 use serde::Serialize;
 
 use crate::client::{CALL_LIMIT, call};
-use crate::place::At;
+use crate::place::{At, options};
 use crate::screen::{Ended, Screen, Verdict};
 use crate::tasks::item::{self, Item};
 use crate::text::visible;
@@ -61,7 +61,7 @@ impl Wanted {
 /// Makes changes and tells what became of them.
 pub async fn make(at: &mut At, screen: &mut Screen, wanted: &Wanted) -> Result<Verdict, Ended> {
     let response = wanted.make(at).await?;
-    show(screen, &response)
+    show(screen, &at.place, &response)
 }
 
 /// Makes changes that take something away, if that was confirmed; else says what they would do.
@@ -71,28 +71,28 @@ pub async fn make_confirmed(at: &mut At, screen: &mut Screen, wanted: &Wanted, y
     }
     let response = wanted.look(at).await?;
     if response.conflict.is_some() {
-        return show(screen, &response);
+        return show(screen, &at.place, &response);
     }
     screen.note(&format!("this would be done:\n{}", body(&response)));
     Err(Fault::invalid("nothing was changed: it was not confirmed")
-        .hint("add --yes to do it; `tmctl tasks undo` takes it back")
+        .hint(format!("add --yes to do it; `tmctl tasks undo{}` takes it back", options(&at.place)))
         .into())
 }
 
-/// What became of changes; a conflict is not well.
-pub fn show(screen: &mut Screen, response: &EditResponse) -> Result<Verdict, Ended> {
-    screen.show(|_| text(response), &json(response))?;
+/// What became of changes of a place; a conflict is not well.
+pub fn show(screen: &mut Screen, place: &Place, response: &EditResponse) -> Result<Verdict, Ended> {
+    screen.show(|_| text(place, response), &json(response))?;
     Ok(if response.conflict.is_some() { Verdict::NotWell } else { Verdict::Done })
 }
 
 /// What became of changes, and how they are taken back.
-pub fn text(response: &EditResponse) -> String {
+pub fn text(place: &Place, response: &EditResponse) -> String {
     match &response.conflict {
-        Some(conflict) => conflict_text(conflict),
+        Some(conflict) => conflict_text(place, conflict),
         None if response.differences.is_empty() => format!("{}nothing is different\n", notes(response)),
         None => {
-            let revision = response.revision;
-            format!("{}revision {revision}; `tmctl tasks undo {revision}` takes it back\n", body(response))
+            let (revision, place) = (response.revision, visible(&options(place)));
+            format!("{}revision {revision}; `tmctl tasks undo {revision}{place}` takes it back\n", body(response))
         }
     }
 }
@@ -106,17 +106,18 @@ fn notes(response: &EditResponse) -> String {
     response.notes.iter().map(|note| visible(&format!("note: {note}\n"))).collect()
 }
 
-fn conflict_text(conflict: &Conflict) -> String {
+fn conflict_text(place: &Place, conflict: &Conflict) -> String {
     let theirs = match &conflict.theirs {
         Some(task) => format!("as it is now, version {}:\n\n{}", task.version, item::page(task)),
         None => "it is gone\n".to_owned(),
     };
     format!(
         "nothing was changed: somebody else changed {id} after its version {}\n\n{theirs}\nwhat was wanted:\n\n{}\n  \
-         hint: look at both, then change it again; `tmctl tasks history {id}` tells who it was\n",
+         hint: look at both, then change it again; `tmctl tasks history {id}{place}` tells who it was\n",
         conflict.expected_version,
         differences(&conflict.yours),
         id = visible(&conflict.id),
+        place = visible(&options(place)),
     )
 }
 
@@ -197,6 +198,10 @@ mod tests {
     use super::*;
     use crate::samples;
 
+    fn garden() -> Place {
+        Place { project: "garden".into(), tag: "spring".into() }
+    }
+
     fn done() -> EditResponse {
         EditResponse {
             revision: 5,
@@ -209,8 +214,8 @@ mod tests {
 
     #[test]
     fn what_became_different_is_told_as_text_and_json() {
-        insta::assert_snapshot!("changes", text(&done()) + &samples::json(&json(&done())));
-        assert_eq!(text(&EditResponse::default()), "nothing is different\n");
+        insta::assert_snapshot!("changes", text(&garden(), &done()) + &samples::json(&json(&done())));
+        assert_eq!(text(&garden(), &EditResponse::default()), "nothing is different\n");
     }
 
     #[test]
@@ -220,6 +225,9 @@ mod tests {
         let conflict = Conflict { id: "2".into(), expected_version: 3, theirs, yours };
         let response = EditResponse { conflict: Some(conflict.clone()), ..EditResponse::default() };
         let gone = EditResponse { conflict: Some(Conflict { theirs: None, ..conflict }), ..EditResponse::default() };
-        insta::assert_snapshot!("changes_conflict", text(&response) + &text(&gone) + &samples::json(&json(&response)));
+        insta::assert_snapshot!(
+            "changes_conflict",
+            text(&garden(), &response) + &text(&garden(), &gone) + &samples::json(&json(&response))
+        );
     }
 }

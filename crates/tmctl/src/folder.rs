@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base::{Fault, Result, time};
+use planner::projects::name_of_folder;
 use planner::tasks_file::{Layout, Made, Move, Provider, Roles};
 use serde::Serialize;
 
@@ -53,24 +54,26 @@ pub fn init(servers: &Servers, screen: &mut Screen, init: Init) -> Result<Verdic
         base_url: init.base_url.unwrap_or_else(|| format!("http://{host}:{HTTP_PORT}/v1")),
         model: init.model,
     };
-    let name = init.name.unwrap_or_else(|| name_of(&init.dir));
+    let name = init.name.map_or_else(|| name_of(&init.dir), Ok)?;
     let made = Layout::new(&init.dir).init(&name, &roles, &time::rfc3339(time::unix_ms())).map_err(Fault::from)?;
-    screen.show(|_| made_text(&name, &made), &made_json(&name, &made))?;
+    screen.show(|_| made_text(&name, &init.dir, &made), &made_json(&name, &made))?;
     Ok(Verdict::Done)
 }
 
-fn name_of(folder: &Path) -> String {
+fn name_of(folder: &Path) -> Result<String> {
     let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    real.file_name().map_or_else(|| "default".to_owned(), |name| name.to_string_lossy().into_owned())
+    name_of_folder(&real.to_string_lossy()).map_err(|fault| fault.hint("say what it is called with --name"))
 }
 
-fn made_text(name: &str, made: &[Made]) -> String {
+fn made_text(name: &str, dir: &Path, made: &[Made]) -> String {
     let line = |made: &Made| {
         let what = if made.is_new { "made " } else { "stays" };
         format!("{what}  {}\n", made.path.display())
     };
     let lines: String = made.iter().map(line).collect();
-    visible(&format!("{lines}`tmctl tasks sync --project {name}` brings its tasks and a server together\n"))
+    let quoted = dir.display().to_string().replace('\'', r"'\''");
+    let here = if dir == Path::new(".") { String::new() } else { format!(" --dir '{quoted}'") };
+    visible(&format!("{lines}`tmctl tasks sync --project {name}{here}` brings its tasks and a server together\n"))
 }
 
 #[derive(Serialize)]
@@ -145,6 +148,18 @@ fn moves_json(moves: &[Move], is_done: bool) -> MovesJson {
 mod tests {
     use super::*;
     use crate::samples;
+    use crate::scripted::{Script, type_in};
+
+    #[tokio::test]
+    async fn a_folder_gives_its_project_a_name_that_a_server_takes() {
+        let home = tempfile::tempdir().unwrap();
+        let shed = home.path().join("My Shed");
+        std::fs::create_dir(&shed).unwrap();
+        let words = ["init", "--json", "--dir", shed.to_str().unwrap()];
+        let typed = type_in(&Script::default().serve(), &words).await;
+        let told: serde_json::Value = serde_json::from_str(&typed.data).unwrap();
+        assert_eq!(told["project"], "My-Shed", "{}", typed.notes);
+    }
 
     #[test]
     fn what_was_made_and_what_moves_is_told() {
@@ -152,7 +167,8 @@ mod tests {
         let made = [made(".taskmaster/tasks", false), made(".taskmaster/config.json", true)];
         let step = |from: &str, is_blocked| Move { from: from.into(), to: ".taskmaster/x".into(), is_blocked };
         let moves = [step("tasks/tasks.json", false), step("scripts/prd.txt", true)];
-        let text = made_text("garden", &made)
+        let text = made_text("garden", Path::new("."), &made)
+            + &made_text("garden", Path::new("/srv/my garden"), &made)
             + &samples::json(&made_json("garden", &made))
             + &moves_text(&moves, false)
             + &moves_text(&moves, true)

@@ -14,15 +14,19 @@ use crate::screen::{Ended, Screen, Style, Verdict};
 use crate::table::{Cell, Table, Tone};
 use crate::text::{self, List, filled};
 
+/// Whose jobs.
+#[derive(Debug, clap::Args)]
+pub struct Of {
+    /// Show only those of this project
+    #[arg(long, global = true, env = "TMCTL_PROJECT", value_name = "NAME")]
+    project: Option<String>,
+}
+
 /// What can be done with jobs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Shows them
-    List {
-        /// Only those of this project
-        #[arg(long, env = "TMCTL_PROJECT", value_name = "NAME")]
-        project: Option<String>,
-    },
+    List,
     /// Shows one, with its result
     Show {
         /// Its id
@@ -41,12 +45,12 @@ pub enum Verb {
 }
 
 /// Runs the verb.
-pub async fn run(servers: &Servers, screen: &mut Screen, verb: Option<Verb>) -> Result<Verdict, Ended> {
+pub async fn run(servers: &Servers, screen: &mut Screen, of: Of, verb: Option<Verb>) -> Result<Verdict, Ended> {
     let connection = servers.connect().await?;
     let mut planning = connection.planning();
-    let job = match verb.unwrap_or(Verb::List { project: None }) {
-        Verb::List { project } => {
-            let request = ListJobsRequest { project: project.unwrap_or_default() };
+    let job = match verb.unwrap_or(Verb::List) {
+        Verb::List => {
+            let request = ListJobsRequest { project: of.project.unwrap_or_default() };
             let jobs = call(CALL_LIMIT, planning.list_jobs(request)).await?.jobs;
             let list = List::of_now(&connection.server, jobs.iter().map(item).collect());
             screen.show(|style| table(&jobs, &connection.server, style), &list)?;
@@ -174,8 +178,21 @@ fn item(job: &Job) -> Item<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proto::planning::ListJobsResponse;
+
     use super::*;
     use crate::samples;
+    use crate::scripted::{Script, type_in};
+
+    #[tokio::test]
+    async fn jobs_of_a_project_are_shown_with_and_without_the_verb() {
+        for words in [&["jobs", "--project", "garden"][..], &["jobs", "list", "--project", "garden"]] {
+            let script = Script::default().on(|_: ListJobsRequest| Ok(ListJobsResponse::default()));
+            let typed = type_in(&script.serve(), words).await;
+            assert_eq!(typed.code, 0, "{words:?}: {}", typed.notes);
+            assert!(script.asked::<ListJobsRequest>()[0].contains("garden"), "{words:?}");
+        }
+    }
 
     #[test]
     fn jobs_as_table_page_and_json() {

@@ -82,7 +82,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
         Noun::Do(args) => wish::run(&servers()?, screen, args).await,
         Noun::Init(args) => folder::init(&servers()?, screen, args),
         Noun::Migrate(args) => folder::migrate(screen, &args),
-        Noun::Jobs { verb } => jobs::run(&servers()?, screen, verb).await,
+        Noun::Jobs { of, verb } => jobs::run(&servers()?, screen, of, verb).await,
         Noun::Mcp(args) => Box::pin(mcp::run(&servers()?, screen, args)).await,
         Noun::Editor(args) => editor::run(screen, &cli.server, args),
         Noun::Events => events::run(&servers()?, screen).await,

@@ -22,6 +22,12 @@ pub struct Named {
     pub tag: Option<String>,
 }
 
+/// The options that make another command be about `place` as well, behind a space.
+pub fn options(place: &Place) -> String {
+    let tag = if place.tag.is_empty() { String::new() } else { format!(" --tag {}", place.tag) };
+    format!(" --project {}{tag}", place.project)
+}
+
 /// What becomes of a project that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {

@@ -45,7 +45,7 @@ pub struct Parse {
     /// Replace the tasks that are there
     #[arg(long, conflicts_with = "append")]
     force: bool,
-    /// Let the research model answer
+    /// Ask the research model first
     #[arg(long)]
     research: bool,
     #[command(flatten)]

@@ -162,7 +162,7 @@ fn would_delete(project: &Project) -> Fault {
     let tasks: u32 = project.tags.iter().map(|tag| tag.tasks).sum();
     let (tags, tasks) = (counted(project.tags.len(), "tag"), counted(tasks as usize, "task"));
     Fault::invalid(format!("the project `{}` would be gone with {tags}, {tasks} and their history", project.name))
-        .hint("add --yes to do it; `tmctl tasks export` keeps a copy")
+        .hint(format!("add --yes to do it; `tmctl tasks export --project {}` keeps a copy", project.name))
 }
 
 fn show(screen: &mut Screen, project: &Project) -> Result<(), Ended> {

@@ -159,7 +159,7 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Writes all tags of the project as a tasks.json
+    /// Writes the project as a tasks.json: all its tags, or the one that --tag names
     Export {
         /// Into this file instead of stdout
         #[arg(long)]
@@ -183,9 +183,11 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
     };
     let mut at = At::open(servers, screen, &named, Missing::Refuse).await?;
     match verb {
-        verb @ (Verb::List(_) | Verb::Show { .. } | Verb::Next | Verb::Validate | Verb::Complexity) => {
-            look(&mut at, screen, verb).await
-        }
+        Verb::List(which) => list::list(&mut at, screen, which).await,
+        Verb::Show { ids } => list::show(&mut at, screen, ids).await,
+        Verb::Next => list::next(&mut at, screen).await,
+        Verb::Validate => list::validate(&mut at, screen).await,
+        Verb::Complexity => draw::complexity(&mut at, screen).await,
         Verb::Add(add) if add.is_by_model() => by_model::add(servers, screen, &mut at, add).await,
         Verb::Update(update) if update.is_by_model() => by_model::update(servers, screen, &mut at, update).await,
         Verb::Expand(expand) => by_model::expand(servers, screen, &mut at, expand).await,
@@ -204,17 +206,6 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
         Verb::Tags { verb } => tags::run(&mut at, screen, verb).await,
         Verb::Move(moved) if moved.is_to_tag() => by_hand::move_to_tag(&mut at, screen, moved).await,
         verb => by_hand::change(&mut at, screen, verb, why).await,
-    }
-}
-
-async fn look(at: &mut At, screen: &mut Screen, verb: Verb) -> Result<Verdict, Ended> {
-    match verb {
-        Verb::Show { ids } => list::show(at, screen, ids).await,
-        Verb::Next => list::next(at, screen).await,
-        Verb::Validate => list::validate(at, screen).await,
-        Verb::Complexity => draw::complexity(at, screen).await,
-        Verb::List(which) => list::list(at, screen, which).await,
-        _ => list::list(at, screen, list::Which::default()).await,
     }
 }
 

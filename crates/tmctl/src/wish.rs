@@ -37,9 +37,9 @@ pub struct Args {
 struct Meant {
     /// What is to be done.
     edits: Vec<Edit>,
-    /// What else should be known, or why there is nothing to do.
+    /// What of the wish was not understood; empty when all of it was.
     #[serde(default)]
-    notes: Vec<String>,
+    unclear: String,
 }
 
 /// Finds out what is meant, shows it, asks, and does it.
@@ -50,15 +50,15 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
     let request = StartRequest { place: at.place(), work, ..StartRequest::default() };
     let Some(job) = follow::start(servers, screen, &how, request).await? else { return Ok(Verdict::Done) };
     let meant = meant(&job)?;
-    for note in &meant.notes {
-        screen.note(&visible(&format!("note: {note}\n")));
+    if !meant.unclear.is_empty() {
+        screen.note(&visible(&format!("unclear: {}\n", meant.unclear)));
     }
     let mut wanted =
         Wanted { edits: edits(&meant)?, expected: Vec::new(), why: text, who: changes::BY_HAND.to_owned() };
     wanted.expected = seen(&mut at, &meant).await?;
     let looked = wanted.look(&mut at).await?;
     if looked.conflict.is_some() {
-        return changes::show(screen, &looked);
+        return changes::show(screen, &at.place, &looked);
     }
     let preview = preview(&meant.edits, &looked);
     // Only JSON that is about nothing else goes to stdout: what was done, or what would be.
@@ -67,7 +67,8 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
         return changes::make(&mut at, screen, &wanted).await;
     }
     if screen.style.json {
-        screen.json(&Shown { job: &job.id, edits: &meant.edits, would: changes::json(&looked) })?;
+        let Meant { edits, unclear } = &meant;
+        screen.json(&Shown { job: &job.id, edits, unclear, would: changes::json(&looked) })?;
     }
     Err(Fault::invalid("nothing was changed: it was not confirmed")
         .hint("add --yes to do it, or say it another way")
@@ -78,6 +79,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
 struct Shown<'a> {
     job: &'a str,
     edits: &'a [Edit],
+    unclear: &'a str,
     would: changes::Json<'a>,
 }
 
@@ -87,7 +89,7 @@ fn meant(job: &Job) -> Result<Meant> {
         fault.because(error).hint("nothing was changed; the server is of another release, `tmctl doctor` tells both")
     })?;
     if meant.edits.is_empty() {
-        let why = meant.notes.first().map_or_else(String::new, |note| format!(": {note}"));
+        let why = if meant.unclear.is_empty() { String::new() } else { format!(": {}", meant.unclear) };
         let fault = Fault::invalid(format!("there is nothing to change{why}"));
         return Err(fault.hint("say it another way, with the ids of the tasks; `tmctl tasks` lists them"));
     }
@@ -103,13 +105,14 @@ fn edits(meant: &Meant) -> Result<Vec<change::Edit>> {
     meant.edits.iter().map(wire).collect()
 }
 
-/// The versions of the tasks that the edits are about, so that only those are changed that were shown.
+/// The versions of the tasks that the edits are about, so that only those are changed that were shown. What the wish adds
+/// itself is not there yet, so no task is asked for by name.
 async fn seen(at: &mut At, meant: &Meant) -> Result<Vec<Expected>> {
     let ids: Vec<String> = meant.edits.iter().flat_map(about).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let tasks = list::all(at, Filter { ids: ids.clone(), ..Filter::default() }).await?.tasks;
+    let tasks = list::all(at, Filter::default()).await?.tasks;
     let there = item::flat(&tasks).into_iter().filter(|task| ids.contains(&task.id));
     Ok(there.map(|task| Expected { id: task.id.clone(), version: task.version }).collect())
 }

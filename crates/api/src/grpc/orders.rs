@@ -5,24 +5,17 @@ use jobs::State;
 use planner::planning::Job;
 use planner::wire::{ids_from_wire, priority_from_wire};
 use planner::work::{
-    AddFromPrompt, Analyze, CodeFile, Do, Expand, Order, ParsePrd, Planner, Rescope, Strength, TasksFromCode, Update,
-    Work,
+    AddFromPrompt, Analyze, CodeFile, Do, Expand, Order, ParsePrd, Rescope, TasksFromCode, Update, Work,
 };
 use proto::planning as p;
 use proto::planning::start_request::Work as Wire;
 
+use crate::job::{self, About};
+
 /// The order of a request, and the key that makes it one job.
 pub(super) fn order(request: p::StartRequest, who: String) -> Result<(Order, Option<String>)> {
     let at = request.place.ok_or_else(|| Fault::invalid("field `place` is missing").hint("say which project"))?;
-    let planner = match request.planner.as_str() {
-        "" | "auto" => Planner::Auto,
-        "model" => Planner::Model,
-        "structural" => Planner::Structural,
-        other => {
-            return Err(Fault::invalid(format!("`{}` is no planner", other.escape_debug()))
-                .hint("use auto, model or structural"));
-        }
-    };
+    let planner = job::planner(&request.planner)?;
     let work = work(request.work.ok_or_else(|| Fault::invalid("field `work` is missing").hint("say what to do"))?)?;
     let key = (!request.key.is_empty()).then_some(request.key);
     Ok((Order { project: at.project, tag: at.tag, who, planner, work }, key))
@@ -70,7 +63,7 @@ fn work(wire: Wire) -> Result<Work> {
         Wire::Rescope(rescope) => Work::Rescope(Rescope {
             ids: ids(&rescope.ids)?,
             up: rescope.up,
-            strength: strength(&rescope.strength)?,
+            strength: job::strength(&rescope.strength)?,
             prompt: rescope.prompt,
             research: rescope.research,
         }),
@@ -79,18 +72,6 @@ fn work(wire: Wire) -> Result<Work> {
             files: code.files.into_iter().map(|file| CodeFile { path: file.path, text: file.text }).collect(),
             prompt: code.prompt,
         }),
-    })
-}
-
-fn strength(text: &str) -> Result<Strength> {
-    Ok(match text {
-        "light" => Strength::Light,
-        "" | "regular" => Strength::Regular,
-        "heavy" => Strength::Heavy,
-        other => {
-            return Err(Fault::invalid(format!("`{}` is no strength", other.escape_debug()))
-                .hint("use light, regular or heavy"));
-        }
     })
 }
 
@@ -105,28 +86,21 @@ fn text(field: &str, bytes: &[u8]) -> Result<String> {
 /// A job for the wire.
 pub(super) fn job(job: &Job) -> p::Job {
     let view = &job.view;
-    let (place, _) = view.subject.split_once(' ').unwrap_or((&view.subject, ""));
-    let (project, tag) = place.split_once('/').unwrap_or((place, ""));
-    let (state, failure) = match &view.state {
-        State::Waiting => ("waiting", None),
-        State::Running => ("running", None),
-        State::Done => ("done", None),
-        State::Cancelled => ("cancelled", None),
-        State::Failed { fault } => {
-            let failure = p::Failure {
-                code: fault.code.to_string(),
-                message: fault.message.clone(),
-                hint: fault.hint.clone().unwrap_or_default(),
-            };
-            ("failed", Some(failure))
-        }
+    let About { project, tag, work } = About::of(job);
+    let failure = match &view.state {
+        State::Failed { fault } => Some(p::Failure {
+            code: fault.code.to_string(),
+            message: fault.message.clone(),
+            hint: fault.hint.clone().unwrap_or_default(),
+        }),
+        _ => None,
     };
     let progress = view.progress.clone().unwrap_or_default();
     p::Job {
         id: view.id.to_string(),
-        kind: view.subject.split_once(' ').map_or("", |(_, kind)| kind).to_owned(),
+        kind: work.to_owned(),
         place: Some(p::Place { project: project.to_owned(), tag: tag.to_owned() }),
-        state: state.to_owned(),
+        state: job::state(&view.state).to_owned(),
         node: view.node.as_ref().map(ToString::to_string).unwrap_or_default(),
         created_unix_ms: view.created_unix_ms,
         done: progress.done as u32,

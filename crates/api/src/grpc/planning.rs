@@ -8,16 +8,17 @@ use futures_util::{Stream, StreamExt};
 use planner::edit::Dependencies;
 use planner::projects::{ProjectChange, Snapshot, Wanted};
 use planner::query::Filter;
-use planner::sync::{self, Clash};
+use planner::sync;
 use planner::tasks_file::TasksFile;
 use planner::{Planning, TaskId, graph, query, render, templates, wire};
 use proto::planning as p;
 use proto::planning::planning_server::Planning as Rpc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Client, mcp, orders};
-use crate::Desk;
+use super::{mcp, orders};
 use crate::mcp::{Server, Tools};
+use crate::tasks::{self, Sides, all_there};
+use crate::{Client, Desk, job, tasks_json};
 
 /// The service over a desk.
 pub(super) struct Service {
@@ -55,21 +56,12 @@ fn filter(wire: p::Filter) -> Result<Filter> {
     })
 }
 
-fn text_of(file: &TasksFile) -> Result<String> {
-    file.write().map_err(|error| Fault::internal("could not write a tasks.json").because(error))
-}
-
 fn merge_conflict(tag: &str, conflict: &sync::Conflict) -> p::MergeConflict {
-    let (field, ours, theirs) = match &conflict.clash {
-        Clash::Field { field, ours, theirs } => (field.as_str(), ours.clone(), theirs.clone()),
-        Clash::RemovedHere => ("task", None, Some(conflict.title.clone())),
-        Clash::RemovedThere => ("task", Some(conflict.title.clone()), None),
-        Clash::Cycle { on } => ("dependencies", None, Some(on.to_string())),
-    };
+    let Sides { field, ours, theirs } = Sides::of(conflict);
     p::MergeConflict {
         tag: tag.to_owned(),
         id: conflict.task.to_string(),
-        field: field.to_owned(),
+        field,
         ours: ours.unwrap_or_default(),
         theirs: theirs.unwrap_or_default(),
     }
@@ -101,9 +93,9 @@ impl Service {
 impl Rpc for Service {
     async fn list_projects(&self, _: Request<p::ListProjectsRequest>) -> Answered<p::ListProjectsResponse> {
         let all = async {
-            let mut projects = Vec::new();
-            for project in self.planning()?.projects.list().await? {
-                projects.push(self.project(&project.name).await?);
+            let (planning, mut projects) = (self.planning()?, Vec::new());
+            for project in planning.projects.list().await? {
+                projects.push(wire::project_to_wire(&project, &planning.projects.tags(&project.name).await?));
             }
             Ok(p::ListProjectsResponse { projects })
         };
@@ -181,9 +173,7 @@ impl Rpc for Service {
             let snapshot = self.snapshot(place).await?;
             let wanted =
                 Filter { offset: offset as usize, limit: limit as usize, ..filter(wanted.unwrap_or_default())? };
-            if let Some(id) = wanted.ids.iter().find(|id| snapshot.tasks.get(id).is_none()) {
-                return Err(planner::work::no_task(&snapshot, id));
-            }
+            all_there(&snapshot, &wanted.ids)?;
             let page = query::list(&snapshot.tasks, &wanted);
             Ok(p::ListTasksResponse {
                 tasks: page.tasks.iter().map(|(id, task)| wire::task_to_wire(id, task)).collect(),
@@ -314,7 +304,7 @@ impl Rpc for Service {
         let p::ExportRequest { project, tag } = request.into_inner();
         let exported = async {
             let file = self.planning()?.export(&project, &tag).await?;
-            Ok(p::ExportResponse { tasks_json: text_of(&file)?.into() })
+            Ok(p::ExportResponse { tasks_json: tasks_json::file(&file)?.into() })
         };
         answered(exported.await)
     }
@@ -327,11 +317,10 @@ impl Rpc for Service {
             let base = (!base_tasks_json.is_empty()).then(|| TasksFile::read(&base_tasks_json)).transpose()?;
             let base = base.as_ref().map(|base| &base.file);
             let imported = self.planning()?.import(&project, &theirs.file, base, &who, dry_run).await?;
-            let oddities = theirs.oddities.iter().map(ToString::to_string);
             Ok(p::ImportResponse {
-                tasks_json: text_of(&imported.file)?.into(),
+                tasks_json: tasks_json::file(&imported.file)?.into(),
                 conflicts: imported.conflicts.iter().map(|(tag, conflict)| merge_conflict(tag, conflict)).collect(),
-                notes: oddities.chain(imported.notes).collect(),
+                notes: [tasks::oddities(&theirs), imported.notes].concat(),
                 has_changed: imported.has_changed,
             })
         };
@@ -366,10 +355,8 @@ impl Rpc for Service {
     async fn cancel_job(&self, request: Request<p::CancelJobRequest>) -> Answered<p::CancelJobResponse> {
         let id = request.into_inner().id;
         let cancelled = async {
-            let planning = self.planning()?;
-            let job = planning.job(&id).await?;
-            planning.jobs.cancel(job.view.id).await?;
-            Ok(p::CancelJobResponse { job: Some(orders::job(&planning.job(&id).await?)) })
+            let job = job::cancel(&*self.planning()?, &id).await?;
+            Ok(p::CancelJobResponse { job: Some(orders::job(&job)) })
         };
         answered(cancelled.await)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Query, Request, State};
+use axum::extract::{Extension, Query, Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -16,31 +16,21 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tokio_util::sync::CancellationToken;
 
-use super::pages::{Refusal, Shared};
-use super::{ask, refusal};
-use crate::Desk;
+use super::pages::{Bounds, Refusal, Shared};
+use super::refusal;
 use crate::mcp::{Server, Tools};
+use crate::{Client, Desk};
 
 /// Where MCP clients talk to.
 pub(super) const PATH: &str = "/mcp";
 
-/// What bounds an MCP answer from outside.
-#[derive(Clone)]
-pub(super) struct Bounds {
-    /// The largest message; bodies come in bounded by it already.
-    pub(super) body: usize,
-    /// Ends answers that are still open when the server stops.
-    pub(super) stop: CancellationToken,
-    /// Between signs of life while a client waits.
-    pub(super) heartbeat: std::time::Duration,
-}
-
 /// The route.
 pub(super) fn routes(bounds: Bounds) -> Router<Arc<dyn Desk>> {
-    Router::new()
-        .route(PATH, any(move |desk: Shared, wish: Query<Wish>, request: Request| answer(bounds, desk, wish, request)))
+    let answer = move |desk: Shared, client: Extension<Client>, wish: Query<Wish>, request: Request| {
+        answer(bounds, desk, client, wish, request)
+    };
+    Router::new().route(PATH, any(answer))
 }
 
 #[derive(Deserialize)]
@@ -50,11 +40,13 @@ struct Wish {
     tools: String,
 }
 
-async fn answer(bounds: Bounds, State(desk): Shared, Query(wish): Query<Wish>, request: Request) -> Response {
-    let key = match desk.authenticate(ask::key(request.headers())) {
-        Ok(key) => key,
-        Err(fault) => return refused(fault),
-    };
+async fn answer(
+    bounds: Bounds,
+    State(desk): Shared,
+    Extension(Client(key)): Extension<Client>,
+    Query(wish): Query<Wish>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     // It came in whole and bounded already.
     let bytes = match to_bytes(body, bounds.body).await {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,12 +15,24 @@ use axum::routing::get;
 use base::{Code, Fault};
 use http_body_util::BodyExt;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{anthropic, ask, hooks, mcp, ollama, openai, projects, refusal};
-use crate::Desk;
+use crate::{Client, Desk};
 
 /// The desk, as handlers get it.
 pub(super) type Shared = State<Arc<dyn Desk>>;
+
+/// What bounds an answer that stays open, from outside.
+#[derive(Clone)]
+pub(super) struct Bounds {
+    /// The largest message; bodies come in bounded by it already.
+    pub(super) body: usize,
+    /// Ends answers that are still open when the server stops.
+    pub(super) stop: CancellationToken,
+    /// Between signs of life while a client waits.
+    pub(super) heartbeat: Duration,
+}
 
 /// A fault in its path's shape, as handlers return it.
 pub(super) struct Refusal<S = base::Face>(pub(super) S, pub(super) Fault);
@@ -31,13 +44,13 @@ impl<S: Into<refusal::Shape>> IntoResponse for Refusal<S> {
 }
 
 /// The routes behind those of asks. Bodies come in bounded already.
-pub(super) fn router(desk: Arc<dyn Desk>, mcp: mcp::Bounds) -> Router {
+pub(super) fn router(desk: Arc<dyn Desk>, bounds: Bounds) -> Router {
     let keyed = Router::new()
         .merge(anthropic::routes())
         .merge(openai::routes())
         .merge(ollama::routes())
-        .merge(projects::routes())
-        .merge(mcp::routes(mcp))
+        .merge(projects::routes(bounds.clone()))
+        .merge(mcp::routes(bounds))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(desk.clone(), with_key));
     keyed
@@ -51,10 +64,13 @@ pub(super) fn router(desk: Arc<dyn Desk>, mcp: mcp::Bounds) -> Router {
         .with_state(desk)
 }
 
-/// Lets only holders of a key pass, when keys are on.
-async fn with_key(State(desk): Shared, request: Request, next: Next) -> Response {
+/// Lets only holders of a key pass, when keys are on, and notes who they are.
+async fn with_key(State(desk): Shared, mut request: Request, next: Next) -> Response {
     match desk.authenticate(ask::key(request.headers())) {
-        Ok(_) => next.run(request).await,
+        Ok(name) => {
+            request.extensions_mut().insert(Client(name));
+            next.run(request).await
+        }
         Err(fault) => Refusal(refusal::shape_of(request.uri().path()), fault).into_response(),
     }
 }

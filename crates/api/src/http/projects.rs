@@ -9,8 +9,8 @@ mod tasks;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -22,9 +22,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::pages::Shared;
-use super::{ask, refusal};
-use crate::{Desk, tasks_json};
+use super::pages::{Bounds, Shared};
+use super::refusal;
+use crate::{Client, Desk, tasks_json};
 
 /// Whether a path is one of these, which have an error shape and a body limit of their own.
 pub(super) fn is_path(path: &str) -> bool {
@@ -34,7 +34,7 @@ pub(super) fn is_path(path: &str) -> bool {
 }
 
 /// The routes of this folder.
-pub(super) fn routes() -> Router<Arc<dyn Desk>> {
+pub(super) fn routes(bounds: Bounds) -> Router<Arc<dyn Desk>> {
     Router::new()
         .route("/api/projects", get(list).post(create))
         .route("/api/projects/{project}", get(show).patch(change).delete(remove))
@@ -53,7 +53,7 @@ pub(super) fn routes() -> Router<Arc<dyn Desk>> {
         .route("/api/projects/{project}/jobs", get(jobs::of_project).post(jobs::start))
         .route("/api/jobs", get(jobs::list))
         .route("/api/jobs/{id}", get(jobs::show).delete(jobs::cancel))
-        .route("/api/jobs/{id}/events", get(jobs::events))
+        .route("/api/jobs/{id}/events", get(move |desk: Shared, id: Path<String>| jobs::events(bounds, desk, id)))
 }
 
 /// A fault in the shape of these routes.
@@ -88,11 +88,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
 type Answered<T = Json<Value>> = Result<T, Refused>;
 
-/// Who a request comes from: the name of its key, else what it says in `x-tm-who`.
-fn who(desk: &dyn Desk, headers: &HeaderMap) -> Result<String> {
-    let key = desk.authenticate(ask::key(headers))?;
-    let said = headers.get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    Ok(crate::who(&key, said))
+/// Who a request comes from: the name of its key, and what it says in `x-tm-who`.
+struct Who(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answered<Self> {
+        let Some(Client(key)) = parts.extensions.get() else {
+            return Err(Fault::internal("a request came in without a look at its key").into());
+        };
+        let said = parts.headers.get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok(Self(crate::who(key, said)))
+    }
 }
 
 /// The body as JSON; by hand, since axum's extractor insists on a content type and says less about what is wrong.
@@ -118,7 +126,7 @@ async fn list(State(desk): Shared) -> Answered {
     let planning = desk.planning()?;
     let mut all = Vec::new();
     for project in planning.projects.list().await? {
-        all.push(one(&planning, &project.name).await?);
+        all.push(tasks_json::project(&project, &planning.projects.tags(&project.name).await?));
     }
     Ok(items(all))
 }

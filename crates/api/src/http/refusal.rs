@@ -4,11 +4,12 @@ use base::{Code, Dialect, Face, Fault};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answer_body::Outgoing;
 use super::mcp::PATH as MCP_PATH;
 use super::projects;
+use crate::tasks_json;
 
 /// How an error looks on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +87,15 @@ pub(super) fn unknown_path(path: &str) -> Fault {
 
 /// `fault` as one JSON object of `face`, without a line end.
 pub(super) fn object(face: Face, fault: &Fault) -> Bytes {
+    value(face, fault).to_string().into()
+}
+
+fn value(face: Face, fault: &Fault) -> Value {
     let message = match &fault.hint {
         Some(hint) => format!("{}; hint: {hint}", fault.full_message()),
         None => fault.full_message(),
     };
-    let object = match face {
+    match face {
         Face::Ollama => json!({ "error": message }),
         Face::Anthropic => json!({
             "type": "error",
@@ -102,14 +107,12 @@ pub(super) fn object(face: Face, fault: &Fault) -> Bytes {
             "param": (fault.code == Code::ModelNotFound).then_some("model"),
             "code": fault.code.as_str(),
         } }),
-    };
-    object.to_string().into()
+    }
 }
 
 /// `fault` with its parts apart.
 fn plain_object(fault: &Fault) -> Bytes {
-    let error = json!({ "code": fault.code, "message": fault.full_message(), "hint": fault.hint });
-    json!({ "error": error }).to_string().into()
+    json!({ "error": tasks_json::fault(fault) }).to_string().into()
 }
 
 /// `fault` as the last event of a stream in `dialect`.
@@ -127,13 +130,12 @@ pub(super) fn event(dialect: Dialect, fault: &Fault) -> Bytes {
 
 /// What OpenAI's Responses say of an error: the fields stand in the event, and in an `error` that other clients look for.
 fn response_event(fault: &Fault) -> Bytes {
-    let object = object(Face::OpenAi, fault);
-    let mut event: serde_json::Value = serde_json::from_slice(&object).unwrap_or_default();
+    let mut event = value(Face::OpenAi, fault);
     let message = event["error"]["message"].clone();
     event["type"] = "error".into();
     event["code"] = fault.code.as_str().into();
     event["message"] = message;
-    event["param"] = serde_json::Value::Null;
+    event["param"] = Value::Null;
     event["sequence_number"] = 0.into();
     event.to_string().into()
 }

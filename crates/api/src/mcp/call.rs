@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::{Entry, Kind};
 use super::{Refused, Server};
+use crate::tasks::crossed;
 use crate::{Desk, tasks_json};
 
 /// What a tool gives, or why it does not.
@@ -142,25 +143,33 @@ impl<'a> Call<'a> {
     /// The tasks that are meant.
     pub(super) async fn snapshot(&self) -> Result<Snapshot> {
         let project = self.project().await?;
-        let found = self.planning()?.projects.snapshot(&project, &self.tag()).await;
-        found.map_err(|fault| match fault.code {
-            Code::NotFound if fault.message.starts_with("there is no project") => {
-                let hint = fault.hint.clone().unwrap_or_default();
-                fault.hint(format!("call `initialize_project` first ({hint})"))
-            }
-            _ => fault,
-        })
+        self.planning()?.projects.snapshot(&project, &self.tag()).await
+    }
+
+    /// Says why a call was refused; where its project is not there, how it comes to be.
+    pub(super) async fn told(&self, refused: Refused) -> Refused {
+        if refused.fault.code != Code::NotFound || !self.lacks_project(&refused.fault).await {
+            return refused;
+        }
+        let hint = refused.fault.hint.clone().unwrap_or_default();
+        Refused { fault: Box::new(refused.fault.hint(format!("call `initialize_project` first ({hint})"))), ..refused }
+    }
+
+    /// Whether a fault says that the project is not there, as the project itself says it.
+    async fn lacks_project(&self, fault: &Fault) -> bool {
+        let (Ok(project), Ok(planning)) = (self.project().await, self.planning()) else { return false };
+        planning.projects.project(&project).await.is_err_and(|missing| missing.message == fault.message)
     }
 
     /// Makes edits at once, and says what is different.
     pub(super) async fn change(&self, edits: Vec<Edit>, why: String) -> Said {
-        let snapshot = self.snapshot().await?;
+        let project = self.project().await?;
         let expected = match self.number("expectedVersion") {
             Some(version) => self.ids("id")?.into_iter().map(|id| (id, version)).collect(),
             None => Vec::new(),
         };
         let wanted = Wanted { edits, expected, why, who: self.who().to_owned(), ..Wanted::default() };
-        let outcome = self.planning()?.projects.change(&snapshot.project, &snapshot.tag, &wanted).await?;
+        let outcome = self.planning()?.projects.change(&project, &self.tag(), &wanted).await?;
         said(&outcome)
     }
 
@@ -202,8 +211,8 @@ pub(super) fn said(outcome: &Outcome) -> Said {
             Ok(data)
         }
         Outcome::Conflict(conflict) => {
-            let fault = Fault::new(Code::Conflict, format!("task {} was changed by somebody else", conflict.id));
-            let fault = fault.hint("nothing was changed; look at both versions, and call again with the new version");
+            let fault = crossed(conflict)
+                .hint("nothing was changed; look at both versions, and call again with the new version");
             Err(Refused { fault: Box::new(fault), conflict: Some(Box::new(tasks_json::conflict(conflict))) })
         }
     }

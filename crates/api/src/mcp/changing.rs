@@ -165,9 +165,7 @@ pub(super) async fn rename_tag(call: &Call<'_>) -> Said {
 }
 
 pub(super) async fn undo(call: &Call<'_>) -> Said {
-    let snapshot = call.snapshot().await?;
-    let planning = call.planning()?;
-    let revision = call.number("revision");
-    let undone = planning.projects.undo(&snapshot.project, &snapshot.tag, revision, call.who(), call.flag("dryRun"));
-    said(&undone.await?)
+    let (project, planning) = (call.project().await?, call.planning()?);
+    let (tag, revision) = (call.tag(), call.number("revision"));
+    said(&planning.projects.undo(&project, &tag, revision, call.who(), call.flag("dryRun")).await?)
 }

@@ -7,13 +7,13 @@ use futures_util::StreamExt;
 use jobs::State;
 use planner::planning::Job;
 use planner::projects::name_of_folder;
-use planner::work::{Order, Planner, Work};
+use planner::work::{Order, Work};
 use rmcp::model::ProgressNotificationParam;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{Call, Said};
-use crate::tasks_json;
+use crate::{job, tasks_json};
 
 /// Clients give up after 60 s.
 pub(super) const MOST_WAIT: Duration = Duration::from_secs(50);
@@ -22,28 +22,15 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// Starts a job, and gives its result, or its id when it takes long.
 pub(super) async fn start(call: &Call<'_>, work: Work) -> Said {
-    let snapshot = call.snapshot().await?;
     let order = Order {
-        project: snapshot.project,
-        tag: snapshot.tag,
+        project: call.project().await?,
+        tag: call.tag(),
         who: call.who().to_owned(),
-        planner: planner_of(call)?,
+        planner: job::planner(&call.text("planner"))?,
         work,
     };
     let id = call.planning()?.start(order, call.given("key")).await?.to_string();
     wait(call, &id).await
-}
-
-fn planner_of(call: &Call<'_>) -> Result<Planner, Fault> {
-    match call.text("planner").as_str() {
-        "" | "auto" => Ok(Planner::Auto),
-        "model" => Ok(Planner::Model),
-        "structural" => Ok(Planner::Structural),
-        other => {
-            Err(Fault::invalid(format!("`{}` is no planner", other.escape_debug()))
-                .hint("use auto, model or structural"))
-        }
-    }
 }
 
 /// Follows a job until it has ended, the client wants no more, or its patience is over.
@@ -102,7 +89,7 @@ impl Teller<'_> {
         }
         // A sign of life without news moves a little, and never as far as the next real step.
         self.sent = if done > self.sent { done } else { self.sent + (self.sent.floor() + 1.0 - self.sent) / 10.0 };
-        let state = tasks_json::state(&job.view.state);
+        let state = job::state(&job.view.state);
         let message = match progress.current.is_empty() {
             true => state.to_owned(),
             false => format!("{state}: {}", progress.current),
@@ -131,8 +118,6 @@ pub(super) async fn status(call: &Call<'_>) -> Said {
 
 /// `cancel_job`.
 pub(super) async fn cancel(call: &Call<'_>) -> Said {
-    let (planning, id) = (call.planning()?, call.text("id"));
-    let job = planning.job(&id).await?;
-    planning.jobs.cancel(job.view.id).await?;
-    Ok(tasks_json::job(&planning.job(&id).await?))
+    let cancelled = job::cancel(&*call.planning()?, &call.text("id")).await?;
+    Ok(tasks_json::job(&cancelled))
 }

@@ -2,14 +2,13 @@
 
 use base::{Fault, Result};
 use planner::edit::{Fields, NewTask};
-use planner::work::{
-    AddFromPrompt, Analyze, CodeFile, Expand, ParsePrd, Rescope, Strength, TasksFromCode, Update, Work,
-};
+use planner::work::{AddFromPrompt, Analyze, CodeFile, Expand, ParsePrd, Rescope, TasksFromCode, Update, Work};
 use planner::{Edit, Raw, wire};
 use serde_json::Value;
 
 use super::call::{Call, Said};
 use super::jobs::start;
+use crate::job;
 
 pub(super) async fn parse_prd(call: &Call<'_>) -> Said {
     let Some(prd) = call.given("prdText") else {
@@ -57,11 +56,7 @@ pub(super) async fn expand(call: &Call<'_>) -> Said {
 }
 
 pub(super) async fn rescope(call: &Call<'_>, up: bool) -> Said {
-    let strength = match call.text("strength").as_str() {
-        "light" => Strength::Light,
-        "heavy" => Strength::Heavy,
-        _ => Strength::Regular,
-    };
+    let strength = job::strength(&call.text("strength"))?;
     let (ids, prompt, research) = (call.ids("id")?, call.text("prompt"), call.flag("research"));
     start(call, Work::Rescope(Rescope { ids, up, strength, prompt, research })).await
 }

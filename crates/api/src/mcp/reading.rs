@@ -8,6 +8,7 @@ use planner::{Edit, Status, TaskId, graph, wire};
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Said};
+use crate::tasks::all_there;
 use crate::tasks_json;
 
 /// Tasks on a page where nobody says how many: what an agent reads at once.
@@ -75,9 +76,7 @@ fn stats(snapshot: &Snapshot) -> Value {
 
 pub(super) async fn get_task(call: &Call<'_>) -> Said {
     let (snapshot, ids) = (call.snapshot().await?, call.ids("id")?);
-    if let Some(id) = ids.iter().find(|id| snapshot.tasks.get(id).is_none()) {
-        return Err(planner::work::no_task(&snapshot, id).into());
-    }
+    all_there(&snapshot, &ids)?;
     let status = call.given("status").filter(|status| status != "all");
     let status = status.map(|status| wire::status_from_wire(&status)).transpose()?;
     let mut all = tasks_json::tasks_at(&snapshot, &ids);
@@ -175,9 +174,7 @@ pub(super) async fn research(call: &Call<'_>) -> Said {
     let level = call.given("detailLevel").unwrap_or_else(|| "medium".to_owned());
     let most = RELATED.iter().find(|(name, _)| *name == level).map_or(6, |(_, most)| *most);
     let mut ids = call.ids("taskIds")?;
-    if let Some(id) = ids.iter().find(|id| snapshot.tasks.get(id).is_none()) {
-        return Err(planner::work::no_task(&snapshot, id).into());
-    }
+    all_there(&snapshot, &ids)?;
     let related = query::related(&snapshot.tasks, &format!("{question} {}", call.text("customContext")), most);
     let found: Vec<TaskId> = related.into_iter().map(|(id, _)| id).filter(|id| !ids.contains(id)).collect();
     ids.extend(found);

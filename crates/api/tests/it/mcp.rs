@@ -166,6 +166,23 @@ async fn what_is_refused_says_why_and_changes_nothing() {
     assert_eq!(bed.get("/api/projects/garden/history").await["total"], 1, "nothing was changed");
 }
 
+#[tokio::test]
+async fn every_tool_says_how_a_missing_project_comes_to_be() {
+    let bed = Bed::garden().await;
+    for (name, arguments) in [
+        ("get_tasks", json!({ "project": "shed" })),
+        ("set_task_status", json!({ "project": "shed", "id": "1", "status": "done" })),
+        ("undo", json!({ "project": "shed" })),
+        ("expand_task", json!({ "project": "shed", "id": "1" })),
+        ("list_tags", json!({ "project": "shed" })),
+    ] {
+        let (_, text) = bed.refusal(name, arguments).await;
+        assert_eq!(text.matches("`initialize_project`").count(), 1, "{name}: {text}");
+    }
+    let (_, text) = bed.refusal("get_task", json!({ "id": "9" })).await;
+    assert!(!text.contains("initialize_project"), "{text}");
+}
+
 /// Times are not the same twice.
 fn without_times(text: &str) -> String {
     let mut parts = text.split("\"updatedAt\":\"");

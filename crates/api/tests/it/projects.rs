@@ -1,14 +1,16 @@
 //! Projects and jobs over REST.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use api::http::HttpLimits;
 use base::NodeId;
 use planner::Planning;
 use serde_json::{Value, json};
 use store::SledStore;
 use tempfile::TempDir;
 
-use crate::client::{Reply, read_until, request, send};
+use crate::client::{PATIENCE, Reply, read_until, request, send};
 use crate::desk::{Script, Server, limits, serve_desk};
 
 /// A server with projects in a store of its own, on which nobody works.
@@ -19,16 +21,24 @@ pub struct Bed {
 
 impl Bed {
     pub async fn new(has_keys: bool) -> Self {
+        Self::within(limits(), has_keys).await
+    }
+
+    async fn within(limits: HttpLimits, has_keys: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(SledStore::open(dir.path()).unwrap().store);
         let planning = Arc::new(Planning::new(store, NodeId::from("grey-area")));
-        let server = serve_desk(limits(), Script::with_planning(has_keys, Some(planning))).await;
+        let server = serve_desk(limits, Script::with_planning(has_keys, Some(planning))).await;
         Self { server, _dir: dir }
     }
 
     /// One with the project `garden`, in which 2 waits for 1, and 2.1 is a part of 2.
     pub async fn garden() -> Self {
-        let bed = Self::new(false).await;
+        Self::garden_within(limits()).await
+    }
+
+    async fn garden_within(limits: HttpLimits) -> Self {
+        let bed = Self::within(limits, false).await;
         bed.call("POST", "/api/projects", &json!({ "name": "garden" })).await;
         let edits = json!({ "edits": [
             { "edit": "add", "task": { "title": "dig", "priority": "high" } },
@@ -79,7 +89,9 @@ async fn every_route_answers() {
         let text = bed.get(&format!("/api/projects/garden/render/{kind}")).await.to_string();
         assert!(text.contains("plant") || kind == "complexity", "{kind}: {text}");
     }
-    let undone = bed.call("POST", "/api/projects/garden/undo", &json!({ "dry_run": true })).await;
+    let undone = bed.call("POST", "/api/projects/garden/undo", &json!({ "dryRun": true })).await;
+    let again = bed.call("POST", "/api/projects/garden/undo", &json!({ "dry_run": true })).await;
+    assert_eq!(undone["changes"], again["changes"]);
     assert_eq!(undone["changes"].as_array().map(Vec::len), Some(3));
 
     let file = bed.get("/api/projects/garden/tasks.json").await;
@@ -155,6 +167,7 @@ async fn errors_have_a_shape_of_their_own_with_code_and_hint() {
         ("GET", "/api/projects/garden/tasks/9", Value::Null),
         ("GET", "/api/projects/garden/tasks?status=ready", Value::Null),
         ("GET", "/api/projects/garden/tasks?limit=many", Value::Null),
+        ("GET", "/api/projects/garden/history?id=1,2", Value::Null),
         ("GET", "/api/projects/garden/render/gif", Value::Null),
         ("POST", "/api/projects", json!({ "name": "garden" })),
         ("POST", "/api/projects", json!({ "title": "garden" })),
@@ -195,6 +208,21 @@ async fn a_job_is_shown_until_it_has_ended() {
     read_until(&mut stream, "\"waiting\"").await;
     assert_eq!(bed.call("DELETE", &format!("/api/jobs/{id}"), &Value::Null).await["state"], "cancelled");
     read_until(&mut stream, "\"cancelled\"").await;
+}
+
+#[tokio::test]
+async fn who_watches_a_job_hears_signs_of_life_and_holds_no_node_that_stops() {
+    let limits = HttpLimits { heartbeat: Duration::from_millis(20), drain: PATIENCE * 6, ..limits() };
+    let bed = Bed::garden_within(limits).await;
+    let start = json!({ "work": "parse-prd", "prd": "# Shed\n\nThe shed must have a door.", "append": true });
+    let job = bed.call("POST", "/api/projects/garden/jobs", &start).await;
+    let mut stream = tokio::net::TcpStream::connect(bed.server.address).await.unwrap();
+    let asked = request("GET", &format!("/api/jobs/{}/events", job["job"].as_str().unwrap()), "", "");
+    tokio::io::AsyncWriteExt::write_all(&mut stream, asked.as_bytes()).await.unwrap();
+    read_until(&mut stream, "\"waiting\"").await;
+    read_until(&mut stream, ":\n\n").await;
+    bed.server.cancel.cancel();
+    read_until(&mut stream, "0\r\n\r\n").await;
 }
 
 #[tokio::test]

@@ -147,17 +147,21 @@ fn broken(why: &str) -> Fault {
         .hint("ask again, or name a model whose engine keeps to a schema by grammar")
 }
 
-/// The JSON within a text, behind its reasoning: the first whole object, and where it stands.
+/// The JSON within a text, behind its reasoning: the first whole object that is no part of something else, and where it
+/// stands.
 fn embedded(text: &str) -> Option<(Value, std::ops::Range<usize>)> {
     let start = text.find(THINK_END).map_or(0, |at| at + THINK_END.len());
     let mut at = start;
-    while let Some(found) = text.get(at..)?.find('{') {
+    while let Some(found) = text.get(at..)?.find(['{', '[']) {
         at += found;
         let mut values = serde_json::Deserializer::from_str(text.get(at..)?).into_iter::<Value>();
-        if let Some(Ok(value)) = values.next() {
-            return Some((value, at..at + values.byte_offset()));
+        match values.next()? {
+            Ok(value) if value.is_object() => return Some((value, at..at + values.byte_offset())),
+            Ok(_) => at += values.byte_offset(),
+            // A stump: what is whole inside of it is not the answer.
+            Err(error) if error.is_eof() => return None,
+            Err(_) => at += 1,
         }
-        at += 1;
     }
     None
 }

@@ -93,19 +93,17 @@ fn needs_options(body: &[u8], dialect: Dialect, head: &AskHead) -> bool {
 /// Ollama reads its options only where they belong, and cuts a prompt that is longer than the context that it was loaded
 /// with, without a word: some clients put options beside each other's fields, and none says how much context it needs.
 fn tidy_options(fields: &mut Fields<'_>, head: &AskHead, target: &Target<'_>) -> Result<()> {
-    let given = |fields: &Fields<'_>, name: &str| {
-        let options: Option<Map<String, Value>> =
-            fields.get("options").and_then(|options| serde_json::from_str(options).ok());
-        options.is_some_and(|options| options.contains_key(name))
-    };
+    let options: Option<Map<String, Value>> =
+        fields.get("options").and_then(|options| serde_json::from_str(options).ok());
+    let given = |name: &str| options.as_ref().is_some_and(|options| options.contains_key(name));
     for (outer, inner) in [("temperature", "temperature"), ("max_output_tokens", "num_predict")] {
         let Some(value) = fields.get(outer).and_then(|raw| serde_json::from_str::<Value>(raw).ok()) else { continue };
         fields.remove(outer);
-        if !given(fields, inner) {
+        if !given(inner) {
             set_object_field(fields, "options", inner, value)?;
         }
     }
-    if head.prompt_tokens > USUAL_PROMPT_TOKENS && target.context_tokens > 0 && !given(fields, "num_ctx") {
+    if head.prompt_tokens > USUAL_PROMPT_TOKENS && target.context_tokens > 0 && !given("num_ctx") {
         // The size is an estimate, and an answer has to fit behind the prompt; in steps, because each is a load.
         let room = head.prompt_tokens.saturating_add(head.prompt_tokens / 4).saturating_add(USUAL_PROMPT_TOKENS);
         let context = room.checked_next_power_of_two().unwrap_or(room).min(target.context_tokens);
@@ -250,10 +248,10 @@ fn infer_schema(fields: &mut Fields<'_>, dialect: Dialect) {
         Dialect::OllamaChat => format == "json",
         _ => format["type"] == "json_object" && format.get("schema").is_none(),
     });
-    let messages: Vec<Value> = match fields.get("messages").map(serde_json::from_str) {
-        Some(Ok(messages)) if is_any => messages,
-        _ => return,
-    };
+    if !is_any {
+        return;
+    }
+    let Some(Ok(messages)) = fields.get("messages").map(serde_json::from_str::<Vec<Value>>) else { return };
     let text = |message: &'_ Value| match &message["content"] {
         Value::String(text) => text.clone(),
         parts => parts.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),

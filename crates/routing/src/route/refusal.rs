@@ -228,7 +228,7 @@ impl Refusal {
             Self::QueueFull { .. } | Self::TooLate { .. } => "come back later, or add a worker that offers the model",
             Self::Context { .. } => "shorten the prompt, or choose a model with a larger context",
             Self::Lacks(_) => "choose a model that can; `tmctl models list` shows what each can do",
-            Self::Mode(_) => "choose a local model, or change the mode with `tmctl mode`",
+            Self::Mode(_) => "choose a local model, or change the mode with `tmctl mode set MODE`",
             Self::Memory { .. } => "choose a smaller quantisation, or give a worker more memory",
             Self::OtherIdentity => "ask again from the start: no worker that is up has the model that began the answer",
             Self::NotTheOne => "ask again without `context`: the worker that made it is gone",

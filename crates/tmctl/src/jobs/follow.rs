@@ -232,7 +232,7 @@ fn good(job: Job) -> Result<Job> {
     }
     if job.state == "cancelled" {
         let fault = Fault::new(Code::Cancelled, format!("the job `{}` was cancelled", job.id));
-        return Err(fault.hint("what its finished steps wrote is kept; begin it again to go on"));
+        return Err(fault.hint("what its finished steps wrote is kept; begun again, it starts from the front"));
     }
     let failure = job.failure.unwrap_or_default();
     let message = if failure.message.is_empty() { format!("the job `{}` failed", job.id) } else { failure.message };

@@ -7,37 +7,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use base::{Code, Fault, Result};
+use proto::planning::ImportResponse;
 use proto::planning::planning_client::PlanningClient;
-use proto::planning::{ImportRequest, ImportResponse};
 
-use crate::client::{CALL_LIMIT, Keyed, call};
-use crate::tasks::sync::{BEFORE, Folder, json_of};
-
-/// How often the file may change under our hands before that is given up.
-const TRIES: usize = 3;
+use crate::client::Keyed;
+use crate::tasks::sync::{BEFORE, Folder, Merged, Writes};
 
 /// Brings both together; gives what clashed, in words.
 pub(super) async fn sync(planning: &mut PlanningClient<Keyed>, root: &Path, project: &str) -> Result<Vec<String>> {
     stays_inside(root)?;
     let folder = Folder::new(root)?;
-    for _ in 0..TRIES {
-        let file = folder.read()?;
-        // A file that is gone says nothing about its tasks: it is made anew from what the server has.
-        let base = folder.base()?.filter(|base| base.project == project && file.is_some());
-        let file = file.unwrap_or_default();
-        let request = ImportRequest {
-            project: project.to_owned(),
-            tasks_json: json_of(&file)?.into(),
-            base_tasks_json: base.map(|base| base.tasks_json.into()).unwrap_or_default(),
-            dry_run: false,
-        };
-        let merged = call(CALL_LIMIT, planning.import(request)).await?;
-        if folder.take(project, &file, &merged)?.is_some() {
-            return Ok(clashes(&merged));
-        }
-    }
-    let what = format!("`{}` is written all the time", folder.tasks.display());
-    Err(Fault::new(Code::Conflict, what).hint("the next call brings both together; nothing is lost"))
+    let merged = folder.merge(planning, project, Writes::Everything, || {}).await?;
+    let (Merged::Looked { looked: made, .. } | Merged::Done { done: made, .. }) = &merged;
+    Ok(clashes(made))
 }
 
 /// A file or a folder that is a link may lead anywhere, and an agent may have made it.

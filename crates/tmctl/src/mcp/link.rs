@@ -9,6 +9,7 @@ use proto::planning::planning_client::PlanningClient;
 use proto::planning::{McpRequest, McpResponse};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::{Request, Streaming};
 
 use crate::client::{CALL_LIMIT, Keyed, Servers, call, told};
@@ -35,8 +36,7 @@ impl Link {
             .parse()
             .map_err(|_| Fault::invalid("`--tools` has letters that no tool has").hint("use core, standard or all"))?;
         request.metadata_mut().insert("x-tm-tools", tools);
-        let who = "tmctl mcp".parse().map_err(|_| Fault::internal("a constant is no header value"))?;
-        request.metadata_mut().insert("x-tm-who", who);
+        request.metadata_mut().insert("x-tm-who", AsciiMetadataValue::from_static("tmctl mcp"));
         let answers = call(CALL_LIMIT, planning.mcp(request)).await?;
         let mut link = Self { sender, answers: Box::pin(answers), planning };
         if let Some(hello) = hello {

@@ -13,6 +13,7 @@ use planner::projects::name_of_folder;
 use serde_json::{Value, json};
 
 use crate::file;
+use crate::tasks::draw;
 
 /// More than any document has that tasks are made of.
 const MAX_PRD_BYTES: u64 = 16 << 20;
@@ -149,11 +150,7 @@ pub(super) fn write_files(target: &Target, answer: &mut Value) -> Result<()> {
     let mut written = Vec::new();
     for one in &files {
         let (name, text) = (one["name"].as_str().unwrap_or_default(), one["text"].as_str().unwrap_or_default());
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
-            return Err(Fault::invalid(format!("`{}` cannot be the name of a file", name.escape_debug()))
-                .hint("the server is of another release; see `tmctl doctor`"));
-        }
-        let path = folder.join(name);
+        let path = draw::inside(&folder, name)?;
         file::write(&path, text.as_bytes())?;
         written.push(json!(path));
     }

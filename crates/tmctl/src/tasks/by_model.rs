@@ -12,7 +12,7 @@ use super::by_hand::{Add, Update};
 use crate::client::Servers;
 use crate::file;
 use crate::jobs::follow::{self, How};
-use crate::place::At;
+use crate::place::{At, options};
 use crate::screen::{Ended, Screen, Verdict};
 use crate::text::{page, visible};
 
@@ -22,7 +22,7 @@ pub struct Expand {
     /// Which ones
     #[arg(required_unless_present = "all", value_delimiter = ',')]
     ids: Vec<String>,
-    /// All that are pending and have no subtasks
+    /// All on top that are pending or in progress, have no subtasks, and are not rated easy
     #[arg(long, conflicts_with = "ids")]
     all: bool,
     /// Into so many; as the complexity report recommends when left out
@@ -31,10 +31,10 @@ pub struct Expand {
     /// What else matters
     #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
-    /// Replace subtasks that are there
+    /// Replace the subtasks that are not finished; with --all, also split what has subtasks
     #[arg(long)]
     force: bool,
-    /// Let the research model answer
+    /// Ask the research model first
     #[arg(long)]
     research: bool,
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub struct Analyze {
     /// Recommend to split from this score on
     #[arg(long, default_value_t = 5)]
     threshold: u32,
-    /// Let the research model answer
+    /// Ask the research model first
     #[arg(long)]
     research: bool,
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct Scope {
     /// What matters
     #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
-    /// Let the research model answer
+    /// Ask the research model first
     #[arg(long)]
     research: bool,
     #[command(flatten)]
@@ -193,8 +193,7 @@ fn text(job: &Job, result: &Value) -> String {
 }
 
 fn after(place: &Place) -> String {
-    let tag = if place.tag.is_empty() { String::new() } else { format!(" --tag {}", place.tag) };
-    visible(&format!("`tmctl tasks --project {}{tag}` shows the tasks\n", place.project))
+    visible(&format!("`tmctl tasks{}` shows the tasks\n", options(place)))
 }
 
 /// A name of a field, as people say it.

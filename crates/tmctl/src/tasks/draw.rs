@@ -94,7 +94,7 @@ pub async fn generate(at: &mut At, screen: &mut Screen, out: &Path) -> Result<Ve
 }
 
 /// A server names files, and must not lead out of the folder by that.
-fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
+pub fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
     let is_plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
     if !is_plain {
         let fault = Fault::invalid(format!("the server calls a file `{}`", name.escape_debug()));

@@ -83,7 +83,7 @@ pub async fn undo(at: &mut At, screen: &mut Screen, revision: u64, dry_run: bool
         screen.show(|_| changes::body(&done), &changes::json(&done))?;
         return Ok(Verdict::Done);
     }
-    changes::show(screen, &done)
+    changes::show(screen, &at.place, &done)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Tasks that pass a filter, single ones, and what to do next.
 
-use base::{Code, Fault, Result};
+use base::Result;
 use proto::planning::{
     Breach, CheckTasksRequest, CheckTasksResponse, Filter, ListTasksRequest, ListTasksResponse, NextTaskRequest,
-    NextTaskResponse, Task,
+    NextTaskResponse,
 };
 use serde::Serialize;
 
@@ -32,11 +32,11 @@ pub struct Which {
     /// Only those with these words
     #[arg(long, value_name = "WORDS")]
     text: Option<String>,
-    /// Only those that have no subtasks
+    /// Leave out what is below them, in JSON as well
     #[arg(long)]
     without_subtasks: bool,
     /// Show subtasks as well
-    #[arg(long)]
+    #[arg(long, conflicts_with = "without_subtasks")]
     with_subtasks: bool,
 }
 
@@ -126,7 +126,8 @@ fn sum(at: &At, response: &ListTasksResponse) -> String {
 
 /// Shows single ones; one that is not there is an error.
 pub async fn show(at: &mut At, screen: &mut Screen, ids: Vec<String>) -> Result<Verdict, Ended> {
-    let found = named(at, &ids).await?;
+    // The server gives them in this order, and refuses an id that nobody has.
+    let found = all(at, Filter { ids: ids.clone(), ..Filter::default() }).await?.tasks;
     let pages = || found.iter().map(item::page).collect::<Vec<_>>().join("\n");
     match (found.as_slice(), ids.as_slice()) {
         ([one], [_]) => screen.show(|_| pages(), &Item::new(one))?,
@@ -136,21 +137,6 @@ pub async fn show(at: &mut At, screen: &mut Screen, ids: Vec<String>) -> Result<
         }
     }
     Ok(Verdict::Done)
-}
-
-/// The tasks with these ids, in their order.
-pub async fn named(at: &mut At, ids: &[String]) -> Result<Vec<Task>> {
-    let filter = Filter { ids: ids.to_vec(), ..Filter::default() };
-    let response = all(at, filter).await?;
-    let known = item::flat(&response.tasks);
-    let find = |id: &String| {
-        let found = known.iter().find(|task| task.id == *id).map(|task| (*task).clone());
-        found.ok_or_else(|| {
-            Fault::new(Code::NotFound, format!("there is no task {id} in {}/{}", at.place.project, response.tag))
-                .hint("`tmctl tasks list --with-subtasks` shows the ids")
-        })
-    };
-    ids.iter().map(find).collect()
 }
 
 /// Shows what to do next, and why.

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use base::{Code, Fault, Result, time};
 use planner::tasks_file::{Layout, TasksFile, edit_file, read_file};
+use proto::planning::planning_client::PlanningClient;
 use proto::planning::{ImportRequest, ImportResponse};
 use serde::{Deserialize, Serialize};
 
 use super::exchange;
-use crate::client::{CALL_LIMIT, Servers, call};
+use crate::client::{CALL_LIMIT, Keyed, Servers, call};
 use crate::file;
 use crate::place::{At, Missing, Named};
 use crate::screen::{Ended, Screen, Verdict};
@@ -40,21 +41,50 @@ pub struct Args {
 
 /// What both sides had when they were last alike.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Base {
+struct Base {
     /// RFC 3339.
     at: String,
     /// Of which project.
-    pub(crate) project: String,
+    project: String,
     /// All of it.
-    pub(crate) tasks_json: String,
+    tasks_json: String,
 }
 
 /// The files that a sync is about.
 pub(crate) struct Folder {
     /// The tasks.json.
-    pub(crate) tasks: PathBuf,
+    tasks: PathBuf,
     base: PathBuf,
     before: PathBuf,
+}
+
+/// What may be written on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// Nothing: it is only looked what would become different.
+    Nothing,
+    /// All of it, if nothing clashes.
+    WhatFits,
+    /// All of it; where both changed the same, what the server has.
+    Everything,
+}
+
+/// How far a merge came.
+pub(crate) enum Merged {
+    /// Nothing was written on either side.
+    Looked {
+        /// What the server would make of it.
+        looked: ImportResponse,
+        /// What the file has.
+        file: TasksFile,
+    },
+    /// Both sides are alike.
+    Done {
+        /// What the server made of it.
+        done: ImportResponse,
+        /// Whether the file is another one now.
+        is_written: bool,
+    },
 }
 
 /// Brings them together.
@@ -64,30 +94,17 @@ pub async fn run(servers: &Servers, screen: &mut Screen, named: Named, args: Arg
     let project = named.project.or_else(|| base.as_ref().map(|base| base.project.clone()));
     let named = Named { project, ..named };
     let mut at = At::open(servers, screen, &named, Missing::Make).await?;
-    for _ in 0..TRIES {
-        let file = folder.read()?;
-        // A file that is gone says nothing about its tasks: it is made anew from what the server has.
-        let base = base.as_ref().filter(|base| base.project == at.place.project && file.is_some());
-        let file = file.unwrap_or_default();
-        let request = ImportRequest {
-            project: at.project(),
-            tasks_json: json_of(&file)?.into(),
-            base_tasks_json: base.map(|base| base.tasks_json.clone().into()).unwrap_or_default(),
-            dry_run: true,
-        };
-        let looked = call(CALL_LIMIT, at.planning.import(request.clone())).await?;
-        let has_to_choose = !looked.conflicts.is_empty() && !args.take_server;
-        if args.dry_run || has_to_choose {
-            return only_tell(screen, &at, &looked, &file);
-        }
-        let done = call(CALL_LIMIT, at.planning.import(ImportRequest { dry_run: false, ..request })).await?;
-        if let Some(is_written) = folder.take(&at.place.project, &file, &done)? {
-            return tell(screen, &at, &folder, &done, is_written);
-        }
-        screen.note("the file was changed in the meantime; once more\n");
+    let writes = match (args.dry_run, args.take_server) {
+        (true, _) => Writes::Nothing,
+        (false, false) => Writes::WhatFits,
+        (false, true) => Writes::Everything,
+    };
+    let project = at.project();
+    let again = || screen.note("the file was changed in the meantime; once more\n");
+    match folder.merge(&mut at.planning, &project, writes, again).await? {
+        Merged::Looked { looked, file } => only_tell(screen, &at, &looked, &file),
+        Merged::Done { done, is_written } => tell(screen, &at, &folder, &done, is_written),
     }
-    let busy = Fault::new(Code::Conflict, format!("`{}` is written all the time", folder.tasks.display()));
-    Err(busy.hint("sync again when whoever writes it has finished; nothing is lost").into())
 }
 
 fn only_tell(screen: &mut Screen, at: &At, looked: &ImportResponse, file: &TasksFile) -> Result<Verdict, Ended> {
@@ -130,8 +147,44 @@ impl Folder {
         Ok(Self { tasks, base: inner.join(BASE), before: inner.join(BEFORE) })
     }
 
+    /// Brings the file and a project of the server together. `again` hears of each time that the file was changed meanwhile.
+    pub(crate) async fn merge(
+        &self,
+        planning: &mut PlanningClient<Keyed>,
+        project: &str,
+        writes: Writes,
+        mut again: impl FnMut(),
+    ) -> Result<Merged> {
+        for _ in 0..TRIES {
+            let file = self.read()?;
+            // A file that is gone says nothing about its tasks: it is made anew from what the server has.
+            let base = self.base()?.filter(|base| base.project == project && file.is_some());
+            let file = file.unwrap_or_default();
+            let request = ImportRequest {
+                project: project.to_owned(),
+                tasks_json: json_of(&file)?.into(),
+                base_tasks_json: base.map(|base| base.tasks_json.into()).unwrap_or_default(),
+                dry_run: false,
+            };
+            if writes != Writes::Everything {
+                let request = ImportRequest { dry_run: true, ..request.clone() };
+                let looked = call(CALL_LIMIT, planning.import(request)).await?;
+                if writes == Writes::Nothing || !looked.conflicts.is_empty() {
+                    return Ok(Merged::Looked { looked, file });
+                }
+            }
+            let done = call(CALL_LIMIT, planning.import(request)).await?;
+            if let Some(is_written) = self.take(project, &file, &done)? {
+                return Ok(Merged::Done { done, is_written });
+            }
+            again();
+        }
+        let busy = Fault::new(Code::Conflict, format!("`{}` is written all the time", self.tasks.display()));
+        Err(busy.hint("do it again when whoever writes it has finished; nothing is lost"))
+    }
+
     /// The tasks; nothing when there is no file.
-    pub(crate) fn read(&self) -> Result<Option<TasksFile>> {
+    fn read(&self) -> Result<Option<TasksFile>> {
         if !self.tasks.exists() {
             return Ok(None);
         }
@@ -139,7 +192,7 @@ impl Folder {
     }
 
     /// What both sides had, if they were alike once.
-    pub(crate) fn base(&self) -> Result<Option<Base>> {
+    fn base(&self) -> Result<Option<Base>> {
         if !self.base.exists() {
             return Ok(None);
         }
@@ -152,7 +205,7 @@ impl Folder {
 
     /// Writes what both sides should have, and keeps it as the next base. Nothing when the file is not `sent` any more.
     /// The base comes last: a stop before it only means that the next sync finds both sides with the same changes.
-    pub(crate) fn take(&self, project: &str, sent: &TasksFile, done: &ImportResponse) -> Result<Option<bool>> {
+    fn take(&self, project: &str, sent: &TasksFile, done: &ImportResponse) -> Result<Option<bool>> {
         let merged = parsed(&done.tasks_json)?;
         if !done.conflicts.is_empty() {
             file::write(&self.before, json_of(sent)?.as_bytes())?;
@@ -183,7 +236,7 @@ fn parsed(tasks_json: &[u8]) -> Result<TasksFile> {
 }
 
 /// The text of a tasks.json.
-pub(crate) fn json_of(file: &TasksFile) -> Result<String> {
+fn json_of(file: &TasksFile) -> Result<String> {
     file.write().map_err(|error| unwritable(&error))
 }
 

@@ -5,12 +5,13 @@ use base::{Code, Fault, Result};
 use clap::Subcommand;
 use proto::planning::change_tag_request::Change;
 use proto::planning::{
-    AddTag, ChangeProjectRequest, ChangeTagRequest, ChangeTagResponse, DeleteTag, ListTagsRequest, RenameTag, Tag,
+    AddTag, ChangeProjectRequest, ChangeTagRequest, ChangeTagResponse, DeleteTag, ListTagsRequest, Place, RenameTag,
+    Tag,
 };
 use serde::Serialize;
 
 use crate::client::{CALL_LIMIT, call};
-use crate::place::At;
+use crate::place::{At, options};
 use crate::screen::{Ended, Screen, Style, Verdict};
 use crate::table::{Cell, Table, Tone};
 use crate::text::{self, List, counted};
@@ -105,13 +106,14 @@ async fn unconfirmed(at: &mut At, name: &str) -> Result<Fault> {
         let fault = Fault::new(Code::NotFound, format!("`{}` has no tag `{name}`", at.place.project));
         return Ok(fault.hint("`tmctl tasks tags` lists them"));
     };
-    Ok(would_delete(tag))
+    Ok(would_delete(&at.place.project, tag))
 }
 
-fn would_delete(tag: &Tag) -> Fault {
+fn would_delete(project: &str, tag: &Tag) -> Fault {
     let tasks = counted(tag.tasks as usize, "task");
+    let place = Place { project: project.to_owned(), tag: tag.name.clone() };
     Fault::invalid(format!("the tag `{}` would be gone with {tasks} and their history", tag.name))
-        .hint("add --yes to do it; `tmctl tasks export` keeps a copy")
+        .hint(format!("add --yes to do it; `tmctl tasks export{}` keeps a copy", options(&place)))
 }
 
 /// A table of tags.
@@ -177,7 +179,7 @@ mod tests {
         let project = samples::planning::project();
         let items = project.tags.iter().map(|tag| item(tag, "master")).collect();
         let text = table(&project.tags, "master", Style::default())
-            + &fault_text(&would_delete(&project.tags[1]))
+            + &fault_text(&would_delete("garden", &project.tags[1]))
             + &samples::json(&samples::list("grey-area:3002", items));
         insta::assert_snapshot!("tasks_tags", text);
     }

@@ -58,7 +58,11 @@ async fn a_change_shows_what_is_different_and_how_it_is_taken_back() {
     let typed = tasks(&script, &["status", "1", "done"]).await;
     assert_eq!(typed.code, 0, "{}", typed.notes);
     assert!(typed.data.contains("~ 1 status: pending -> done\n"), "{}", typed.data);
-    assert!(typed.data.ends_with("revision 5; `tmctl tasks undo 5` takes it back\n"), "{}", typed.data);
+    assert!(
+        typed.data.ends_with("revision 5; `tmctl tasks undo 5 --project garden` takes it back\n"),
+        "{}",
+        typed.data
+    );
 }
 
 #[tokio::test]

@@ -8,22 +8,32 @@ use crate::samples;
 use crate::scripted::{News, Script, Typed, type_with};
 
 const EDITS: &str = r#"{"edits": [{"edit": "set-status", "ids": ["1", "2"], "status": "done"},
-    {"edit": "change", "id": "2", "fields": {"title": "Pump"}}], "notes": ["2.1 ends with it"]}"#;
+    {"edit": "change", "id": "2", "fields": {"title": "Pump"}}], "notes": ["2.1 ends with it"],
+    "unclear": "which pipes"}"#;
 
 /// A server whose model means this by whatever is said.
 fn script(result_json: &str, edit: impl FnMut(EditRequest) -> Result<EditResponse, Status> + Send + 'static) -> Script {
     let job = Job { result_json: result_json.into(), ..samples::planning::jobs().remove(3) };
-    let tasks = || ListTasksResponse { tasks: samples::planning::tasks(), total: 2, ..ListTasksResponse::default() };
+    let tasks = |request: ListTasksRequest| {
+        let tasks = samples::planning::tasks();
+        let known: Vec<String> = item::flat(&tasks).into_iter().map(|task| task.id.clone()).collect();
+        match request.filter.unwrap_or_default().ids.into_iter().find(|id| !known.contains(id)) {
+            Some(id) => Err(Status::not_found(format!("there is no task {id}"))),
+            None => Ok(ListTasksResponse { tasks, total: 2, ..ListTasksResponse::default() }),
+        }
+    };
     Script::default()
         .on(|_: StartRequest| Ok(StartResponse { job: "j-4".into() }))
         .on(move |_: WatchJobRequest| Ok(News { jobs: vec![job.clone()], hangs: false }))
-        .on(move |_: ListTasksRequest| Ok(tasks()))
+        .on(tasks)
         .on(edit)
 }
 
 fn well(request: EditRequest) -> Result<EditResponse, Status> {
     let differences = samples::planning::differences().split_off(2);
-    Ok(EditResponse { revision: if request.dry_run { 0 } else { 5 }, differences, ..EditResponse::default() })
+    let notes = if request.dry_run { vec!["2.1 ends with it".into()] } else { vec![] };
+    let revision = if request.dry_run { 0 } else { 5 };
+    Ok(EditResponse { revision, differences, notes, ..EditResponse::default() })
 }
 
 async fn wish(script: &Script, more: &[&str], answers: Option<&'static str>) -> Typed {
@@ -50,6 +60,23 @@ async fn what_was_shown_and_confirmed_is_made_with_the_versions_that_were_seen()
 }
 
 #[tokio::test]
+async fn a_wish_may_be_about_a_task_that_it_adds() {
+    let edits = r#"{"edits": [{"edit": "add", "task": {"title": "Sieve"}},
+        {"edit": "add-dependency", "id": "3", "on": "2"}], "notes": []}"#;
+    let script = script(edits, well);
+    let typed = wish(&script, &["--yes"], None).await;
+    assert_eq!(typed.code, 0, "{}", typed.notes);
+    assert!(script.asked::<EditRequest>()[1].contains("expected: []"));
+}
+
+#[tokio::test]
+async fn what_is_unclear_is_told_and_a_note_is_told_once() {
+    let typed = wish(&script(EDITS, well), &[], Some("n\n")).await;
+    assert_eq!(typed.notes.matches("unclear: which pipes\n").count(), 1, "{}", typed.notes);
+    assert_eq!(typed.notes.matches("note: 2.1 ends with it\n").count(), 1, "{}", typed.notes);
+}
+
+#[tokio::test]
 async fn without_a_yes_nothing_is_changed() {
     for answers in [None, Some("n\n"), Some("")] {
         let script = script(EDITS, well);
@@ -59,7 +86,7 @@ async fn without_a_yes_nothing_is_changed() {
     }
     let typed = wish(&script(EDITS, well), &["--yes"], None).await;
     assert_eq!(typed.code, 0, "{}", typed.notes);
-    assert!(typed.data.contains("`tmctl tasks undo 5` takes it back"), "{}", typed.data);
+    assert!(typed.data.contains("`tmctl tasks undo 5 --project garden` takes it back"), "{}", typed.data);
 }
 
 #[tokio::test]
@@ -88,7 +115,7 @@ async fn somebody_who_was_first_makes_it_a_conflict() {
 
 #[tokio::test]
 async fn a_wish_that_means_nothing_or_too_much_is_refused() {
-    let nothing = r#"{"edits": [], "notes": ["which pump?"]}"#;
+    let nothing = r#"{"edits": [], "unclear": "which pump?"}"#;
     let everything = r#"{"edits": [{"edit": "replace", "tasks": []}]}"#;
     let mut text = String::new();
     for result in [nothing, everything, "{\"edits\": 7}"] {

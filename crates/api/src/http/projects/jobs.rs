@@ -4,18 +4,18 @@ use std::convert::Infallible;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use planner::work::{Order, Planner, Work};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Answered, Query, items, read, who};
-use crate::http::pages::Shared;
-use crate::tasks_json;
+use super::{Answered, Query, Who, items, read};
+use crate::http::pages::{Bounds, Shared};
+use crate::{job, tasks_json};
 
 #[derive(Deserialize)]
 pub(super) struct Of {
@@ -49,10 +49,9 @@ struct Start {
 pub(super) async fn start(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered<(StatusCode, Json<Value>)> {
-    let who = who(&*desk, &headers)?;
     let Start { tag, planner, key, work } = read(&body)?;
     let planning = desk.planning()?;
     let id = planning.start(Order { project, tag, who, planner, work }, key).await?;
@@ -65,21 +64,19 @@ pub(super) async fn show(State(desk): Shared, Path(id): Path<String>) -> Answere
 }
 
 pub(super) async fn cancel(State(desk): Shared, Path(id): Path<String>) -> Answered {
-    let planning = desk.planning()?;
-    let job = planning.job(&id).await?;
-    planning.jobs.cancel(job.view.id).await?;
-    Ok(Json(tasks_json::job(&planning.job(&id).await?)))
+    Ok(Json(tasks_json::job(&job::cancel(&*desk.planning()?, &id).await?)))
 }
 
-/// The job with every change, until it has ended or the client goes away.
-pub(super) async fn events(State(desk): Shared, Path(id): Path<String>) -> Answered<impl IntoResponse> {
+/// The job with every change, until it has ended, the client goes away, or the server stops.
+pub(super) async fn events(bounds: Bounds, State(desk): Shared, Path(id): Path<String>) -> Answered<impl IntoResponse> {
     let changes = desk.planning()?.watch(&id).await?;
     let events = changes.map(|job| {
         let (name, data) = match job {
             Ok(job) => ("job", tasks_json::job(&job)),
-            Err(fault) => ("error", json!({ "code": fault.code, "message": fault.full_message(), "hint": fault.hint })),
+            Err(fault) => ("error", tasks_json::fault(&fault)),
         };
         Ok::<_, Infallible>(Event::default().event(name).data(data.to_string()))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    let events = events.take_until(bounds.stop.cancelled_owned());
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(bounds.heartbeat)))
 }

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use bytes::Bytes;
 use planner::projects::ProjectChange;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answered, items, read, who};
+use super::{Answered, Who, items, read};
 use crate::http::pages::Shared;
 use crate::tasks_json;
 
@@ -30,10 +30,10 @@ struct NewTag {
 pub(super) async fn add(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered<(StatusCode, Json<Value>)> {
-    let (who, new): (String, NewTag) = (who(&*desk, &headers)?, read(&body)?);
+    let new: NewTag = read(&body)?;
     let planning = desk.planning()?;
     planning.projects.add_tag(&project, &new.name, &new.description, &new.copy_from, &who).await?;
     let tag = planning.projects.snapshot(&project, &new.name).await?;

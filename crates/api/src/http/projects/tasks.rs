@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base::{Fault, Result};
 use bytes::Bytes;
@@ -17,8 +17,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Answered, Query, items, read, who};
+use super::{Answered, Query, Who, items, read};
 use crate::http::pages::Shared;
+use crate::tasks::{all_there, crossed, oddities};
 use crate::tasks_json;
 
 /// Which tag; without one the project's current one.
@@ -87,9 +88,7 @@ fn filter(wish: &Wish) -> Result<Filter> {
 pub(super) async fn list(State(desk): Shared, Path(project): Path<String>, Query(wish): Query<Wish>) -> Answered {
     let filter = filter(&wish)?;
     let snapshot = desk.planning()?.projects.snapshot(&project, &wish.tag).await?;
-    if let Some(id) = filter.ids.iter().find(|id| snapshot.tasks.get(id).is_none()) {
-        return Err(planner::work::no_task(&snapshot, id).into());
-    }
+    all_there(&snapshot, &filter.ids)?;
     let page = query::list(&snapshot.tasks, &filter);
     Ok(Json(json!({
         "items": page.tasks.iter().map(|(id, task)| tasks_json::task(id, task)).collect::<Vec<_>>(),
@@ -108,9 +107,7 @@ pub(super) async fn show(
 ) -> Answered {
     let wanted = ids("ids", &wanted)?;
     let snapshot = desk.planning()?.projects.snapshot(&project, &at.tag).await?;
-    if let Some(id) = wanted.iter().find(|id| snapshot.tasks.get(id).is_none()) {
-        return Err(planner::work::no_task(&snapshot, id).into());
-    }
+    all_there(&snapshot, &wanted)?;
     let mut all = tasks_json::tasks_at(&snapshot, &wanted);
     match all.len() {
         1 => Ok(Json(all.swap_remove(0))),
@@ -143,7 +140,7 @@ impl Default for Since {
 }
 
 pub(super) async fn history(State(desk): Shared, Path(project): Path<String>, Query(since): Query<Since>) -> Answered {
-    let id = ids("id", &since.id)?.into_iter().next();
+    let id = (!since.id.is_empty()).then(|| wire::id_from_wire("id", &since.id)).transpose()?;
     let planning = desk.planning()?;
     let events = planning.projects.history(&project, &since.tag, id.as_ref(), since.before, since.limit).await?;
     Ok(items(events.iter().map(tasks_json::event).collect()))
@@ -184,7 +181,7 @@ struct Edits {
     edits: Vec<Edit>,
     #[serde(default)]
     expected: Vec<(TaskId, u64)>,
-    #[serde(default)]
+    #[serde(default, alias = "dryRun")]
     dry_run: bool,
     #[serde(default)]
     why: String,
@@ -194,10 +191,9 @@ struct Edits {
 pub(super) async fn edit(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered<Response> {
-    let who = who(&*desk, &headers)?;
     let Edits { tag, edits, expected, dry_run, why, key } = read(&body)?;
     if edits.is_empty() {
         return Err(Fault::invalid("field `edits` is empty").hint("say what should be changed").into());
@@ -211,12 +207,8 @@ fn outcome(outcome: &Outcome) -> Response {
     match outcome {
         Outcome::Done(done) => Json(tasks_json::done(done)).into_response(),
         Outcome::Conflict(conflict) => {
-            let error = json!({
-                "code": "conflict",
-                "message": format!("task {} was changed by somebody else", conflict.id),
-                "hint": "read it again, and send the edit with its version as it is now",
-            });
-            let body = json!({ "error": error, "conflict": tasks_json::conflict(conflict) });
+            let fault = crossed(conflict).hint("read it again, and send the edit with its version as it is now");
+            let body = json!({ "error": tasks_json::fault(&fault), "conflict": tasks_json::conflict(conflict) });
             (StatusCode::CONFLICT, Json(body)).into_response()
         }
     }
@@ -236,10 +228,9 @@ struct Moving {
 pub(super) async fn move_to_tag(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered {
-    let who = who(&*desk, &headers)?;
     let Moving { tag, to_tag, ids, dependencies } = read(&body)?;
     let how = match dependencies.as_str() {
         "" | "refuse" => Dependencies::Refuse,
@@ -260,16 +251,16 @@ pub(super) async fn move_to_tag(
 struct Undo {
     tag: String,
     revision: Option<u64>,
+    #[serde(alias = "dryRun")]
     dry_run: bool,
 }
 
 pub(super) async fn undo(
     State(desk): Shared,
     Path(project): Path<String>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered<Response> {
-    let who = who(&*desk, &headers)?;
     let Undo { tag, revision, dry_run } = read(&body)?;
     Ok(outcome(&desk.planning()?.projects.undo(&project, &tag, revision, &who, dry_run).await?))
 }
@@ -297,6 +288,7 @@ struct Import<'a> {
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
 pub(super) struct How {
+    #[serde(alias = "dryRun")]
     dry_run: bool,
 }
 
@@ -304,10 +296,9 @@ pub(super) async fn import(
     State(desk): Shared,
     Path(project): Path<String>,
     Query(how): Query<How>,
-    headers: HeaderMap,
+    Who(who): Who,
     body: Bytes,
 ) -> Answered {
-    let who = who(&*desk, &headers)?;
     let (theirs, base) = match serde_json::from_slice::<Import<'_>>(&body) {
         Ok(both) => (both.tasks_json.get().as_bytes(), both.base.map(|base| base.get().as_bytes())),
         Err(_) => (&*body, None),
@@ -316,6 +307,5 @@ pub(super) async fn import(
     let base = base.map(TasksFile::read).transpose().map_err(Fault::from)?;
     let base = base.as_ref().map(|base| &base.file);
     let imported = desk.planning()?.import(&project, &theirs.file, base, &who, how.dry_run).await?;
-    let oddities: Vec<String> = theirs.oddities.iter().map(ToString::to_string).collect();
-    Ok(Json::<Value>(tasks_json::imported(&imported, &oddities)?))
+    Ok(Json::<Value>(tasks_json::imported(&imported, &oddities(&theirs))?))
 }

@@ -56,6 +56,21 @@ fn what_is_cut_or_of_another_shape_does_not_leave() {
 }
 
 #[test]
+fn the_inside_of_a_stump_is_no_answer() {
+    for text in [
+        r#"{"x": {"a": 1}, "c":"#,
+        r#"[{"a": 1}, {"a":"#,
+        r#"Here: {"x": [{"a": 1}"#,
+        r#"Here: [{"a": 1}, 2] as a list"#,
+    ] {
+        let fault = promise("").keep(answer(text, "stop")).unwrap_err();
+        assert_eq!(fault.code, Code::EngineFailed, "{text}: {fault:?}");
+    }
+    let behind = promise("").keep(answer(r#"As of [1] and [odd]: {"a": 1}"#, "stop")).unwrap();
+    assert_eq!(seen(Dialect::OpenAiChat, false, &behind).unwrap().text, r#"{"a": 1}"#);
+}
+
+#[test]
 fn nothing_is_promised_to_who_asks_for_text_or_for_a_stream() {
     let plain = r#"{"model":"m","messages":[]}"#;
     assert!(Promise::of(&ask(Dialect::OpenAiChat, plain)).is_none());

@@ -26,15 +26,16 @@ impl Prompt {
         let variables = variables.or_else(|| prompt.think.take()?.as_bool().map(|it| json!({"enable_thinking": it})));
         let template_variables_json = variables.map(|it| it.to_string()).unwrap_or_default();
         let calls = prompt.call_by_schema();
+        // As the client said it: the owner's own words come in below.
+        let texts = if prompt.format.is_some() { prompt.texts() } else { Vec::new() };
+        let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
+        let inferred = shape::infer(&texts);
         if prompt.format == Some(Format::Json) {
-            prompt.format = prompt.described().map(Format::Schema).or(prompt.format);
+            prompt.format = inferred.clone().map(Format::Schema).or(prompt.format);
         }
         prompt.tune(tuned);
         if let Some(Format::Schema(schema)) = &mut prompt.format {
-            let texts: Vec<(bool, String)> =
-                prompt.turns.iter().map(|turn| (turn.role == Role::System, turn.text())).collect();
-            let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
-            shape::bounds::close(schema, &texts, room(ask, prompt.limit, context_tokens));
+            shape::bounds::close(schema, &texts, inferred.as_ref(), room(ask, prompt.limit, context_tokens));
         }
         prompt.check_parts()?;
         let sampling = Sampling { logit_bias: bias, ..read_sampling(&prompt)? };
@@ -86,12 +87,9 @@ impl Prompt {
         }
     }
 
-    /// The shape of the answer, where the prompt describes it.
-    fn described(&self) -> Option<Value> {
-        let texts: Vec<(bool, String)> =
-            self.turns.iter().map(|turn| (turn.role == Role::System, turn.text())).collect();
-        let texts: Vec<(bool, &str)> = texts.iter().map(|(is_system, text)| (*is_system, text.as_str())).collect();
-        shape::infer(&texts)
+    /// The texts of all turns, and whether each is the system's.
+    fn texts(&self) -> Vec<(bool, String)> {
+        self.turns.iter().map(|turn| (turn.role == Role::System, turn.text())).collect()
     }
 
     fn check_parts(&self) -> Result<()> {

@@ -26,11 +26,12 @@ struct Told {
     shown: Vec<Value>,
 }
 
-/// Closes `schema` so that its instances fit `room` tokens; `messages` are what the client said, see [`super::infer`].
-pub(in crate::wire) fn close(schema: &mut Value, messages: &[(bool, &str)], room: usize) {
+/// Closes `schema` so that its instances fit `room` tokens; `messages` are what the client said, and `inferred` is what
+/// [`super::infer`] makes of them.
+pub(in crate::wire) fn close(schema: &mut Value, messages: &[(bool, &str)], inferred: Option<&Value>, room: usize) {
     let told = Told::of(messages);
-    if let Some(told) = super::infer(messages) {
-        refine(schema, &fields_of(&told, 0), 0);
+    if let Some(inferred) = inferred {
+        refine(schema, &fields_of(inferred, 0), 0);
     }
     if number(schema, &told, 0)
         && let Some(fields) = schema.as_object_mut()
@@ -206,6 +207,10 @@ fn bound(schema: &mut Value, text: usize, items: usize, depth: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn close(schema: &mut Value, messages: &[(bool, &str)], room: usize) {
+        super::close(schema, messages, crate::wire::shape::infer(messages).as_ref(), room);
+    }
 
     #[test]
     fn what_is_open_is_closed_and_what_is_bounded_stays() {
