@@ -1,30 +1,10 @@
-//! Jobs as every face has them: their words, what they are about, an end to them.
+//! Jobs as every face has them: their words, and an end to them.
 
 use base::{Fault, Result};
 use jobs::State;
 use planner::Planning;
 use planner::planning::Job;
 use planner::work::{Planner, Strength};
-
-/// What a job is about, as its subject says it: `project/tag work`.
-pub(crate) struct About<'a> {
-    /// Which project.
-    pub(crate) project: &'a str,
-    /// Which tag of it.
-    pub(crate) tag: &'a str,
-    /// What is done there.
-    pub(crate) work: &'a str,
-}
-
-impl<'a> About<'a> {
-    /// Reads it off a job.
-    pub(crate) fn of(job: &'a Job) -> Self {
-        let subject = job.view.subject.as_str();
-        let (place, work) = subject.split_once(' ').unwrap_or((subject, ""));
-        let (project, tag) = place.split_once('/').unwrap_or((place, ""));
-        Self { project, tag, work }
-    }
-}
 
 /// The word for where a job stands.
 pub(crate) const fn state(state: &State) -> &'static str {

@@ -11,7 +11,7 @@ use planner::tasks_file::TasksFile;
 use planner::{Task, TaskId, graph, wire};
 use serde_json::{Map, Value, json};
 
-use crate::job::{self, About};
+use crate::job::{self};
 use crate::tasks::Sides;
 
 /// A task at `id`, with everything below it.
@@ -133,7 +133,7 @@ pub(crate) fn event(event: &Event) -> Value {
 /// A job where it stands.
 pub(crate) fn job(job: &Job) -> Value {
     let view = &job.view;
-    let About { project, tag, work } = About::of(job);
+    let (project, tag, work) = job.about();
     let error = match &view.state {
         State::Failed { fault } => why(fault.code, &fault.message, fault.hint.as_deref()),
         _ => Value::Null,

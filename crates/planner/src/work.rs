@@ -101,7 +101,7 @@ pub struct ParsePrd {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expand {
-    /// Which; empty: all that are pending and have no subtasks.
+    /// Which; empty: all that are pending or in progress, have no subtasks, and are not rated easy.
     pub ids: Vec<TaskId>,
     /// Into how many; 0: as their complexity recommends.
     pub subtasks: u32,

@@ -10,7 +10,7 @@ use planner::work::{
 use proto::planning as p;
 use proto::planning::start_request::Work as Wire;
 
-use crate::job::{self, About};
+use crate::job::{self};
 
 /// The order of a request, and the key that makes it one job.
 pub(super) fn order(request: p::StartRequest, who: String) -> Result<(Order, Option<String>)> {
@@ -86,7 +86,7 @@ fn text(field: &str, bytes: &[u8]) -> Result<String> {
 /// A job for the wire.
 pub(super) fn job(job: &Job) -> p::Job {
     let view = &job.view;
-    let About { project, tag, work } = About::of(job);
+    let (project, tag, work) = job.about();
     let failure = match &view.state {
         State::Failed { fault } => Some(p::Failure {
             code: fault.code.to_string(),
