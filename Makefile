@@ -47,7 +47,7 @@ soak: tools ## Full counts of crash and fault runs; takes an hour or more, and c
 	cargo build $(SCOPE) --bins $(FEATURES)
 	TM_STORE_CRASHES=1000 TM_STORE_CUTS=1000 cargo test -p store --release -- --nocapture every_acknowledged_write
 	TM_JOB_CRASHES=50 cargo test -p jobs --release -- --nocapture instant
-	TM_GRAPHS=10000 TM_PROJECT_CRASHES=200 cargo test -p planner --release -- --nocapture
+	TM_GRAPHS=10000 TM_PROJECT_CRASHES=200 TM_PLAN_CRASHES=50 cargo test -p planner --release -- --nocapture
 	TM_FUZZ_SECONDS=600 cargo test -p inference --release --test it -- --nocapture broken_files
 	TM_SOAK=1 cargo test -p tests -- --nocapture --test-threads=1
 

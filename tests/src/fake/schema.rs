@@ -13,18 +13,20 @@ const OPTIONAL_DEPTH: usize = 4;
 
 /// An instance of `schema`; another `seed` may give another one.
 pub fn instance(schema: &Value, seed: u64) -> Value {
-    Generator { root: schema, seed, brief: &Brief::default() }.value(schema, 0)
+    Generator { root: schema, seed, brief: &Brief::default(), place: None }.value(schema, 0)
 }
 
 /// An instance of `schema` that also does what `prompt` says in prose.
 pub fn instance_for(schema: &Value, prompt: &str, seed: u64) -> Value {
-    Generator { root: schema, seed, brief: &Brief::of(prompt) }.value(schema, 0)
+    Generator { root: schema, seed, brief: &Brief::of(prompt), place: None }.value(schema, 0)
 }
 
 struct Generator<'a> {
     root: &'a Value,
     seed: u64,
     brief: &'a Brief,
+    /// Of the innermost list of objects around: which item this is, from 0, and how many there are.
+    place: Option<(usize, usize)>,
 }
 
 impl Generator<'_> {
@@ -86,6 +88,15 @@ impl Generator<'_> {
         if name == "dependencies" && fits(property, &nothing) {
             return Some(nothing);
         }
+        if let Some((index, count)) = self.place {
+            // Items of a plan come one after the other, and part what is to be covered among themselves.
+            if name == "after" && fits(property, &nothing) {
+                return Some((index > 0).then_some(index).into_iter().collect());
+            }
+            if let Some(choices) = property.pointer("/items/enum").and_then(Value::as_array) {
+                return Some(choices.iter().skip(index).step_by(count).cloned().collect());
+            }
+        }
         if let Some(item) = property.get("items") {
             let items = brief.items(name, item)?;
             return Some(items.into_iter().map(|known| self.completed(item, known, depth)).collect());
@@ -120,7 +131,17 @@ impl Generator<'_> {
         let length = bound("minItems").unwrap_or(0).max(wanted).min(bound("maxItems").unwrap_or(u64::MAX));
         let any = json!({"type": "string"});
         let item = schema.get("items").unwrap_or(&any);
-        (0..length).map(|_| self.value(item, depth + 1)).collect()
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let around = self.place;
+        let items = (0..length).map(|index| {
+            if kind(item) == "object" {
+                self.place = Some((index, length));
+            }
+            self.value(item, depth + 1)
+        });
+        let items = items.collect();
+        self.place = around;
+        items
     }
 
     fn string(&mut self, schema: &Value) -> String {
@@ -265,6 +286,17 @@ mod tests {
         assert!(one["done"].is_boolean());
         assert!(one["next"].as_i64().unwrap() <= -2);
         assert_eq!(one["both"], json!({"x": 1, "y": 2}));
+    }
+
+    #[test]
+    fn items_of_a_plan_part_the_choices_and_follow_each_other() {
+        let task = json!({"type": "object", "properties": {
+            "requirements": {"type": "array", "items": {"enum": ["R1", "R2", "R3"]}},
+            "after": {"type": "array", "items": {"type": "integer"}},
+        }});
+        let schema = json!({"type": "object", "properties": {"tasks": {"type": "array", "items": task}}});
+        let tasks = instance(&schema, 5)["tasks"].clone();
+        assert_eq!(tasks, json!([{"requirements": ["R1", "R3"], "after": []}, {"requirements": ["R2"], "after": [1]}]));
     }
 
     #[test]

@@ -20,6 +20,10 @@ mod life;
 #[cfg(test)]
 mod once;
 #[cfg(test)]
+mod plan_crash;
+#[cfg(test)]
+mod scripted;
+#[cfg(test)]
 mod store_with_faults;
 #[cfg(test)]
 #[path = "../../../jobs/tests/it/stores.rs"]

@@ -1,10 +1,11 @@
-//! A store that loses answers, and that holds a transaction back until the test lets it go.
+//! A store that loses answers, that holds a transaction back until the test lets it go, or that ends its process at one.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base::BoxFuture;
+use rustix::process::{Signal, getpid, kill_process};
 use store::{Entry, Health, Lease, LeaseId, Listing, Result, Revision, SharedStore, Store, StoreError, Txn, Watch};
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 
@@ -15,6 +16,8 @@ pub struct StoreWithFaults {
     pub answers_lost: AtomicU32,
     /// Transactions of which nothing is heard and that do not happen.
     pub requests_lost: AtomicU32,
+    /// Boundaries of transactions until this process is killed; two of each, before it and after it. 0: it is not.
+    pub boundaries_to_live: AtomicU32,
 }
 
 struct Held {
@@ -25,7 +28,13 @@ struct Held {
 
 impl StoreWithFaults {
     pub fn new(inner: SharedStore) -> Self {
-        Self { inner, held: Mutex::default(), answers_lost: AtomicU32::new(0), requests_lost: AtomicU32::new(0) }
+        Self {
+            inner,
+            held: Mutex::default(),
+            answers_lost: AtomicU32::new(0),
+            requests_lost: AtomicU32::new(0),
+            boundaries_to_live: AtomicU32::new(0),
+        }
     }
 
     /// Holds the next transaction that puts a key with that prefix: the first one tells that it arrived, the second one
@@ -46,11 +55,18 @@ impl StoreWithFaults {
         let takes = |count: &AtomicU32| {
             count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1)).is_ok()
         };
+        let boundary = || {
+            if takes(&self.boundaries_to_live) && self.boundaries_to_live.load(Ordering::SeqCst) == 0 {
+                kill_process(getpid(), Signal::KILL).unwrap();
+            }
+        };
+        boundary();
         let unclear = || StoreError::Unclear { why: "the test lost it".into() };
         if takes(&self.requests_lost) {
             return Err(unclear());
         }
         let answer = self.inner.commit(txn).await;
+        boundary();
         if takes(&self.answers_lost) { Err(unclear()) } else { answer }
     }
 }
