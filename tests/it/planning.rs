@@ -11,7 +11,7 @@ use proto::planning::{
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::lab::{Lab, SOON, Setup, until};
+use crate::lab::{Lab, SOON, Setup, is_soak, until};
 
 const PRD: &str = "# Garden\n\n## Water\n\n- The pump must start when the soil is dry.\n- The pump must stop when the \
     tank is empty.\n\n## Light\n\n- The lamp must follow the sun.\n- The owner may switch the lamp by hand.\n\n## Reports\n\n\
@@ -32,7 +32,12 @@ async fn project(client: &mut PlanningClient<Channel>) {
 }
 
 async fn parse(client: &mut PlanningClient<Channel>, planner: &str) -> String {
-    let work = ParsePrd { prd: PRD.as_bytes().into(), file_name: "garden.md".into(), ..ParsePrd::default() };
+    parse_text(client, planner, PRD).await
+}
+
+async fn parse_text(client: &mut PlanningClient<Channel>, planner: &str, prd: &str) -> String {
+    let file_name = "garden.md".into();
+    let work = ParsePrd { prd: prd.as_bytes().to_vec().into(), file_name, force: true, ..ParsePrd::default() };
     let request = StartRequest {
         place: place(),
         planner: planner.into(),
@@ -87,33 +92,74 @@ async fn a_plan_needs_no_model_and_every_requirement_is_in_it() {
 }
 
 #[tokio::test]
-async fn a_plan_goes_on_elsewhere_when_its_node_dies_and_is_written_once() {
-    let mut lab = Lab::cluster().await;
-    lab.gateway_and_workers("openai", 2, &["--token", "10ms"], "").await;
-    lab.nodes_are(0, "alive", &["gateway", "w0", "w1"], SOON).await;
+async fn a_model_of_the_house_plans_and_what_it_took_is_told() {
+    let mut lab = Lab::single();
+    let engine = lab.engine("ollama", &["--token", "1ms"]).await;
+    lab.node(Setup::new("alone").worker("engine", "ollama", &engine)).await;
+    lab.workers_are(0, "ready", 1).await;
     let client = &mut planning(&lab, 0).await;
     project(client).await;
-    let id = parse(client, "auto").await;
-    let runs_at = std::cell::RefCell::new(String::new());
-    until("a node works on the plan, and has finished a step", SOON, async || {
-        let job =
-            planning(&lab, 0).await.get_job(GetJobRequest { id: id.clone() }).await.unwrap().into_inner().job.unwrap();
-        *runs_at.borrow_mut() = job.node.clone();
-        job.state == "running" && job.done >= 1
-    })
-    .await;
-    let dead = lab.nodes.iter().position(|node| node.name == *runs_at.borrow()).unwrap();
-    lab.nodes[dead].child.kill().await.unwrap();
-    let alive = (0..3).find(|at| *at != dead).unwrap();
-    let client = &mut planning(&lab, alive).await;
+    let id = parse(client, "model").await;
     let job = ended(client, &id).await;
     assert_eq!(job.state, "done", "{:?}", job.failure);
-    assert_ne!(job.node, lab.nodes[dead].name);
-    let listed = tasks(client).await;
-    assert!(!listed.tasks.is_empty());
-    let history =
-        client.history(HistoryRequest { place: place(), ..HistoryRequest::default() }).await.unwrap().into_inner();
-    assert_eq!((listed.revision, history.items.len()), (1, 1), "{history:?}");
+    let result: serde_json::Value = serde_json::from_str(&job.result_json).unwrap();
+    let shown = ["planner", "uncovered", "refused", "is_draft"].map(|name| result[name].clone());
+    assert_eq!(serde_json::json!(shown), serde_json::json!(["model", [], [], false]), "{result:#}");
+    assert_eq!(result["made_by"]["fake"], result["asked"]);
+    assert!(result["tokens"]["prompt"].as_u64() > Some(0) && result["tokens"]["answer"].as_u64() > Some(0));
+    let listed = tasks(client).await.tasks;
+    assert!(listed.iter().all(|task| task.made_by == "fake" && !task.sources.is_empty()), "{listed:#?}");
+    assert!(listed.iter().any(|task| task.subtasks.len() >= 2), "{listed:#?}");
+}
+
+#[tokio::test]
+async fn a_plan_goes_on_elsewhere_when_its_node_dies_and_is_written_once() {
+    let mut lab = Lab::cluster().await;
+    lab.gateway_and_workers("openai", 2, &["--token", "15ms"], "").await;
+    lab.nodes_are(0, "alive", &["gateway", "w0", "w1"], SOON).await;
+    project(&mut planning(&lab, 0).await).await;
+    let rounds = if is_soak() { 50 } else { 3 };
+    let mut random = fastrand::Rng::with_seed(11);
+    for round in 1..=rounds {
+        // An answer that was given once is not asked for again, so it is another document each time.
+        let prd = format!("{PRD}- The report must name day {round}.\n");
+        let id = parse_text(&mut planning(&lab, 0).await, "model", &prd).await;
+        // Every other time it dies as soon as so many steps are done, else at any instant.
+        let steps = if round % 2 == 1 { round / 2 % 5 } else { 0 };
+        let running = runs_at(&lab, &id, steps).await;
+        if round % 2 == 0 {
+            tokio::time::sleep(Duration::from_millis(random.u64(..2_000))).await;
+        }
+        let dead = lab.place(&running);
+        lab.nodes[dead].child.kill().await.unwrap();
+        let client = &mut planning(&lab, (dead + 1) % 3).await;
+        let job = ended(client, &id).await;
+        assert_eq!(job.state, "done", "round {round}: {:?}", job.failure);
+        let result: serde_json::Value = serde_json::from_str(&job.result_json).unwrap();
+        assert_eq!((&result["planner"], &result["uncovered"]), (&"model".into(), &serde_json::json!([])));
+        let history =
+            client.history(HistoryRequest { place: place(), ..HistoryRequest::default() }).await.unwrap().into_inner();
+        let listed = tasks(client).await;
+        assert_eq!((listed.revision, history.items.len() as u64), (round, round.min(50)), "{history:?}");
+        assert_eq!(listed.tasks.len(), result["tasks"].as_array().unwrap().len());
+        lab.nodes[dead].again().await;
+        lab.nodes_are(0, "alive", &["gateway", "w0", "w1"], SOON).await;
+        lab.workers_are(0, "ready", 2).await;
+    }
+}
+
+/// The node that works on a job, once so many of its steps are done.
+async fn runs_at(lab: &Lab, id: &str, steps: u64) -> String {
+    let mut node = String::new();
+    until("a node works on the plan", SOON, async || {
+        let found = planning(lab, 0).await.get_job(GetJobRequest { id: id.into() }).await;
+        let job = found.unwrap().into_inner().job.unwrap();
+        assert_ne!(job.state, "done", "no kill came in time");
+        node = job.node;
+        job.state == "running" && u64::from(job.done) >= steps
+    })
+    .await;
+    node
 }
 
 #[tokio::test]

@@ -108,7 +108,12 @@ pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
     let reasons = gates.reasons();
     w.progress(0, 0, "storing the plan");
     let done = store(w, work, &draft, &reasons).await?;
-    Ok(report(w, &prd, &extracted, &draft, (&gates, &reasons), &done))
+    // What replaces the same thing adds nothing, and is the plan all the same.
+    let planned = match work.force {
+        true => done.tasks.top().iter().map(|task| TaskId::top(task.number)).collect(),
+        false => done.added.clone(),
+    };
+    Ok(report(w, &prd, &extracted, &draft, (&gates, &reasons), (&done, &planned)))
 }
 
 fn depth(work: &ParsePrd) -> u32 {
@@ -342,7 +347,7 @@ fn report(
     extracted: &Extracted,
     draft: &Draft,
     (gates, reasons): (&Gates, &[String]),
-    done: &Done,
+    (done, planned): (&Done, &[TaskId]),
 ) -> Value {
     let Extracted { requirements: found, oddities, not_wanted } = extracted;
     let mut oddities: Vec<String> = prd.oddities.iter().chain(oddities).map(ToString::to_string).collect();
@@ -365,7 +370,7 @@ fn report(
         "requirements": found.len(),
         "uncovered": uncovered,
         "not_wanted": not_wanted,
-        "tasks": done.added,
+        "tasks": planned,
         "revision": done.revision,
         "notes": draft.notes.iter().chain(&done.notes).collect::<Vec<_>>(),
         "oddities": oddities,

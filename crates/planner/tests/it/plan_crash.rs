@@ -15,7 +15,7 @@ use base::NodeId;
 use jobs::State;
 use planner::work::{Order, ParsePrd, Planner, Work};
 use planner::{Planning, TaskId, graph};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +33,10 @@ const MOST_BOUNDARIES: u32 = 200;
 #[derive(Debug, PartialEq)]
 struct Made {
     tasks: Vec<(TaskId, String, Vec<TaskId>)>,
-    planner: serde_json::Value,
-    asked: serde_json::Value,
+    /// The parts of its result.
+    planner: Value,
+    asked: Value,
+    top: Value,
 }
 
 #[test]
@@ -115,7 +117,12 @@ fn look(dir: &Path) -> Made {
         assert_eq!((snapshot.about.revision, events.len()), (1, 1), "{events:?}");
         assert_eq!(store.list("projects/loose/").await.unwrap().entries, []);
         let tasks = snapshot.tasks.walk().map(|(id, task)| (id, task.title.clone(), task.dependencies.clone()));
-        Made { tasks: tasks.collect(), planner: result["planner"].clone(), asked: result["asked"].clone() }
+        Made {
+            tasks: tasks.collect(),
+            planner: result["planner"].clone(),
+            asked: result["asked"].clone(),
+            top: result["tasks"].clone(),
+        }
     })
 }
 

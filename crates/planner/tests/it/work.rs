@@ -197,6 +197,17 @@ async fn a_wish_for_a_number_of_tasks_is_kept() {
 }
 
 #[tokio::test]
+async fn a_plan_that_replaces_another_one_names_all_its_tasks() {
+    let bed = Bed::new(Scripted::new(good)).await;
+    bed.done(Planner::Auto, parse(PRD)).await;
+    let work = ParsePrd { prd: PRD.into(), force: true, ..ParsePrd::default() };
+    let (told, tasks) = bed.done(Planner::Auto, Work::ParsePrd(work)).await;
+    let ids: Vec<TaskId> = tasks.top().iter().map(|task| TaskId::top(task.number)).collect();
+    assert_eq!(told["tasks"], json!(ids));
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn where_only_a_model_will_do_its_absence_is_an_error() {
     let bed =
         Bed::new(Scripted::new(|_, _| Err(Fault::new(Code::ModelNotFound, "no worker offers model `main`")))).await;
