@@ -3,7 +3,7 @@
 //! Answers in one piece are looked at before they leave. Reasoning, fences and chatter around the JSON are taken off; what
 //! is cut or of another shape becomes a fault, because clients repair a stump and take it for the whole.
 
-use base::{Ask, Code, Continuation, Dialect, Event, Fault, Finish, Result};
+use base::{Ask, Code, Continuation, Dialect, Event, Fault, Finish, Result, json};
 use bytes::Bytes;
 use serde_json::Value;
 use std::time::Instant;
@@ -12,8 +12,6 @@ use super::prompt::{Format, Prompt};
 use super::{Decoder, Renderer, Shown};
 
 mod conforms;
-
-const THINK_END: &str = "</think>";
 
 /// The promise to one client.
 pub struct Promise {
@@ -62,10 +60,9 @@ impl Promise {
         if let Ok(value) = &whole {
             return self.check(value).map(|()| body);
         }
-        let inside = embedded(&text).ok_or_else(|| broken("there is no whole JSON in it"))?;
-        let (value, range) = inside;
-        self.check(&value)?;
-        Ok(self.written(events, text.get(range).unwrap_or_default()))
+        let found = json::object_in(&text).map_err(|error| broken(&error.to_string()))?;
+        self.check(&found.value)?;
+        Ok(self.written(events, found.text))
     }
 
     fn check(&self, value: &Value) -> Result<()> {
@@ -145,25 +142,6 @@ struct Said {
 fn broken(why: &str) -> Fault {
     Fault::new(Code::EngineFailed, format!("the model did not answer with the JSON that was asked for: {why}"))
         .hint("ask again, or name a model whose engine keeps to a schema by grammar")
-}
-
-/// The JSON within a text, behind its reasoning: the first whole object that is no part of something else, and where it
-/// stands.
-fn embedded(text: &str) -> Option<(Value, std::ops::Range<usize>)> {
-    let start = text.find(THINK_END).map_or(0, |at| at + THINK_END.len());
-    let mut at = start;
-    while let Some(found) = text.get(at..)?.find(['{', '[']) {
-        at += found;
-        let mut values = serde_json::Deserializer::from_str(text.get(at..)?).into_iter::<Value>();
-        match values.next()? {
-            Ok(value) if value.is_object() => return Some((value, at..at + values.byte_offset())),
-            Ok(_) => at += values.byte_offset(),
-            // A stump: what is whole inside of it is not the answer.
-            Err(error) if error.is_eof() => return None,
-            Err(_) => at += 1,
-        }
-    }
-    None
 }
 
 #[cfg(test)]
