@@ -1,7 +1,8 @@
 //! What a client that asks for JSON is promised: whole JSON, of its schema where it gave one. No engine is trusted with it.
 //!
 //! Answers in one piece are looked at before they leave. Reasoning, fences and chatter around the JSON are taken off; what
-//! is cut or of another shape becomes a fault, because clients repair a stump and take it for the whole.
+//! is cut or of another shape becomes a fault, because clients repair a stump and take it for the whole. Only a cut that
+//! the client asked for, by a limit of its own, leaves as engines tell it: as it is, and as ended by its length.
 
 use base::{Ask, Code, Continuation, Dialect, Event, Fault, Finish, Result, json};
 use bytes::Bytes;
@@ -42,9 +43,10 @@ impl Promise {
 
     /// The answer as it may leave: as it is, or with what stands around its JSON taken off.
     pub fn keep(&self, body: Bytes) -> Result<Bytes> {
-        let Said { text, call, finish, events } = self.read(&body)?;
+        let Said { text, call, finish, tokens, events } = self.read(&body)?;
         match finish {
-            Finish::Length => return Err(self.cut()),
+            Finish::Length if self.limit.is_some_and(|limit| tokens >= limit) => return Ok(body),
+            Finish::Length => return Err(self.cut(tokens)),
             Finish::ContentFilter => return Ok(body),
             // A tool of the client's choice is no answer of the schema; a forced one has its own.
             Finish::ToolCalls if call.is_none() => return Ok(body),
@@ -73,16 +75,10 @@ impl Promise {
         }
     }
 
-    fn cut(&self) -> Fault {
-        let fault = match self.limit {
-            Some(limit) => {
-                Fault::invalid(format!("the answer reached its limit of {limit} tokens before its JSON was whole"))
-            }
-            None => {
-                Fault::new(Code::ContextExceeded, "the answer filled the model's context before its JSON was whole")
-            }
-        };
-        fault.hint("ask for less at once, or allow more tokens; a model with a longer context takes both")
+    fn cut(&self, tokens: u32) -> Fault {
+        let room = self.limit.map(|limit| format!(", after {tokens} of {limit} tokens")).unwrap_or_default();
+        let what = format!("the answer filled the model's context before its JSON was whole{room}");
+        Fault::new(Code::ContextExceeded, what).hint("ask for less at once, or name a model with a longer context")
     }
 
     fn read(&self, body: &[u8]) -> Result<Said> {
@@ -90,12 +86,13 @@ impl Promise {
         let mut events = Vec::new();
         decoder.feed(body, &mut events)?;
         decoder.finish(&mut events)?;
-        let mut said = Said { text: String::new(), call: None, finish: Finish::Stop, events: Vec::new() };
+        let mut said = Said { text: String::new(), call: None, finish: Finish::Stop, tokens: 0, events: Vec::new() };
         for event in &events {
             match event {
                 Event::Text(text) => said.text.push_str(text),
                 Event::ToolCall { index: 0, arguments, .. } => said.call.get_or_insert_default().push_str(arguments),
                 Event::Done(finish) => said.finish = *finish,
+                Event::Usage(usage) => said.tokens = usage.completion_tokens,
                 _ => {}
             }
         }
@@ -136,6 +133,8 @@ struct Said {
     /// Arguments of the first call.
     call: Option<String>,
     finish: Finish,
+    /// Of the answer; 0 where nobody counted.
+    tokens: u32,
     events: Vec<Event>,
 }
 

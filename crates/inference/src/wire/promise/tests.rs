@@ -47,12 +47,18 @@ fn what_stands_around_the_json_is_taken_off() {
 fn what_is_cut_or_of_another_shape_does_not_leave() {
     let fault = promise("").keep(answer(r#"{"a": 1"#, "length")).unwrap_err();
     assert_eq!(fault.code, Code::ContextExceeded);
-    let fault = promise(",\"max_tokens\":2").keep(answer(r#"{"a": 1"#, "length")).unwrap_err();
-    assert!(fault.code == Code::InvalidArgument && fault.message.contains("limit of 2"), "{fault:?}");
+    let clamped = promise(",\"max_tokens\":5").keep(answer(r#"{"a": 1"#, "length")).unwrap_err();
+    assert!(clamped.code == Code::ContextExceeded && clamped.message.contains("4 of 5 tokens"), "{clamped:?}");
     for text in [r#"{"a": 1"#, "no JSON", r#"{"a": "x"}"#, "{}", "[1]"] {
         let fault = promise("").keep(answer(text, "stop")).unwrap_err();
         assert!(fault.code == Code::EngineFailed && fault.hint.is_some(), "{text}: {fault:?}");
     }
+}
+
+#[test]
+fn what_the_client_itself_cuts_is_told_as_cut() {
+    let cut = answer(r#"{"a": 1"#, "length");
+    assert_eq!(promise(",\"max_tokens\":4").keep(cut.clone()).unwrap(), cut);
 }
 
 #[test]
