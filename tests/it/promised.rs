@@ -69,6 +69,9 @@ async fn prose_is_no_answer_to_who_asks_for_json() {
         assert_eq!(ran, runs, "{more}");
         before = now;
     }
+    // Of a stream the prose is out already: it does not end as if it were good.
+    let reply = lab.http(0).post_json("/v1/chat/completions", &plan(&json!({"stream": true}))).await.unwrap();
+    assert!(reply.text().contains("engine_failed") && !reply.text().contains("[DONE]"), "{}", reply.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use base::answer::{Ready, collect};
 use base::time::Deadline;
 use base::{
-    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Fault, ModelId, Result, RunSummary, WorkerId,
+    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Face, Fault, ModelId, Result, RunSummary, WorkerId,
 };
 use bytes::Bytes;
 use futures_util::future::{self, Either};
 use inference::cache::{Cached, Key};
 use inference::resume::{ResumeLimits, Resuming};
-use inference::wire::Promise;
+use inference::wire::{Promise, Streamed};
 use routing::model::{Choice, ModelIndex, choose};
 use routing::route::{Chosen, Request, route};
 use routing::table::Table;
@@ -95,7 +95,15 @@ impl Path {
             Again::new(self.core.clone(), self.record.clone(), ask.clone(), model_id, failed, head.worker.clone());
         let frames = Resuming::new(first, &ask.head, limits, again);
         let keep = key.map(|key| Keep { key, core: self.core.clone() });
-        Ok(Outcome { answer: Answer { head, frames: Box::new(frames) }, model, keep })
+        // Our own questions are judged where they are put, which tells the model what is wrong.
+        let promise = Promise::of(&ask).filter(|_| ask.head.face != Face::Internal);
+        let frames: BoxFrames = match promise {
+            Some(promise) => {
+                Box::new(Streamed::new(Box::new(frames), promise, self.core.config.limits.answer.as_usize()))
+            }
+            None => Box::new(frames),
+        };
+        Ok(Outcome { answer: Answer { head, frames }, model, keep })
     }
 
     /// An answer in one piece: nothing has left before it is whole, so it can be asked for anew.
