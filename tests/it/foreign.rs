@@ -207,7 +207,7 @@ async fn says_what_the_reference_says_on_every_face(foreign: Foreign) {
 
 async fn a_schema_gives_valid_json_or_a_clear_error(foreign: Foreign) {
     let Some(owner) = Owner::of(foreign, &[Kind::Chat]).await else { return };
-    // Its grammar knows no bounds and lets control characters into strings, and nobody checks what it gave.
+    // Its grammar knows no bounds and lets control characters into strings: every answer may turn out an error.
     let is_lax = foreign == Foreign::Python;
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["title", "priority"],
@@ -229,17 +229,14 @@ async fn a_schema_gives_valid_json_or_a_clear_error(foreign: Foreign) {
                 continue;
             }
             assert!(told.is_good(), "{path}: {told:?}");
-            let text = if is_lax { told.text.replace(|c: char| c.is_control(), " ") } else { told.text.clone() };
-            let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {told:?}"));
+            let value: Value = serde_json::from_str(&told.text).unwrap_or_else(|error| panic!("{error}: {told:?}"));
             let title = value["title"].as_str().map(|title| title.chars().count());
-            // Its grammar counts the bytes of half a letter one by one, and shows each as a letter.
-            let is_broken = text.contains(char::REPLACEMENT_CHARACTER);
-            assert!(title.is_some_and(|length| length <= 40 || is_lax || is_broken), "{value}");
+            assert!(title.is_some_and(|length| length <= 40), "{value}");
             assert!(["high", "medium", "low"].contains(&value["priority"].as_str().unwrap_or("")), "{value}");
             is_answered = true;
         }
     }
-    assert!(is_answered, "{foreign:?} never kept to the schema");
+    assert!(is_answered || is_lax, "{foreign:?} never kept to the schema");
 }
 
 async fn vectors_are_those_of_the_reference(foreign: Foreign) {

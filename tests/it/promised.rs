@@ -28,32 +28,50 @@ fn plan(more: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn json_that_is_cut_is_never_an_answer() {
+async fn json_that_is_cut_is_never_told_as_whole() {
     let lab = one("ollama", &[]).await;
     let whole = lab.http(0).post_json("/v1/chat/completions", &plan(&json!({}))).await.unwrap();
     assert_eq!(whole.status, 200, "{}", whole.text());
     for stream in [false, true] {
         let cut = plan(&json!({"max_tokens": 5, "stream": stream}));
         let reply = lab.http(0).post_json("/v1/chat/completions", &cut).await.unwrap();
-        match stream {
-            false => assert!(reply.status == 400 && reply.text().contains("hint"), "{}", reply.text()),
-            true => assert!(reply.text().contains("\"finish_reason\":\"length\""), "{}", reply.text()),
-        }
+        assert!(reply.status == 200 && reply.text().contains("\"finish_reason\":\"length\""), "{}", reply.text());
     }
+    // A context that is smaller than the limit is no wish of the client's.
+    let lab = one("ollama", &["--context", "40"]).await;
+    let beyond = lab.http(0).post_json("/v1/chat/completions", &plan(&json!({"max_tokens": 120_000}))).await.unwrap();
+    assert!(beyond.status == 400 && beyond.text().contains("39 of 120000 tokens"), "{}", beyond.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prose_is_no_answer_to_who_asks_for_json() {
-    // This engine takes a schema and does not look at it.
-    let lab = one("webui", &[]).await;
-    let reply = lab.http(0).post_json("/v1/chat/completions", &plan(&json!({}))).await.unwrap();
-    assert_eq!(reply.status, 502, "{}", reply.text());
-    assert!(reply.text().contains("JSON") && reply.text().contains("hint"), "{}", reply.text());
-    assert_eq!(
-        lab.engines[0].stats().await.unwrap()["asks"],
-        2,
-        "what may turn out otherwise is asked for again, once"
-    );
+    // These engines take a schema and do not look at it.
+    let mut lab = Lab::single();
+    let mut node = Setup::new("alone");
+    for name in ["a", "b", "c"] {
+        let url = lab.engine("webui", &[]).await;
+        node = node.worker(name, "webui", &url);
+    }
+    lab.node(node).await;
+    lab.workers_are(0, "ready", 3).await;
+    let mut before = [0; 3];
+    // Again of the same engine what may turn out otherwise, else of another one.
+    for (more, runs) in [(json!({}), [0, 0, 2]), (json!({"temperature": 0}), [0, 1, 1])] {
+        let reply = lab.http(0).post_json("/v1/chat/completions", &plan(&more)).await.unwrap();
+        assert_eq!(reply.status, 502, "{}", reply.text());
+        assert!(reply.text().contains("JSON") && reply.text().contains("hint"), "{}", reply.text());
+        let mut now = [0; 3];
+        for (engine, asks) in lab.engines.iter().zip(&mut now) {
+            *asks = engine.stats().await.unwrap()["asks"].as_u64().unwrap();
+        }
+        let mut ran = [0, 1, 2].map(|engine| now[engine] - before[engine]);
+        ran.sort_unstable();
+        assert_eq!(ran, runs, "{more}");
+        before = now;
+    }
+    // Of a stream the prose is out already: it does not end as if it were good.
+    let reply = lab.http(0).post_json("/v1/chat/completions", &plan(&json!({"stream": true}))).await.unwrap();
+    assert!(reply.text().contains("engine_failed") && !reply.text().contains("[DONE]"), "{}", reply.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

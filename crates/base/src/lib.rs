@@ -9,6 +9,7 @@ pub mod beside;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod json;
 pub mod peek;
 pub mod report;
 pub mod retry;

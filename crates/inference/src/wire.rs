@@ -34,7 +34,7 @@ pub use decode::{Decoder, events};
 pub(crate) use fault::cut;
 pub use fault::{engine_fault, error_event};
 pub(crate) use keep::KeepWish;
-pub use promise::Promise;
+pub use promise::{Promise, Streamed};
 pub(crate) use render::{Renderer, Shown};
 pub use request::request;
 

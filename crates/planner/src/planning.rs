@@ -79,12 +79,16 @@ impl Planning {
     /// Makes a job of an order, if it can be done at all. The same key gives the same job.
     pub async fn start(&self, mut order: Order, key: Option<String>) -> Result<JobId> {
         let snapshot = self.projects.snapshot(&order.project, &order.tag).await?;
-        order.check(&snapshot)?;
-        order.tag = snapshot.tag;
-        let input = serde_json::to_value(&order)
-            .map_err(|error| Fault::internal("could not write the input of a job").because(error))?;
-        let subject = subject(&order);
-        self.jobs.submit(NewJob { kind: JOB_KIND.into(), subject, who: order.who, key, input }).await
+        order.tag = snapshot.tag.clone();
+        let (subject, who) = (subject(&order), order.who.clone());
+        // A document may be long.
+        let write = move || {
+            order.check(&snapshot)?;
+            let input = serde_json::to_value(&order);
+            input.map_err(|error| Fault::internal("could not write the input of a job").because(error))
+        };
+        let input = work::aside("check an order", write).await??;
+        self.jobs.submit(NewJob { kind: JOB_KIND.into(), subject, who, key, input }).await
     }
 
     /// A job by its id.

@@ -41,18 +41,10 @@ pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-/// The JSON object in what a model said: alone, in a fence, or behind its reasoning. A cut one is none.
+/// The JSON object in what a model said.
 pub fn object_in(said: &str) -> Result<Value, Wrong> {
-    let wrong = |what: String| Wrong { at: "the answer".into(), what };
-    let behind_thoughts = said.rsplit_once("</think>").map_or(said, |(_, rest)| rest);
-    let start = behind_thoughts.find('{').ok_or_else(|| wrong("it has no JSON object".into()))?;
-    let mut values = serde_json::Deserializer::from_str(&behind_thoughts[start..]).into_iter::<Value>();
-    match values.next() {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(error)) if error.is_eof() => Err(wrong("the JSON ends before it is whole".into())),
-        Some(Err(error)) => Err(wrong(format!("it is not JSON: {error}"))),
-        None => Err(wrong("it has no JSON object".into())),
-    }
+    let found = base::json::object_in(said);
+    found.map(|object| object.value).map_err(|error| Wrong { at: "the answer".into(), what: error.to_string() })
 }
 
 /// An answer as what it should be; `at` is where to look where it is not.
@@ -124,18 +116,6 @@ fn within(found: u64, least: Option<u64>, most: Option<u64>, of: &str) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_is_found_behind_fences_and_thoughts_but_never_when_cut() {
-        let whole = json!({"a": [1, 2]});
-        for said in ["{\"a\":[1,2]}", "```json\n{\"a\": [1, 2]}\n```\nDone!", "<think>{\"x\":1}</think>\n{\"a\":[1,2]}"]
-        {
-            assert_eq!(object_in(said), Ok(whole.clone()), "{said}");
-        }
-        for said in ["", "no", "{\"a\":[1,2", "[1,2]", "{a:1}"] {
-            assert!(object_in(said).is_err(), "{said}");
-        }
-    }
 
     #[test]
     fn what_is_wrong_is_said_with_its_place() {

@@ -275,6 +275,12 @@ pub async fn run(projects: &Projects, models: &dyn Models, context: &Context, or
     }
 }
 
+/// Does what may keep a processor for long beside the tasks that serve clients.
+pub(crate) async fn aside<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| Fault::internal(format!("could not {what}")).because(error))
+}
+
 /// What every kind of work has at hand.
 struct Working<'a> {
     projects: &'a Projects,
@@ -390,4 +396,22 @@ pub fn no_task(snapshot: &Snapshot, id: &TaskId) -> Fault {
         last => format!("the last task is {last}; `tmctl tasks list --project {project} --tag {tag}` shows all"),
     };
     Fault::new(Code::NotFound, format!("there is no task {id} in tag `{tag}` of project `{project}`")).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn long_work_stops_nobody_else_and_its_crash_is_an_error() {
+        let (say, hear) = std::sync::mpsc::channel();
+        // The runtime has one thread: were the work done there, nobody could say the word that it waits for.
+        let limit = std::time::Duration::from_secs(30);
+        let (heard, ()) = tokio::join!(aside("wait", move || hear.recv_timeout(limit)), async move {
+            say.send(7).unwrap();
+        });
+        assert_eq!(heard.unwrap(), Ok(7));
+        let fault = aside("go on", || -> () { panic!("as a test") }).await.unwrap_err();
+        assert!(fault.code == Code::Internal && fault.message == "could not go on", "{fault:?}");
+    }
 }

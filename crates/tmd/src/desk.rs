@@ -9,6 +9,7 @@ pub mod infer;
 pub mod join;
 mod models;
 mod run;
+mod tries;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;

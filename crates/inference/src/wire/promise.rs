@@ -1,9 +1,11 @@
 //! What a client that asks for JSON is promised: whole JSON, of its schema where it gave one. No engine is trusted with it.
 //!
 //! Answers in one piece are looked at before they leave. Reasoning, fences and chatter around the JSON are taken off; what
-//! is cut or of another shape becomes a fault, because clients repair a stump and take it for the whole.
+//! is cut or of another shape becomes a fault, because clients repair a stump and take it for the whole. Only a cut that
+//! the client asked for, by a limit of its own, leaves as engines tell it: as it is, and as ended by its length. Of streams
+//! see [`Streamed`].
 
-use base::{Ask, Code, Continuation, Dialect, Event, Fault, Finish, Result};
+use base::{Ask, Code, Continuation, Dialect, Event, Fault, Finish, Result, json};
 use bytes::Bytes;
 use serde_json::Value;
 use std::time::Instant;
@@ -12,8 +14,9 @@ use super::prompt::{Format, Prompt};
 use super::{Decoder, Renderer, Shown};
 
 mod conforms;
+mod streamed;
 
-const THINK_END: &str = "</think>";
+pub use streamed::Streamed;
 
 /// The promise to one client.
 pub struct Promise {
@@ -24,10 +27,10 @@ pub struct Promise {
 }
 
 impl Promise {
-    /// What the client of `ask` is promised; `None` where it wants no JSON, or gets a stream or several answers.
+    /// What the client of `ask` is promised; `None` where it wants no JSON, or several answers.
     pub fn of(ask: &Ask) -> Option<Self> {
         let head = &ask.head;
-        if !head.needs.schema || head.stream || head.choices > 1 || !head.dialect.is_generation() {
+        if !head.needs.schema || head.choices > 1 || !head.dialect.is_generation() {
             return None;
         }
         // What cannot be read is refused where the request for the engine is made.
@@ -44,28 +47,32 @@ impl Promise {
 
     /// The answer as it may leave: as it is, or with what stands around its JSON taken off.
     pub fn keep(&self, body: Bytes) -> Result<Bytes> {
-        let Said { text, call, finish, events } = self.read(&body)?;
-        match finish {
-            Finish::Length => return Err(self.cut()),
-            Finish::ContentFilter => return Ok(body),
+        let events = self.read(&body)?;
+        let mut said = Said::default();
+        said.add(events.iter().cloned());
+        match said.finish {
+            Finish::Length if self.limit.is_some_and(|limit| said.tokens >= limit) => Ok(body),
+            Finish::Length => Err(self.cut(said.tokens)),
+            _ => Ok(self.json_in(&said)?.map_or(body, |json| self.written(events, json))),
+        }
+    }
+
+    /// What the client asked for in an answer that is not cut; `None` where that is all of it.
+    fn json_in<'a>(&self, said: &'a Said) -> Result<Option<&'a str>> {
+        match (said.finish, &said.call) {
             // A tool of the client's choice is no answer of the schema; a forced one has its own.
-            Finish::ToolCalls if call.is_none() => return Ok(body),
+            (Finish::ContentFilter, _) | (Finish::ToolCalls, None) => return Ok(None),
+            (_, Some(arguments)) => {
+                let call = serde_json::from_str::<Value>(arguments);
+                return call.map(|_| None).map_err(|error| broken("its call is not JSON").because(error));
+            }
             _ => {}
         }
-        if let Some(arguments) = call {
-            return match serde_json::from_str::<Value>(&arguments) {
-                Ok(_) => Ok(body),
-                Err(error) => Err(broken("its call is not JSON").because(error)),
-            };
+        if let Ok(value) = serde_json::from_str::<Value>(said.text.trim()) {
+            return self.check(&value).map(|()| None);
         }
-        let whole = serde_json::from_str::<Value>(text.trim());
-        if let Ok(value) = &whole {
-            return self.check(value).map(|()| body);
-        }
-        let inside = embedded(&text).ok_or_else(|| broken("there is no whole JSON in it"))?;
-        let (value, range) = inside;
-        self.check(&value)?;
-        Ok(self.written(events, text.get(range).unwrap_or_default()))
+        let found = json::object_in(&said.text).map_err(|error| broken(&error.to_string()))?;
+        self.check(&found.value).map(|()| Some(found.text))
     }
 
     fn check(&self, value: &Value) -> Result<()> {
@@ -76,34 +83,18 @@ impl Promise {
         }
     }
 
-    fn cut(&self) -> Fault {
-        let fault = match self.limit {
-            Some(limit) => {
-                Fault::invalid(format!("the answer reached its limit of {limit} tokens before its JSON was whole"))
-            }
-            None => {
-                Fault::new(Code::ContextExceeded, "the answer filled the model's context before its JSON was whole")
-            }
-        };
-        fault.hint("ask for less at once, or allow more tokens; a model with a longer context takes both")
+    fn cut(&self, tokens: u32) -> Fault {
+        let room = self.limit.map(|limit| format!(", after {tokens} of {limit} tokens")).unwrap_or_default();
+        let what = format!("the answer filled the model's context before its JSON was whole{room}");
+        Fault::new(Code::ContextExceeded, what).hint("ask for less at once, or name a model with a longer context")
     }
 
-    fn read(&self, body: &[u8]) -> Result<Said> {
+    fn read(&self, body: &[u8]) -> Result<Vec<Event>> {
         let mut decoder = Decoder::new(self.dialect, false);
         let mut events = Vec::new();
         decoder.feed(body, &mut events)?;
         decoder.finish(&mut events)?;
-        let mut said = Said { text: String::new(), call: None, finish: Finish::Stop, events: Vec::new() };
-        for event in &events {
-            match event {
-                Event::Text(text) => said.text.push_str(text),
-                Event::ToolCall { index: 0, arguments, .. } => said.call.get_or_insert_default().push_str(arguments),
-                Event::Done(finish) => said.finish = *finish,
-                _ => {}
-            }
-        }
-        said.events = events;
-        Ok(said)
+        Ok(events)
     }
 
     /// The answer anew, with `json` for its text.
@@ -134,36 +125,43 @@ impl Promise {
     }
 }
 
+/// What matters of an answer here.
 struct Said {
     text: String,
     /// Arguments of the first call.
     call: Option<String>,
     finish: Finish,
-    events: Vec<Event>,
+    /// Of the answer; 0 where nobody counted.
+    tokens: u32,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { text: String::new(), call: None, finish: Finish::Stop, tokens: 0 }
+    }
+}
+
+impl Said {
+    fn add(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            match event {
+                Event::Text(text) => self.text.push_str(&text),
+                Event::ToolCall { index: 0, arguments, .. } => self.call.get_or_insert_default().push_str(&arguments),
+                Event::Done(finish) => self.finish = finish,
+                Event::Usage(usage) => self.tokens = usage.completion_tokens,
+                _ => {}
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len() + self.call.as_ref().map_or(0, String::len)
+    }
 }
 
 fn broken(why: &str) -> Fault {
     Fault::new(Code::EngineFailed, format!("the model did not answer with the JSON that was asked for: {why}"))
         .hint("ask again, or name a model whose engine keeps to a schema by grammar")
-}
-
-/// The JSON within a text, behind its reasoning: the first whole object that is no part of something else, and where it
-/// stands.
-fn embedded(text: &str) -> Option<(Value, std::ops::Range<usize>)> {
-    let start = text.find(THINK_END).map_or(0, |at| at + THINK_END.len());
-    let mut at = start;
-    while let Some(found) = text.get(at..)?.find(['{', '[']) {
-        at += found;
-        let mut values = serde_json::Deserializer::from_str(text.get(at..)?).into_iter::<Value>();
-        match values.next()? {
-            Ok(value) if value.is_object() => return Some((value, at..at + values.byte_offset())),
-            Ok(_) => at += values.byte_offset(),
-            // A stump: what is whole inside of it is not the answer.
-            Err(error) if error.is_eof() => return None,
-            Err(_) => at += 1,
-        }
-    }
-    None
 }
 
 #[cfg(test)]

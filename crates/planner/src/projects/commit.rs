@@ -45,6 +45,25 @@ pub(super) enum Written {
     Crossed,
 }
 
+/// Why a generation is not written.
+enum Unwritten {
+    /// A sweep took what was there of a tag that is not there yet.
+    Swept,
+    Failed(Fault),
+}
+
+impl From<Fault> for Unwritten {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}
+
+impl From<StoreError> for Unwritten {
+    fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Refused { .. }) { Self::Swept } else { Self::Failed(error.into()) }
+    }
+}
+
 impl Projects {
     /// Writes all attempts (of different tags of a project) or none, together with what is in `txn`.
     pub(super) async fn write(&self, mut txn: Txn, attempts: Vec<Attempt>) -> Result<Written> {
@@ -133,13 +152,24 @@ impl Projects {
     ) -> Result<(Txn, Bytes)> {
         let undo = Undo::Generation { name: about.generation().to_owned(), left: tasks.top().len() };
         let generation = record::generation(revision);
-        // Of a tag that is not there yet, a sweep would take everything.
         let loose = names::loose_key(&before.project, &about.id, &generation);
-        let loose = (before.modified != Revision(0)).then_some(loose);
-        self.write_generation(&before.project, about, &generation, loose.as_deref(), tasks).await?;
-        if let Some(loose) = loose {
-            txn = txn.delete(loose);
+        let named = Txn::new().put(loose.clone(), Bytes::new());
+        // Every transaction names the generation as loose, whatever a sweep did meanwhile. A tag that is not there yet may
+        // be a dead writer's, so a sweep takes all of it, and puts the loose record first: then nothing follows.
+        let begin = match before.modified {
+            Revision(0) => {
+                let guard = Guard::ModifiedAt(loose.clone(), self.repeated(named).await?);
+                txn = txn.when(guard.clone());
+                Txn::new().when(guard)
+            }
+            _ => named,
+        };
+        match self.write_generation(&before.project, about, &generation, &begin, tasks).await {
+            // The transaction has the same guard, and is refused as well.
+            Ok(()) | Err(Unwritten::Swept) => {}
+            Err(Unwritten::Failed(fault)) => return Err(fault),
         }
+        txn = txn.delete(loose);
         about.generations.push(generation);
         let superfluous = about.generations.len().saturating_sub(GENERATIONS_KEPT);
         for old in about.generations.drain(..superfluous) {
@@ -153,34 +183,32 @@ impl Projects {
         project: &str,
         about: &Tag,
         generation: &str,
-        loose: Option<&str>,
+        begin: &Txn,
         tasks: &Tasks,
-    ) -> Result<()> {
-        // Every transaction names the generation as loose, whatever a sweep did meanwhile.
-        let begin = || loose.map_or_else(Txn::new, |key| Txn::new().put(key, Bytes::new()));
+    ) -> std::result::Result<(), Unwritten> {
         // What is too large is refused before anything is written.
         let values = tasks.top().iter().map(|task| Ok((task.number, written(task)?))).collect::<Result<Vec<_>>>()?;
-        let (mut txn, mut bytes) = (begin(), 0);
+        let (mut txn, mut bytes) = (begin.clone(), 0);
         for (number, value) in values {
             if txn.puts.len() == MAX_TXN_OPS || bytes + value.len() > MAX_TXN_BYTES - (MAX_TXN_BYTES >> 4) {
-                self.repeated(std::mem::replace(&mut txn, begin())).await?;
+                self.repeated(std::mem::replace(&mut txn, begin.clone())).await?;
                 bytes = 0;
             }
             bytes += value.len();
             txn = txn.put(names::task_key(project, about, generation, number), value);
         }
-        self.repeated(txn).await
+        Ok(self.repeated(txn).await.map(drop)?)
     }
 
     /// Commits what may happen twice.
-    async fn repeated(&self, txn: Txn) -> Result<()> {
+    async fn repeated(&self, txn: Txn) -> std::result::Result<Revision, StoreError> {
         for _ in 1..SENDINGS {
             match self.store.commit(txn.clone()).await {
                 Err(StoreError::Unclear { .. }) => tokio::time::sleep(BETWEEN_SENDINGS).await,
-                answer => return Ok(answer.map(drop)?),
+                answer => return answer,
             }
         }
-        Ok(self.store.commit(txn).await.map(drop)?)
+        self.store.commit(txn).await
     }
 
     /// Commits a change once, also where answers get lost: its guard refuses it the second time, and its event tells

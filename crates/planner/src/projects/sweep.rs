@@ -2,12 +2,14 @@
 //!
 //! Whatever may become such is named by a loose record first: a generation while it is written, and one that the tag's
 //! record does not name any more; a tag that is deleted. So what a writer that died left behind is found later, without
-//! a search through everything. The ids of tags and generations are never used again, so a late sweep harms nobody.
+//! a search through everything. The ids of tags and generations are never used again, so a late sweep harms nobody. Only
+//! who copies a large tag meanwhile begins anew: until its tag is there, nobody can tell it from one that died.
 
 use std::collections::HashMap;
 
 use base::Result;
-use store::{Guard, MAX_TXN_OPS, StoreError, Txn};
+use bytes::Bytes;
+use store::{Guard, MAX_TXN_OPS, Revision, StoreError, Txn};
 
 use super::record::{self, Tag};
 use super::{Projects, names};
@@ -34,19 +36,40 @@ impl Projects {
             let Some((id, generation)) = entry.key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/')) else {
                 continue;
             };
-            match tags.get(id) {
+            let seen = match tags.get(id) {
                 Some(tag) if tag.may_need(generation) => continue,
-                Some(tag) => self.delete_below(&names::generation_prefix(project, &tag.id, generation)).await?,
-                None => self.purge(project, id).await?,
-            }
+                Some(tag) => {
+                    self.delete_below(&names::generation_prefix(project, &tag.id, generation)).await?;
+                    entry.modified
+                }
+                // Somebody may be writing the tag yet: by this record, so nothing of it lands any more.
+                None => match self.if_still(&entry.key, entry.modified, |txn, key| txn.put(key, Bytes::new())).await? {
+                    Some(taken) => {
+                        self.purge(project, id).await?;
+                        taken
+                    }
+                    None => continue,
+                },
+            };
             // Whoever still writes into the generation has put the record again: then it stays for the next sweep.
-            let guard = Guard::ModifiedAt(entry.key.clone(), entry.modified);
-            match self.store.commit(Txn::new().when(guard).delete(entry.key)).await {
-                Ok(_) | Err(StoreError::Refused { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.if_still(&entry.key, seen, |txn, key| txn.delete(key)).await?;
         }
         Ok(())
+    }
+
+    /// Changes a record that was last put at that revision; `None` where it was put since, or is gone.
+    async fn if_still(
+        &self,
+        key: &str,
+        modified: Revision,
+        change: impl FnOnce(Txn, String) -> Txn,
+    ) -> Result<Option<Revision>> {
+        let txn = Txn::new().when(Guard::ModifiedAt(key.to_owned(), modified));
+        match self.store.commit(change(txn, key.to_owned())).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(StoreError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Deletes all that was ever written of the tag with that id.

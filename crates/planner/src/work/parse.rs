@@ -7,6 +7,7 @@ mod batches;
 mod connect;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::{Code, Fault, Result};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::describe::{self, Written};
-use super::{Asked, ParsePrd, Planner, Working, expand};
+use super::{Asked, ParsePrd, Planner, Working, aside, expand};
 use crate::gates::{self, Gates, Words};
 use crate::model::{Checked, Prompt, fill};
 use crate::prd::{self, Prd};
@@ -86,16 +87,23 @@ impl Draft {
 }
 
 pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
-    let prd = Prd::read(work.prd.as_bytes())?;
-    let extracted = requirements::extract(&prd);
-    let found = &extracted.requirements;
+    let text = work.prd.clone();
+    let read = move || -> Result<_> {
+        let prd = Prd::read(text.as_bytes())?;
+        let extracted = requirements::extract(&prd);
+        Ok(Arc::new((prd, extracted)))
+    };
+    let document = aside("read a document", read).await??;
+    let (prd, extracted) = &*document;
     let mut draft = match w.may_ask() {
-        true => by_model(w, work, &prd, found).await?,
+        true => by_model(w, work, prd, &extracted.requirements).await?,
         false => Draft::default(),
     };
     if draft.is_structural() {
         let wish = Wish { tasks: (work.tasks > 0).then_some(work.tasks), max_depth: depth(work) as u8 };
-        let planned = structural::plan(&prd, found, &wish);
+        let of = document.clone();
+        let plan = move || structural::plan(&of.0, &of.1.requirements, &wish);
+        let planned = aside("plan a document", plan).await?;
         draft.tasks = planned.tasks.top().iter().map(|task| (**task).clone()).collect();
         draft.notes.extend(planned.oddities.iter().map(ToString::to_string));
         if w.order.planner == Planner::Auto {
@@ -103,8 +111,9 @@ pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
             draft.notes.push(format!("no model took part in this plan: {why}"));
         }
     }
-    let tasks = crate::Tasks::new(draft.tasks.clone());
-    let gates = gates::check(&tasks, found);
+    let (of, tasks) = (document.clone(), draft.tasks.clone());
+    let check = move || gates::check(&crate::Tasks::new(tasks), &of.1.requirements);
+    let gates = aside("judge a plan", check).await?;
     let reasons = gates.reasons();
     w.progress(0, 0, "storing the plan");
     let done = store(w, work, &draft, &reasons).await?;
@@ -113,7 +122,7 @@ pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
         true => done.tasks.top().iter().map(|task| TaskId::top(task.number)).collect(),
         false => done.added.clone(),
     };
-    Ok(report(w, &prd, &extracted, &draft, (&gates, &reasons), (&done, &planned)))
+    Ok(report(w, prd, extracted, &draft, (&gates, &reasons), (&done, &planned)))
 }
 
 fn depth(work: &ParsePrd) -> u32 {

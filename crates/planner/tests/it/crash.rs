@@ -39,6 +39,11 @@ fn every_acknowledged_change_outlives_a_kill_and_none_is_half() {
         for _ in 0..3 {
             done(projects.change("home", "", &wanted(vec![append(60)])).await.unwrap());
         }
+        for copy in projects.tags("home").await.unwrap().iter().filter(|tag| tag.name != "master") {
+            let snapshot = projects.snapshot("home", &copy.name).await.unwrap();
+            assert_eq!(snapshot.about.tasks as usize, snapshot.tasks.count(), "half a copy is there");
+            projects.delete_tag("home", &copy.name).await.unwrap();
+        }
         assert_eq!(store.list("projects/loose/").await.unwrap().entries, []);
         let generations = store.list("projects/tasks/").await.unwrap().entries;
         let mut names: Vec<_> = generations.iter().map(|entry| entry.key.rsplit_once('/').unwrap().0).collect();
@@ -114,6 +119,10 @@ fn writer_that_is_killed() {
     with_projects(dir.as_ref(), async |projects, _| {
         loop {
             let tasks = projects.snapshot("home", "").await.unwrap().tasks;
+            if fastrand::u32(..10) == 0 {
+                let copy = format!("copy-{:016x}", fastrand::u64(..));
+                projects.add_tag("home", &copy, "", "master", "").await.unwrap();
+            }
             let change = next_change(&tasks);
             let made = done(projects.change("home", "", &change).await.unwrap());
             println!("ack {} {}", made.revision, made.tasks.count());

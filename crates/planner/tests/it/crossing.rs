@@ -1,5 +1,6 @@
 //! Several nodes change the same things at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,7 +8,7 @@ use base::Code;
 use planner::projects::{Outcome, ProjectChange, Projects};
 use planner::{Edit, Status, Task, TaskId};
 
-use crate::bed::{Place, add, append, done, set_title, titles, wanted};
+use crate::bed::{Place, add, append, done, refused, set_title, titles, wanted};
 use crate::store_with_faults::StoreWithFaults;
 
 const WRITERS: usize = 8;
@@ -124,6 +125,51 @@ pub async fn a_sweep_spares_what_another_node_is_writing(place: Place) {
     let (second, ()) = tokio::join!(held, others);
     assert_eq!((second.revision, place.tasks().await.count()), (6, 1200));
     assert_eq!(place.records("loose").await, 0);
+}
+
+/// A node that dies before the last transaction of a large copy, and another one that sweeps later.
+pub async fn what_a_dead_copy_wrote_is_found(place: Place) {
+    place.edit(vec![append(300)]).await;
+    let dying = Arc::new(StoreWithFaults::new(place.store.clone()));
+    let (arrived, _go_on) = dying.hold_before("projects/events/");
+    let projects = Projects::new(dying.clone());
+    tokio::select! {
+        made = projects.add_tag("home", "copy", "", "master", "bob") => panic!("{made:?}"),
+        arrived = arrived => arrived.unwrap(),
+    }
+    assert_eq!(tags_with_tasks(&place).await, 2, "nothing was left to find");
+    place.edit(vec![append(100)]).await;
+    assert_eq!((tags_with_tasks(&place).await, place.records("loose").await), (1, 0));
+    refused(place.here.tag("home", "copy").await, Code::NotFound);
+}
+
+/// A sweep cannot tell a slow copy from a dead one: what it takes is written again.
+pub async fn a_copy_that_a_sweep_takes_is_made_whole(place: Place) {
+    place.edit(vec![append(300)]).await;
+    for (tag, within) in [("first", "projects/tasks/"), ("last", "projects/events/")] {
+        let slow = Arc::new(StoreWithFaults::new(place.store.clone()));
+        let (arrived, go_on) = slow.hold_before(within);
+        let projects = Projects::new(slow.clone());
+        let others = async {
+            arrived.await.unwrap();
+            place.edit(vec![append(100)]).await;
+            go_on.send(()).unwrap();
+        };
+        let (copied, ()) = tokio::join!(projects.add_tag("home", tag, "", "master", "bob"), others);
+        copied.unwrap();
+        let fresh = Projects::new(place.store.clone());
+        let expected = if tag == "first" { 300 } else { 400 };
+        assert_eq!(fresh.snapshot("home", tag).await.unwrap().tasks.count(), expected, "{tag}");
+    }
+    place.edit(vec![append(100)]).await;
+    assert_eq!((tags_with_tasks(&place).await, place.records("loose").await), (3, 0));
+}
+
+/// How many tags have tasks in the store, whether anybody can read them or not.
+async fn tags_with_tasks(place: &Place) -> usize {
+    let entries = place.store.list("projects/tasks/home/").await.unwrap().entries;
+    let ids: BTreeSet<&str> = entries.iter().filter_map(|entry| entry.key.split('/').nth(3)).collect();
+    ids.len()
 }
 
 pub async fn whoever_writes_into_a_tag_that_goes_is_told(place: Place) {

@@ -33,6 +33,8 @@ cases! {
     crossing::changes_of_all_tasks_cross_small_ones
     crossing::trees_that_replace_each_other_cross_small_changes
     crossing::a_sweep_spares_what_another_node_is_writing
+    crossing::what_a_dead_copy_wrote_is_found
+    crossing::a_copy_that_a_sweep_takes_is_made_whole
     crossing::whoever_writes_into_a_tag_that_goes_is_told
     faults::a_change_whose_answer_is_lost_is_done_once
     faults::a_lost_answer_is_told_where_others_came_at_once

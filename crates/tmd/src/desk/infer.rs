@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use base::answer::{Ready, collect};
 use base::time::Deadline;
 use base::{
-    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Fault, ModelId, Result, RunSummary, Sampling,
-    WorkerId,
+    Answer, AnswerHead, Ask, AskHead, BoxFrames, Code, Continuation, Face, Fault, ModelId, Result, RunSummary, WorkerId,
 };
 use bytes::Bytes;
 use futures_util::future::{self, Either};
 use inference::cache::{Cached, Key};
 use inference::resume::{ResumeLimits, Resuming};
-use inference::wire::Promise;
+use inference::wire::{Promise, Streamed};
 use routing::model::{Choice, ModelIndex, choose};
 use routing::route::{Chosen, Request, route};
 use routing::table::Table;
@@ -23,14 +22,13 @@ use super::again::Again;
 use super::explain::Record;
 use super::models;
 use super::run::start;
+use super::tries::{Miss, Tries, Way};
 use crate::core::Core;
 
 /// With hedging on, a run that takes this many times its estimate gets company.
 const HEDGE_AFTER: f64 = 3.0;
 /// … but not before this.
 const HEDGE_AT_LEAST: Duration = Duration::from_secs(2);
-/// Workers that one ask is tried on before its first byte.
-const MOST_TRIES: usize = 4;
 
 /// Answers an ask.
 pub async fn infer(core: &Arc<Core>, mut ask: Ask, continues: Option<Continuation>) -> Result<Answer> {
@@ -97,7 +95,15 @@ impl Path {
             Again::new(self.core.clone(), self.record.clone(), ask.clone(), model_id, failed, head.worker.clone());
         let frames = Resuming::new(first, &ask.head, limits, again);
         let keep = key.map(|key| Keep { key, core: self.core.clone() });
-        Ok(Outcome { answer: Answer { head, frames: Box::new(frames) }, model, keep })
+        // Our own questions are judged where they are put, which tells the model what is wrong.
+        let promise = Promise::of(&ask).filter(|_| ask.head.face != Face::Internal);
+        let frames: BoxFrames = match promise {
+            Some(promise) => {
+                Box::new(Streamed::new(Box::new(frames), promise, self.core.config.limits.answer.as_usize()))
+            }
+            None => Box::new(frames),
+        };
+        Ok(Outcome { answer: Answer { head, frames }, model, keep })
     }
 
     /// An answer in one piece: nothing has left before it is whole, so it can be asked for anew.
@@ -124,39 +130,31 @@ impl Path {
 
     /// Runs until one brings the whole answer.
     async fn whole_runs(&self, ask: Ask, mut decision: Decision, continues: Option<Continuation>) -> Result<Whole> {
-        let mut failed = Vec::new();
+        let mut tries = Tries::default();
         loop {
-            let worker = decision.chosen.worker.clone();
             let ran = match self.core.config.routing.hedge {
-                true => self.hedged_run(&ask, &decision, &continues, &mut failed).await,
+                true => self.hedged_run(&ask, &decision, &continues, &mut tries.failed).await,
                 false => self.whole_run(&ask, &decision, &continues).await,
             };
             match ran {
                 Ok(whole) => return Ok(whole),
-                Err(fault) => decision = self.elsewhere(&ask.head, fault, worker, &mut failed)?,
+                Err(miss) => decision = self.again(&ask.head, miss, decision, &mut tries)?,
             }
         }
     }
 
-    /// A run to its end, and another one where its JSON is not what was asked for and may turn out otherwise.
-    async fn whole_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
-        let whole = self.one_run(ask, decision, continues).await?;
+    /// One run, to its end; what it brought must be what the client is promised.
+    async fn whole_run(
+        &self,
+        ask: &Ask,
+        decision: &Decision,
+        continues: &Option<Continuation>,
+    ) -> std::result::Result<Whole, Miss> {
+        let whole = self.one_run(ask, decision, continues).await.map_err(Miss::Failed)?;
         let Some(promise) = Promise::of(ask) else { return Ok(whole) };
-        match promise.keep(whole.body.clone()) {
-            Ok(body) => Ok(whole.with(body)),
-            Err(fault) => {
-                let may_differ = fault.code.is_retriable() && ask.head.sampling == Sampling::Varying;
-                if !may_differ || !self.core.take_retry() {
-                    return Err(fault);
-                }
-                self.core.metrics.retries.inc();
-                let whole = self.one_run(ask, decision, continues).await?;
-                promise.keep(whole.body.clone()).map(|body| whole.with(body))
-            }
-        }
+        promise.keep(whole.body.clone()).map(|body| whole.with(body)).map_err(Miss::Broken)
     }
 
-    /// One run, to its end.
     async fn one_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
         let mut answer = start(&self.core, &self.record, ask, decision, continues.clone()).await?;
         let most = self.core.config.limits.answer.as_usize();
@@ -174,7 +172,7 @@ impl Path {
         decision: &Decision,
         continues: &Option<Continuation>,
         failed: &mut Vec<WorkerId>,
-    ) -> Result<Whole> {
+    ) -> std::result::Result<Whole, Miss> {
         let first = std::pin::pin!(self.whole_run(ask, decision, continues));
         let patience = decision.expected.mul_f64(HEDGE_AFTER).max(HEDGE_AT_LEAST);
         let first = match future::select(first, std::pin::pin!(tokio::time::sleep(patience))).await {
@@ -204,17 +202,29 @@ impl Path {
         mut decision: Decision,
         continues: &Option<Continuation>,
     ) -> Result<(Answer, ModelId, Vec<WorkerId>)> {
-        let mut failed = Vec::new();
+        let mut tries = Tries::default();
         loop {
-            let worker = decision.chosen.worker.clone();
             match start(&self.core, &self.record, ask, &decision, continues.clone()).await {
-                Ok(answer) => return Ok((answer, decision.chosen.model_id, failed)),
-                Err(fault) => decision = self.elsewhere(&ask.head, fault, worker, &mut failed)?,
+                Ok(answer) => return Ok((answer, decision.chosen.model_id, tries.failed)),
+                Err(fault) => decision = self.again(&ask.head, Miss::Failed(fault), decision, &mut tries)?,
             }
         }
     }
 
-    /// Where to go after `fault`; the fault itself when nowhere.
+    /// Where to go after a miss; its fault when nowhere.
+    fn again(&self, head: &AskHead, miss: Miss, decision: Decision, tries: &mut Tries) -> Result<Decision> {
+        let (fault, way) = tries.after(miss, head.sampling);
+        if way == Way::Nowhere || head.deadline.is_over(Instant::now()) || !self.core.take_retry() {
+            return Err(fault);
+        }
+        let decision = match way {
+            Way::Same => decision,
+            _ => self.elsewhere(head, fault, decision.chosen.worker, &mut tries.failed)?,
+        };
+        self.core.metrics.retries.inc();
+        Ok(decision)
+    }
+
     fn elsewhere(
         &self,
         head: &AskHead,
@@ -222,11 +232,7 @@ impl Path {
         worker: WorkerId,
         failed: &mut Vec<WorkerId>,
     ) -> Result<Decision> {
-        let may_help = fault.code.is_retriable() || fault.code == Code::ModelNotFound;
         failed.push(worker);
-        if !may_help || failed.len() >= MOST_TRIES || head.deadline.is_over(Instant::now()) || !self.core.take_retry() {
-            return Err(fault);
-        }
         let decision = decide(&self.core, head, &self.record, failed, None).or_else(|_| {
             // A process that was cut off is not the next one.
             let is_gone = |worker: &WorkerId| fault.code == Code::EngineCut && self.core.renews_processes(worker);
@@ -234,9 +240,7 @@ impl Path {
             decide(&self.core, head, &self.record, &others, None)
         });
         // When nobody can take it, what the worker said tells more than that.
-        let decision = decision.map_err(|_| fault)?;
-        self.core.metrics.retries.inc();
-        Ok(decision)
+        decision.map_err(|_| fault)
     }
 
     fn cache_key(&self, decision: &Decision, ask: &Ask, continues: &Option<Continuation>) -> Option<Key> {

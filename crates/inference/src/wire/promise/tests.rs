@@ -1,5 +1,8 @@
 //! Answers as engines without a grammar give them.
 
+use std::task::{Context, Poll, Waker};
+
+use base::RunSummary;
 use serde_json::json;
 
 use super::*;
@@ -47,12 +50,18 @@ fn what_stands_around_the_json_is_taken_off() {
 fn what_is_cut_or_of_another_shape_does_not_leave() {
     let fault = promise("").keep(answer(r#"{"a": 1"#, "length")).unwrap_err();
     assert_eq!(fault.code, Code::ContextExceeded);
-    let fault = promise(",\"max_tokens\":2").keep(answer(r#"{"a": 1"#, "length")).unwrap_err();
-    assert!(fault.code == Code::InvalidArgument && fault.message.contains("limit of 2"), "{fault:?}");
+    let clamped = promise(",\"max_tokens\":5").keep(answer(r#"{"a": 1"#, "length")).unwrap_err();
+    assert!(clamped.code == Code::ContextExceeded && clamped.message.contains("4 of 5 tokens"), "{clamped:?}");
     for text in [r#"{"a": 1"#, "no JSON", r#"{"a": "x"}"#, "{}", "[1]"] {
         let fault = promise("").keep(answer(text, "stop")).unwrap_err();
         assert!(fault.code == Code::EngineFailed && fault.hint.is_some(), "{text}: {fault:?}");
     }
+}
+
+#[test]
+fn what_the_client_itself_cuts_is_told_as_cut() {
+    let cut = answer(r#"{"a": 1"#, "length");
+    assert_eq!(promise(",\"max_tokens\":4").keep(cut.clone()).unwrap(), cut);
 }
 
 #[test]
@@ -71,11 +80,60 @@ fn the_inside_of_a_stump_is_no_answer() {
 }
 
 #[test]
-fn nothing_is_promised_to_who_asks_for_text_or_for_a_stream() {
+fn nothing_is_promised_to_who_asks_for_text_or_for_several_answers() {
     let plain = r#"{"model":"m","messages":[]}"#;
     assert!(Promise::of(&ask(Dialect::OpenAiChat, plain)).is_none());
-    let streamed = r#"{"model":"m","messages":[],"stream":true,"response_format":{"type":"json_object"}}"#;
-    assert!(Promise::of(&ask(Dialect::OpenAiChat, streamed)).is_none());
+    let several = r#"{"model":"m","messages":[],"n":2,"response_format":{"type":"json_object"}}"#;
+    assert!(Promise::of(&ask(Dialect::OpenAiChat, several)).is_none());
     let any = Promise::of(&ask(Dialect::OllamaChat, r#"{"model":"m","messages":[],"format":"json","stream":false}"#));
     assert!(any.unwrap().keep(Bytes::from(r#"{"message":{"content":"{}"},"done":true,"done_reason":"stop"}"#)).is_ok());
+}
+
+/// Frames that are all there.
+struct Frames(std::vec::IntoIter<Bytes>);
+
+impl base::Frames for Frames {
+    fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        Poll::Ready(self.0.next().map(Ok))
+    }
+
+    fn summary(&self) -> Option<RunSummary> {
+        Some(RunSummary::default())
+    }
+}
+
+/// What leaves of a stream that says `text` word by word, its frames apart, and whether it counts as an answer.
+fn streamed(text: &str, finish: &str, most: usize) -> (Vec<String>, bool) {
+    let event = |delta: Value, finish: Value| {
+        let event = json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+        Bytes::from(format!("data: {event}\n\n"))
+    };
+    let said = text.split_inclusive(' ').map(|word| event(json!({"content": word}), Value::Null));
+    let end = [event(json!({}), finish.into()), Bytes::from("data: [DONE]\n\n")];
+    let frames: Vec<Bytes> = said.chain(end).collect();
+    let mut streamed = Streamed::new(Box::new(Frames(frames.into_iter())), promise(""), most);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut left = Vec::new();
+    while let Poll::Ready(Some(frame)) = base::Frames::poll_frame(&mut streamed, &mut cx) {
+        left.push(String::from_utf8(frame.unwrap().to_vec()).unwrap());
+    }
+    (left, base::Frames::summary(&streamed).is_some())
+}
+
+#[test]
+fn a_stream_of_other_json_ends_with_an_error_and_not_cleanly() {
+    let [good, fenced, cut] = [r#"{"a": 1}"#, "Sure: {\"a\": 1} ", r#"{"a": "#];
+    for (text, finish) in [(good, "stop"), (fenced, "stop"), (cut, "length"), ("no JSON", "content_filter")] {
+        let (left, is_answer) = streamed(text, finish, 100);
+        let end = left.last().unwrap();
+        assert!(is_answer && end.contains(finish) && end.ends_with("data: [DONE]\n\n"), "{text}: {left:?}");
+    }
+    for text in [cut, "no JSON", r#"{"a": "x"}"#, r#"{"b": 1}"#] {
+        let (left, is_answer) = streamed(text, "stop", 100);
+        let (end, before) = left.split_last().unwrap();
+        assert_eq!(before.len(), text.split_inclusive(' ').count(), "what is said leaves as it comes: {left:?}");
+        assert!(!is_answer && end.contains("engine_failed") && !left.concat().contains("DONE"), "{text}: {left:?}");
+    }
+    let (left, is_answer) = streamed("longer than what is looked at", "stop", 5);
+    assert!(is_answer && left.last().unwrap().contains("DONE"), "{left:?}");
 }
