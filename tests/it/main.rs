@@ -38,3 +38,4 @@ mod tidy;
 mod tm_engine;
 mod traces;
 mod upstream;
+mod webhook;
