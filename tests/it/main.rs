@@ -24,6 +24,7 @@ mod lab;
 mod leaders;
 mod limits;
 mod load;
+mod mcp;
 mod models;
 mod network;
 mod planning;
