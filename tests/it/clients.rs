@@ -95,7 +95,7 @@ async fn lab() -> Option<(PathBuf, Lab)> {
 }
 
 /// Runs a script to its good end.
-async fn run(python: &Path, script: &str, arguments: &[String]) {
+pub async fn run(python: &Path, script: &str, arguments: &[String]) {
     let mut command = Command::new(python);
     command.arg(folder().join(script)).args(arguments).env("PYTHONDONTWRITEBYTECODE", "1");
     let mut child = Child::spawn(script, command).unwrap();
@@ -108,7 +108,7 @@ fn folder() -> PathBuf {
 }
 
 /// The Python that has the clients; installed by the first test that asks.
-async fn python() -> Option<PathBuf> {
+pub async fn python() -> Option<PathBuf> {
     static PYTHON: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
     match PYTHON.get_or_init(install).await {
         Ok(python) => Some(python.clone()),

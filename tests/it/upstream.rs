@@ -107,17 +107,12 @@ struct Upstream {
 impl Upstream {
     fn find() -> Option<Self> {
         let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("upstream-client");
-        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/acceptance");
-        let kit = std::env::var_os("TM_ACCEPTANCE").map_or(beside, PathBuf::from);
         if !prefix.join("installed").is_file() {
             skipped(&format!("no client in {}; hint: deploy/upstream-client.sh", prefix.display()));
             return None;
         }
-        if !kit.join("upstream_client.sh").is_file() {
-            skipped("there is no acceptance kit; TM_ACCEPTANCE names its folder");
-            return None;
-        }
-        Some(Self { prefix, kit: kit.canonicalize().unwrap() })
+        let kit = kit("upstream_client.sh")?.parent().unwrap().to_owned();
+        Some(Self { prefix, kit })
     }
 
     fn prd(&self) -> PathBuf {
@@ -213,7 +208,19 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-fn skipped(why: &str) {
+/// A file of the acceptance kit; where there is none, that is said.
+pub fn kit(file: &str) -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/acceptance");
+    let found = std::env::var_os("TM_ACCEPTANCE").map_or(beside, PathBuf::from).join(file);
+    if !found.is_file() {
+        skipped("there is no acceptance kit; TM_ACCEPTANCE names its folder");
+        return None;
+    }
+    Some(found.canonicalize().unwrap())
+}
+
+/// Says why a test does nothing.
+pub fn skipped(why: &str) {
     // A test's own stderr, shown with --nocapture.
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

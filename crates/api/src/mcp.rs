@@ -24,6 +24,7 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Desk, tasks_json};
 use call::Call;
@@ -42,6 +43,8 @@ pub(crate) struct Server {
     /// Who its changes are noted under.
     pub(crate) who: String,
     pub(crate) tools: Tools,
+    /// Cancelled when this node stops, which also ends every call.
+    pub(crate) stop: CancellationToken,
 }
 
 impl ServerHandler for Server {

@@ -59,6 +59,31 @@ pub const fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + if month <= 2 { 1 } else { 0 }, month, day)
 }
 
+/// Whole Unix seconds of a point in time as RFC 3339, its offset taken off; `None` when it is none.
+pub fn unix_s(stamp: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| stamp.get(range)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let zone = stamp.get(19..)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let offset_min = match zone.get(..1)? {
+        "+" | "-" => {
+            let minutes = zone.get(1..3)?.parse::<i64>().ok()? * 60 + zone.get(4..6)?.parse::<i64>().ok()?;
+            if zone.starts_with('-') { -minutes } else { minutes }
+        }
+        _ => 0,
+    };
+    Some(days_from_civil(year, month, day) * 86_400 + hour * 3600 + (minute - offset_min) * 60 + second)
+}
+
+/// Days since 1970-01-01 of a date (the algorithm of Howard Hinnant's `days_from_civil`).
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +105,16 @@ mod tests {
     #[test]
     fn days_are_dates() {
         assert_eq!((civil(0), civil(11_016), civil(20_786)), ((1970, 1, 1), (2000, 2, 29), (2026, 11, 29)));
+    }
+
+    #[test]
+    fn points_in_time_read_back() {
+        for ms in [0, 951_782_400_250, 1_798_761_599_999] {
+            assert_eq!(unix_s(&rfc3339(ms)), i64::try_from(ms / 1000).ok());
+        }
+        assert_eq!(unix_s("2023-08-04T08:52:19.385406455-07:00"), unix_s("2023-08-04T15:52:19Z"));
+        for junk in ["", "yesterday", "2023-08-04", "2023-08-04T08:52:19", "\u{e9}023-08-04T08:52:19Z"] {
+            assert_eq!(unix_s(junk), None, "{junk}");
+        }
     }
 }

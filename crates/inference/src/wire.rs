@@ -20,7 +20,6 @@ mod render;
 mod request;
 mod shape;
 mod splice;
-mod stamp;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -13,6 +13,8 @@ use crate::text::visible;
 
 /// Where a server of the house listens for HTTP unless it was told otherwise.
 const HTTP_PORT: u16 = 3001;
+/// The role that models of clients go by.
+const MODEL: &str = "main";
 
 /// A folder to make into a project's.
 #[derive(Debug, clap::Args)]
@@ -30,7 +32,7 @@ pub struct Init {
     #[arg(long, value_parser = ["lmstudio", "openai-compatible"], default_value = "lmstudio")]
     provider: String,
     /// Which model, or the name of a role
-    #[arg(long, default_value = "main")]
+    #[arg(long, default_value = MODEL)]
     model: String,
 }
 
@@ -47,17 +49,31 @@ pub struct Migrate {
 
 /// Makes what is missing; what is there stays.
 pub fn init(servers: &Servers, screen: &mut Screen, init: Init) -> Result<Verdict, Ended> {
-    let host = servers.first_host();
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let roles = Roles {
         provider: if init.provider == "lmstudio" { Provider::LmStudio } else { Provider::OpenAiCompatible },
-        base_url: init.base_url.unwrap_or_else(|| format!("http://{host}:{HTTP_PORT}/v1")),
+        base_url: init.base_url.unwrap_or_else(|| base_url(servers)),
         model: init.model,
     };
     let name = init.name.map_or_else(|| name_of(&init.dir), Ok)?;
-    let made = Layout::new(&init.dir).init(&name, &roles, &time::rfc3339(time::unix_ms())).map_err(Fault::from)?;
+    let made = make(&init.dir, &name, &roles)?;
     screen.show(|_| made_text(&name, &init.dir, &made), &made_json(&name, &made))?;
     Ok(Verdict::Done)
+}
+
+/// The layout of a project whose clients ask the first server for models.
+pub fn lay_out(servers: &Servers, dir: &Path, name: &str) -> Result<Vec<Made>> {
+    let roles = Roles { provider: Provider::LmStudio, base_url: base_url(servers), model: MODEL.to_owned() };
+    make(dir, name, &roles)
+}
+
+fn make(dir: &Path, name: &str, roles: &Roles) -> Result<Vec<Made>> {
+    Layout::new(dir).init(name, roles, &time::rfc3339(time::unix_ms())).map_err(Fault::from)
+}
+
+fn base_url(servers: &Servers) -> String {
+    let host = servers.first_host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    format!("http://{host}:{HTTP_PORT}/v1")
 }
 
 fn name_of(folder: &Path) -> Result<String> {

@@ -1,11 +1,13 @@
 //! `tmctl mcp`: the bridge between an editor's pipe and the server's MCP, a line of JSON-RPC each way.
 //!
 //! The server keeps the projects; what only this machine has is done here: a document is read from the project's folder,
-//! files are written there, and its tasks.json is kept in step. Messages go over gRPC, which brings the dialler, TLS, the
+//! files are written there, and its tasks.json is brought together with the project before a call, where somebody wrote it,
+//! and after a change. Messages go over gRPC, which brings the dialler, TLS, the
 //! key and the list of servers along. When a server goes away, open calls are answered with that, and the next call goes
 //! to whichever server is there: calls keep nothing between them, and jobs go on without us.
 
 mod folder;
+mod leaves;
 mod link;
 mod local;
 
@@ -15,13 +17,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::{Code, Fault, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Servers;
 use crate::screen::{Ended, Screen, Verdict, fault_text};
 use link::Link;
-use local::{After, Roots};
+use local::{Beside, INITIALIZE, Roots};
 
 /// More than any document that a call brings along.
 const MAX_LINE_BYTES: u64 = 32 << 20;
@@ -43,7 +47,30 @@ pub struct Args {
 
 /// Carries messages until the editor closes its end.
 pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<Verdict, Ended> {
-    carry(servers, screen, args, lines(std::io::stdin())?).await
+    carry(servers, screen, args, lines(std::io::stdin())?, unread()).await
+}
+
+/// Ends when nobody reads stdout any more; never where that cannot be told, as of a file.
+async fn unread() {
+    let (sender, receiver) = oneshot::channel();
+    let wait = move || {
+        let out = std::io::stdout();
+        // Nothing is asked for: only an end of the other side is told then.
+        let mut polled = [PollFd::new(&out, PollFlags::empty())];
+        let told = loop {
+            match poll(&mut polled, None) {
+                Err(Errno::INTR) => {}
+                told => break told,
+            }
+        };
+        if told.is_ok() {
+            let _ = sender.send(());
+        }
+    };
+    let started = std::thread::Builder::new().name("stdout".to_owned()).spawn(wait);
+    if started.is_err() || receiver.await.is_err() {
+        std::future::pending().await
+    }
 }
 
 async fn carry(
@@ -51,6 +78,7 @@ async fn carry(
     screen: &mut Screen,
     args: Args,
     mut lines: mpsc::Receiver<Result<String>>,
+    unread: impl Future<Output = ()>,
 ) -> Result<Verdict, Ended> {
     let roots = Roots::new(args.dir)?;
     let mut bridge = Bridge {
@@ -79,7 +107,11 @@ async fn carry(
         }
         Ok(Verdict::Done)
     };
-    tokio::time::timeout(LAST_ANSWERS, last).await.unwrap_or(Ok(Verdict::Done))
+    tokio::select! {
+        ended = tokio::time::timeout(LAST_ANSWERS, last) => ended.unwrap_or(Ok(Verdict::Done)),
+        // The server sees us go, and cancels what was for this editor alone.
+        () = unread => Ok(Verdict::Done),
+    }
 }
 
 /// Reads lines on a thread of its own, which ends with the process.
@@ -129,7 +161,7 @@ struct Bridge<'a> {
 struct Open {
     id: Value,
     method: String,
-    after: After,
+    beside: Beside,
 }
 
 impl Bridge<'_> {
@@ -145,16 +177,19 @@ impl Bridge<'_> {
         };
         let method = message["method"].as_str().unwrap_or_default().to_owned();
         let id = message.get("id").filter(|id| !id.is_null()).cloned();
-        let mut after = After::default();
+        let mut beside = Beside::default();
         if method == "initialize" {
             self.hello = Some(message.clone());
         } else if method == "tools/call" {
-            after = match self.roots.prepare(&mut message, &self.reads) {
-                Ok(after) => after,
+            beside = match self.roots.prepare(&mut message, &self.reads) {
+                Ok(beside) => beside,
                 Err(fault) => return self.say(&refused(&id.unwrap_or_default(), &fault)),
             };
+        } else if method == "notifications/cancelled" {
+            // Nobody answers it any more.
+            self.open.remove(&message["params"]["requestId"].to_string());
         }
-        if let Err(fault) = self.send(&method, &message).await {
+        if let Err(fault) = self.send(&method, &message, &mut beside).await {
             self.screen.note(&fault_text(&fault));
             return match id {
                 Some(id) if method == "tools/call" => self.say(&refused(&id, &fault)),
@@ -163,12 +198,12 @@ impl Bridge<'_> {
             };
         }
         if let Some(id) = id.filter(|_| !method.is_empty()) {
-            self.open.insert(id.to_string(), Open { id, method, after });
+            self.open.insert(id.to_string(), Open { id, method, beside });
         }
         Ok(())
     }
 
-    async fn send(&mut self, method: &str, message: &Value) -> Result<()> {
+    async fn send(&mut self, method: &str, message: &Value, beside: &mut Beside) -> Result<()> {
         let link = match self.link.take() {
             Some(link) => self.link.insert(link),
             None => {
@@ -176,6 +211,16 @@ impl Bridge<'_> {
                 self.link.insert(Link::open(self.servers, &self.tools, hello).await?)
             }
         };
+        // A project that is not there yet has nothing to be brought together with.
+        if let Some(root) = beside.root.as_deref().filter(|_| message["params"]["name"] != INITIALIZE) {
+            match folder::catch_up(link.planning(), root, &beside.project).await {
+                Ok(clashes) => beside.notes.extend(clashes),
+                Err(fault) => {
+                    self.screen.note(&fault_text(&fault));
+                    beside.notes.push(in_words(&fault));
+                }
+            }
+        }
         link.send(message).await
     }
 
@@ -190,7 +235,7 @@ impl Bridge<'_> {
             if open.method == "tools/list" {
                 self.learn(&answer);
             }
-            self.finish(open.after, &mut answer).await;
+            self.finish(&open.beside, &mut answer).await;
         }
         self.say(&answer)
     }
@@ -203,20 +248,24 @@ impl Bridge<'_> {
     }
 
     /// Does this machine's part of a call that has worked. What fails here is told with the result, which stands.
-    async fn finish(&mut self, after: After, answer: &mut Value) {
+    async fn finish(&mut self, beside: &Beside, answer: &mut Value) {
         if answer["result"]["isError"] != false {
             return;
         }
-        if let Some(folder) = &after.writes
-            && let Err(fault) = local::write_files(folder, answer)
-        {
-            self.tell(answer, &fault);
+        beside.notes.iter().for_each(|clash| note(answer, clash));
+        let (Some(root), Some(link)) = (&beside.root, &mut self.link) else { return };
+        let mut faults = Vec::new();
+        if let Err(fault) = leaves::write(self.servers, link.planning(), beside, answer).await {
+            faults.push(fault);
         }
-        let (Some(root), Some(link)) = (&after.syncs, &mut self.link) else { return };
-        match folder::sync(link.planning(), root, &after.project).await {
-            Ok(conflicts) => conflicts.iter().for_each(|conflict| note(answer, conflict)),
-            Err(fault) => self.tell(answer, &fault),
+        if beside.is_change {
+            match folder::sync(link.planning(), root, &beside.project).await {
+                Ok(clashes) => clashes.iter().for_each(|clash| note(answer, clash)),
+                Err(fault) => faults.push(fault),
+            }
         }
+        faults.iter().for_each(|fault| self.tell(answer, fault));
+        local::say_again(answer);
     }
 
     fn tell(&mut self, answer: &mut Value, fault: &Fault) {
@@ -268,7 +317,6 @@ fn note(answer: &mut Value, text: &str) {
             notes.push(json!(text));
         }
     }
-    local::say_again(answer);
 }
 
 #[cfg(test)]

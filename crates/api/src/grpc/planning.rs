@@ -386,6 +386,7 @@ impl Rpc for Service {
             desk: self.desk.clone(),
             who: who(&request, said("x-tm-who")),
             tools: Tools::read(said("x-tm-tools")),
+            stop: self.stop.clone(),
         };
         Ok(Response::new(mcp::serve(server, request.into_inner(), self.stop.child_token())))
     }

@@ -60,7 +60,8 @@ async fn answer(
     }
     let request = Request::from_parts(parts, Body::from(bytes));
     let said = request.headers().get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or("mcp");
-    let server = Server { desk, who: crate::who(&key, said), tools: Tools::read(&wish.tools) };
+    let server =
+        Server { desk, who: crate::who(&key, said), tools: Tools::read(&wish.tools), stop: bounds.stop.clone() };
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_sse_keep_alive(Some(bounds.heartbeat))

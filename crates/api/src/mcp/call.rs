@@ -53,6 +53,12 @@ impl<'a> Call<'a> {
         Ok(Self { server, arguments, ignored, context })
     }
 
+    /// Whether nobody waits for the answer any more: the client said so, or went away. A node that stops ends the call as
+    /// well, and says nothing about the client.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.context.ct.is_cancelled() && !self.server.stop.is_cancelled()
+    }
+
     pub(super) fn desk(&self) -> &dyn Desk {
         &*self.server.desk
     }

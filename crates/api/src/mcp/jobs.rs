@@ -29,8 +29,15 @@ pub(super) async fn start(call: &Call<'_>, work: Work) -> Said {
         planner: job::planner(&call.text("planner"))?,
         work,
     };
-    let id = call.planning()?.start(order, call.given("key")).await?.to_string();
-    wait(call, &id).await
+    let (planning, key) = (call.planning()?, call.given("key"));
+    // Whoever gives a key may come again for the job.
+    let is_known_here_alone = key.is_none();
+    let id = planning.start(order, key).await?;
+    let said = wait(call, &id.to_string()).await;
+    if is_known_here_alone && call.is_abandoned() {
+        planning.jobs.cancel(id).await?;
+    }
+    said
 }
 
 /// Follows a job until it has ended, the client wants no more, or its patience is over.
@@ -46,7 +53,7 @@ pub(super) async fn wait(call: &Call<'_>, id: &str) -> Said {
         match call.context.ct.run_until_cancelled(next).await {
             Some(Ok(Some(changed))) => job = changed?,
             Some(Err(_)) => {}
-            // The job goes on: it is the cluster's, not the call's.
+            // Nobody waits any more, or the job's record is gone.
             Some(Ok(None)) | None => break,
         }
         teller.tell(&job).await;

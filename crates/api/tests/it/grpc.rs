@@ -28,6 +28,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::client::PATIENCE;
 use crate::desk::{Script, reaches};
+use crate::mcp::until;
 
 struct Served {
     desk: std::sync::Arc<Script>,
@@ -251,4 +252,34 @@ async fn mcp_goes_through_a_stream_and_ends_with_it() {
     drop(sender);
     let end = tokio::time::timeout(PATIENCE, answers.next()).await.unwrap();
     assert!(end.is_none(), "{end:?}");
+}
+
+#[tokio::test]
+async fn an_mcp_call_that_is_cancelled_takes_its_job_along() {
+    let bed = crate::projects::Bed::garden().await;
+    let served = serve_desk(bed.server.desk.clone()).await;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<McpRequest>(8);
+    let request = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut answers = PlanningClient::new(served.channel).mcp(request).await.unwrap().into_inner();
+    let send = async |message: serde_json::Value| {
+        sender.send(McpRequest { message: message.to_string().into() }).await.unwrap();
+    };
+    let hello =
+        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    send(json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello })).await;
+    answers.next().await.unwrap().unwrap();
+    send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+    let state = async || {
+        let jobs = bed.get("/api/jobs").await;
+        jobs["items"][0]["state"].as_str().unwrap_or_default().to_owned()
+    };
+    let call = json!({ "name": "expand_task", "arguments": { "project": "garden", "id": "1" } });
+    send(json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call })).await;
+    until(async || state().await == "waiting").await;
+    send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 2 } })).await;
+    until(async || state().await == "cancelled").await;
+    send(json!({ "jsonrpc": "2.0", "id": 3, "method": "ping" })).await;
+    let answer = tokio::time::timeout(PATIENCE, answers.next()).await.unwrap().unwrap().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&answer.message).unwrap();
+    assert_eq!(answer["id"], 3, "a cancelled call is not answered");
 }

@@ -1,8 +1,13 @@
 //! MCP over HTTP: raw JSON-RPC, as any client sends it.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use crate::client::{Reply, exchange, request, send};
+use api::Desk;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::client::{PATIENCE, Reply, exchange, request, send};
 use crate::projects::Bed;
 
 const HEADERS: &str = "content-type: application/json\r\naccept: application/json, text/event-stream\r\n\
@@ -214,6 +219,71 @@ async fn a_long_job_gives_its_id_back_and_tells_how_far_it_is() {
     assert_eq!(bed.tool("job_status", json!({ "project": "garden" })).await["jobs"][0]["job"], id);
     assert_eq!(bed.tool("cancel_job", json!({ "id": id })).await["state"], "cancelled");
     assert_eq!(bed.tool("job_status", json!({ "id": id })).await["state"], "cancelled");
+}
+
+impl Bed {
+    /// Calls a tool that waits for a job, until `jobs` of them are there; dropping what it gives is going away.
+    async fn open_call(&self, name: &str, arguments: Value, jobs: usize) -> TcpStream {
+        let params = json!({ "name": name, "arguments": arguments });
+        let message = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params });
+        let mut client = TcpStream::connect(self.server.address).await.unwrap();
+        client.write_all(request("POST", "/mcp", HEADERS, &message.to_string()).as_bytes()).await.unwrap();
+        until(async || self.states().await.len() == jobs).await;
+        client
+    }
+
+    /// Where the jobs stand, by the tasks that they are about.
+    async fn states(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let jobs = self.get("/api/jobs").await["items"].as_array().unwrap().clone();
+        jobs.iter().map(|job| (text(&job["job"]), text(&job["state"]))).collect()
+    }
+
+    async fn state(&self, job: &str) -> String {
+        self.get(&format!("/api/jobs/{job}")).await["state"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Waits for a state.
+pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let reached = async {
+        while !is_so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.expect("it never came to that");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_cancels_the_job_that_nobody_else_knows() {
+    let bed = Bed::garden().await;
+    let expand = |more: Value| {
+        let mut arguments = json!({ "project": "garden", "id": "1" });
+        arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        arguments
+    };
+    let handed_out = bed.tool("expand_task", expand(json!({ "waitSeconds": 0 }))).await["job"].clone();
+    drop(bed.open_call("job_status", json!({ "id": handed_out }), 1).await);
+    drop(bed.open_call("expand_task", expand(json!({ "key": "k" })), 2).await);
+    drop(bed.open_call("expand_task", expand(json!({})), 3).await);
+    until(async || bed.states().await.iter().any(|(_, state)| state == "cancelled")).await;
+    let keyed = bed.tool("expand_task", expand(json!({ "key": "k", "waitSeconds": 0 }))).await["job"].clone();
+    for known in [handed_out, keyed] {
+        assert_eq!(bed.state(known.as_str().unwrap()).await, "waiting");
+    }
+    assert_eq!(bed.states().await.iter().filter(|(_, state)| state == "waiting").count(), 2);
+}
+
+#[tokio::test]
+async fn a_node_that_stops_leaves_the_job_to_the_others() {
+    let bed = Bed::garden().await;
+    let client = bed.open_call("expand_task", json!({ "project": "garden", "id": "1" }), 1).await;
+    bed.server.cancel.cancel();
+    // Whatever works for the call has the desk.
+    until(async || Arc::strong_count(&bed.server.desk) == 1).await;
+    let jobs = bed.server.desk.planning().unwrap().jobs_of("garden").await.unwrap();
+    assert!(jobs.len() == 1 && jobs[0].view.state == jobs::State::Waiting, "{jobs:?}");
+    drop(client);
 }
 
 #[tokio::test]

@@ -4,11 +4,9 @@
 
 use std::borrow::Cow;
 
-use base::{Dialect, Finish, Usage};
+use base::{Dialect, Finish, Usage, time};
 use serde::Deserialize;
 use serde_json::Value;
-
-use super::stamp;
 
 mod anthropic;
 mod ollama;
@@ -62,7 +60,7 @@ impl Created<'_> {
         match self {
             Self::Never => 0,
             Self::Unix(seconds) => *seconds as u64,
-            Self::Stamp(stamp) => stamp::parse_s(stamp),
+            Self::Stamp(stamp) => time::unix_s(stamp).and_then(|s| u64::try_from(s).ok()).unwrap_or(0),
         }
     }
 }

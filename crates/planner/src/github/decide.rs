@@ -1,6 +1,7 @@
 //! Decides which edits a happening at GitHub means for the tasks as they are. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::event::{Check, Commit, Happening, Item, Push};
 use super::link::{self, FIELD, Link};
@@ -17,6 +18,8 @@ const NOTE: &str = "\n<info added on ";
 const MOST_TASKS: usize = 100;
 /// The most of a commit's first line, in characters.
 const MOST_SUBJECT: usize = 200;
+/// GitHub sends a delivery again, when somebody wants it to, for three days.
+const MOST_LATE: Duration = Duration::from_secs(4 * 24 * 60 * 60);
 /// Who made a task, and who changed one.
 pub(super) const WHO: &str = "github";
 
@@ -64,11 +67,11 @@ fn of_item(item: &Item, mapping: &Mapping, tasks: &Tasks) -> Decision {
     let rules = mapping.rules(item.kind);
     let mut decision = Decision { why: format!("{} {}", shown(item), item.action), ..Decision::default() };
     match link::find(tasks, &item.link) {
-        None if rules.makes.iter().any(|action| action == item.action) => {
+        None if rules.makes.iter().any(|action| action == item.action) || comes_first(item, rules) => {
             decision.edits.push(Edit::Add { parent: None, task: new_task(item, rules, mapping) });
         }
         None => decision.notes.push(format!("no task stands for {}", shown(item))),
-        Some((id, _, known)) if item.link.is_older_than(&known) => {
+        Some((id, _, known)) if item.is_first || item.link.is_older_than(&known) => {
             decision.notes.push(format!("task {id} knows later news of {}", shown(item)));
         }
         Some((id, task, known)) => {
@@ -84,6 +87,13 @@ fn of_item(item: &Item, mapping: &Mapping, tasks: &Tasks) -> Decision {
         }
     }
     decision
+}
+
+/// Whether it is an end whose beginning may still come, and would then leave an open task. Its own task, finished, tells
+/// that one that it is late. The ends of older objects make none: their beginnings were before anybody listened here.
+fn comes_first(item: &Item, rules: &ItemRules) -> bool {
+    let is_end = rules.status.get(item.action).is_some_and(|status| status.satisfies());
+    is_end && !rules.makes.is_empty() && item.age.is_some_and(|age| age < MOST_LATE)
 }
 
 fn new_task(item: &Item, rules: &ItemRules, mapping: &Mapping) -> NewTask {

@@ -2,7 +2,9 @@
 //!
 //! Only the fields that are used are looked at, and each is bounded and cleaned here, once.
 
-use base::{Fault, Result};
+use std::time::Duration;
+
+use base::{Fault, Result, time};
 use serde_json::Value;
 
 use super::link::Link;
@@ -111,6 +113,10 @@ pub(super) struct Item {
     pub label: String,
     pub has_new_title: bool,
     pub has_new_body: bool,
+    /// How old the object was then, where its times can be read.
+    pub age: Option<Duration>,
+    /// Whether nothing can have happened to the object before.
+    pub is_first: bool,
 }
 
 /// Commits that came to a branch.
@@ -185,6 +191,8 @@ fn item(payload: &Value, kind: &'static ItemKind, at: &str) -> Result<Happening>
         at: object.line(at),
         ..Link::default()
     };
+    let (born_s, at_s) = (time::unix_s(raw(object.value, "/created_at")), time::unix_s(&link.at));
+    let age = born_s.zip(at_s).and_then(|(born_s, at_s)| u64::try_from(at_s - born_s).ok()).map(Duration::from_secs);
     let tag = object.line("/tag_name");
     let title = object.line(if is_release { "/name" } else { "/title" });
     let changes = payload.get("changes").filter(|changes| changes.is_object());
@@ -203,6 +211,8 @@ fn item(payload: &Value, kind: &'static ItemKind, at: &str) -> Result<Happening>
         label: text::line(raw(payload, "/label/name"), MOST_NAME),
         has_new_title: has_new("title"),
         has_new_body: has_new("body"),
+        age,
+        is_first: given == "opened",
     }))
 }
 

@@ -183,6 +183,48 @@ fn an_issue_without_a_task_gets_one_only_by_actions_that_make_one() {
     assert_eq!(only(&tasks).status, Status::Pending);
 }
 
+/// An object that was made at that time.
+fn made(payload: Value, kind: &str, at: &str) -> Value {
+    with(payload, &format!("/{kind}/created_at"), json!(at))
+}
+
+#[test]
+fn an_end_that_comes_before_its_beginning_leaves_no_open_task() {
+    let born = "2024-05-01T10:00:00Z";
+    let of_issue = |action, at| ("issues", made(issue(action, at), "issue", born));
+    let of_pull = |action, at| ("pull_request", made(pull_request(action, at), "pull_request", born));
+    let merged = |at| ("pull_request", with(of_pull("closed", at).1, "/pull_request/merged", json!(true)));
+    let not_planned = |at| ("issues", with(of_issue("closed", at).1, "/issue/state_reason", json!("not_planned")));
+    let cases = [
+        (of_issue("closed", "2024-05-04T09:00:00Z"), of_issue("opened", born), Status::Done),
+        // In one second: its time alone would not tell which was first.
+        (of_issue("closed", born), of_issue("opened", born), Status::Done),
+        (not_planned("2024-05-01T10:00:05Z"), of_issue("opened", born), Status::Cancelled),
+        (merged("2024-05-01T10:00:05Z"), of_pull("opened", born), Status::Done),
+        (of_pull("closed", "2024-05-01T10:00:05Z"), of_pull("opened", born), Status::Cancelled),
+    ];
+    for (end, beginning, status) in cases {
+        let tasks = all(&Tasks::default(), &[end.clone(), beginning.clone()]);
+        assert_eq!(only(&tasks).status, status, "{end:?}");
+        let in_order = all(&Tasks::default(), &[beginning, end]);
+        assert_eq!(only(&in_order), only(&tasks), "in any order the same task comes of it");
+    }
+    let reopened = of_issue("reopened", "2024-05-02T10:00:00Z");
+    let tasks = all(&Tasks::default(), &[of_issue("closed", "2024-05-01T11:00:00Z"), reopened]);
+    assert_eq!(only(&tasks).status, Status::Pending);
+}
+
+#[test]
+fn the_end_of_something_old_makes_no_task() {
+    let closed = |born: &str| made(issue("closed", "2024-05-05T10:00:00Z"), "issue", born);
+    for born in ["2024-05-01T10:00:00Z", "2016-01-01T00:00:00Z", "soon"] {
+        assert!(all(&Tasks::default(), &[("issues", closed(born))]).is_empty(), "{born}");
+    }
+    let mapping = Mapping::parse("m", "[issues]\nmake = []").unwrap();
+    let (tasks, _) = after(&Tasks::default(), &mapping, "issues", &closed("2024-05-05T09:00:00Z"));
+    assert!(tasks.is_empty(), "nothing would have made one");
+}
+
 #[test]
 fn a_pull_request_goes_from_draft_to_review_to_done() {
     let draft = with(pull_request("opened", "2024-05-01T10:00:00Z"), "/pull_request/draft", json!(true));

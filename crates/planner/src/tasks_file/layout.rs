@@ -71,6 +71,14 @@ impl Layout {
         if !new.exists() && old.exists() { old } else { new }
     }
 
+    /// The complexity report of a tag.
+    pub fn complexity_report(&self, tag: &str) -> PathBuf {
+        match tag {
+            MAIN_TAG => self.inner("reports/task-complexity-report.json"),
+            tag => self.inner(&format!("reports/task-complexity-report_{tag}.json")),
+        }
+    }
+
     /// Makes what is missing of the layout: folders, a config.json that sends every role to `roles` and nothing to
     /// anybody else, a state.json, an example of a PRD. `now` is RFC 3339.
     pub fn init(&self, project: &str, roles: &Roles, now: &str) -> Result<Vec<Made>, FileError> {

@@ -22,10 +22,31 @@ pub(super) async fn sync(planning: &mut PlanningClient<Keyed>, root: &Path, proj
     Ok(clashes(made))
 }
 
+/// Brings both together before a call, where somebody wrote the file since the last time.
+pub(super) async fn catch_up(planning: &mut PlanningClient<Keyed>, root: &Path, project: &str) -> Result<Vec<String>> {
+    stays_inside(root)?;
+    match Folder::at(root).is_edited(project)? {
+        true => sync(planning, root, project).await,
+        false => Ok(Vec::new()),
+    }
+}
+
+/// Folders and files that are ours, from the project's folder on.
+const OURS: [&str; 9] = [
+    ".taskmaster",
+    ".taskmaster/tasks",
+    ".taskmaster/tasks/tasks.json",
+    ".taskmaster/docs",
+    ".taskmaster/reports",
+    ".taskmaster/templates",
+    ".taskmaster/.tm-sync.json",
+    "tasks",
+    "tasks/tasks.json",
+];
+
 /// A file or a folder that is a link may lead anywhere, and an agent may have made it.
-fn stays_inside(root: &Path) -> Result<()> {
-    let named = [".taskmaster", ".taskmaster/tasks", ".taskmaster/tasks/tasks.json", "tasks", "tasks/tasks.json"];
-    let real = named.iter().filter_map(|name| fs::canonicalize(root.join(name)).ok());
+pub(super) fn stays_inside(root: &Path) -> Result<()> {
+    let real = OURS.iter().filter_map(|name| fs::canonicalize(root.join(name)).ok());
     match real.into_iter().find(|place: &PathBuf| !place.starts_with(root)) {
         Some(place) => {
             let what = format!("`{}` lies outside of the project's folder", place.display());

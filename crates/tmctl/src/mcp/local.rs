@@ -1,26 +1,28 @@
-//! What only the editor's machine can do for a call: read a document of the project, write files into its folder.
+//! What only the editor's machine can do for a call before it is sent: tell which folder and project it is about, and
+//! read a document of the project.
 //!
-//! An agent names the folder and the path, so both are looked at: nothing outside of the folder is read or written, not
-//! by `..`, not by an absolute path, not by a link.
+//! An agent names the folder and the path, so both are looked at: nothing outside of the folder is read, not by `..`, not
+//! by an absolute path, not by a link.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use base::{Code, Fault, Result};
 use planner::projects::name_of_folder;
 use serde_json::{Value, json};
 
-use crate::file;
-use crate::tasks::draw;
+use super::folder;
+use super::leaves::Leaves;
+use crate::tasks::sync::Folder;
 
 /// More than any document has that tasks are made of.
 const MAX_PRD_BYTES: u64 = 16 << 20;
-/// Where files go when nobody says.
-const FILES: &str = ".taskmaster/tasks";
 /// Looks at what a job did in the meantime, which is a change for the folder.
-const JOB_STATUS: &str = "job_status";
+pub(super) const JOB_STATUS: &str = "job_status";
+/// Makes the project.
+pub(super) const INITIALIZE: &str = "initialize_project";
 
 /// Which folders may be used.
 pub(super) struct Roots {
@@ -28,22 +30,19 @@ pub(super) struct Roots {
     only: Option<PathBuf>,
 }
 
-/// What is to be done here once a call has worked.
+/// What is to be done here beside the call.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct After {
-    /// The folder whose tasks.json is kept in step.
-    pub(super) syncs: Option<PathBuf>,
-    /// With which project.
+pub(super) struct Beside {
+    /// The folder that the call is about.
+    pub(super) root: Option<PathBuf>,
+    /// The project.
     pub(super) project: String,
-    /// Where the files of the answer go.
-    pub(super) writes: Option<Target>,
-}
-
-/// A folder below a project's.
-#[derive(Debug, PartialEq)]
-pub(super) struct Target {
-    root: PathBuf,
-    path: PathBuf,
+    /// Whether the folder's tasks.json may be another one after the call.
+    pub(super) is_change: bool,
+    /// What becomes of the answer.
+    pub(super) leaves: Option<Leaves>,
+    /// What is to be told with the answer.
+    pub(super) notes: Vec<String>,
 }
 
 impl Roots {
@@ -51,34 +50,26 @@ impl Roots {
         Ok(Self { only: only.map(|dir| real(&dir)).transpose()? })
     }
 
-    /// Puts into a call what only this machine has, and says what is to be done after it.
-    pub(super) fn prepare(&self, message: &mut Value, reads: &HashSet<String>) -> Result<After> {
+    /// Puts into a call what only this machine has, and says what is to be done beside it.
+    pub(super) fn prepare(&self, message: &mut Value, reads: &HashSet<String>) -> Result<Beside> {
         let name = message["params"]["name"].as_str().unwrap_or_default().to_owned();
         if !message["params"]["arguments"].is_object() {
             message["params"]["arguments"] = json!({});
         }
         let arguments = &mut message["params"]["arguments"];
-        let text =
-            |arguments: &Value, name: &str| arguments[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        let Some(root) = self.root(text(arguments, "projectRoot"))? else { return Ok(After::default()) };
+        let Some(root) = self.root(text(arguments, "projectRoot"))? else { return Ok(Beside::default()) };
         arguments["projectRoot"] = json!(root);
-        let project = match text(arguments, "project") {
-            Some(project) => project,
-            None => name_of_folder(&root.to_string_lossy())?,
-        };
+        let project = project(&name, arguments, &root)?;
+        arguments["project"] = json!(project);
         if name == "parse_prd"
             && text(arguments, "prdText").is_none()
             && let Some(input) = text(arguments, "input")
         {
             arguments["prdText"] = json!(read_prd(&root, &input)?);
         }
-        let mut after = After { project, ..After::default() };
-        if name == "generate" {
-            let path = PathBuf::from(text(arguments, "output").unwrap_or_else(|| FILES.to_owned()));
-            after.writes = Some(Target { root: root.clone(), path });
-        }
-        after.syncs = (name == JOB_STATUS || !reads.contains(&name)).then_some(root);
-        Ok(after)
+        let leaves = Leaves::of(&name, arguments);
+        let is_change = name == JOB_STATUS || !reads.contains(&name);
+        Ok(Beside { root: Some(root), project, is_change, leaves, notes: Vec::new() })
     }
 
     /// The folder of a call: the one that it names, if it may, else the only one there is.
@@ -93,6 +84,24 @@ impl Roots {
             _ => Ok(Some(root)),
         }
     }
+}
+
+/// The project of a call: the one that it names, else the one that the folder was last in step with, else the one that is
+/// called as the folder.
+fn project(tool: &str, arguments: &Value, root: &Path) -> Result<String> {
+    if let Some(named) = text(arguments, "projectName").filter(|_| tool == INITIALIZE) {
+        return name_of_folder(&named);
+    }
+    if let Some(named) = text(arguments, "project") {
+        return Ok(named);
+    }
+    folder::stays_inside(root)?;
+    Folder::at(root).project()?.map_or_else(|| name_of_folder(&root.to_string_lossy()), Ok)
+}
+
+/// An argument that is there and not empty.
+pub(super) fn text(arguments: &Value, name: &str) -> Option<String> {
+    arguments[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// The folder itself, behind any links.
@@ -132,50 +141,6 @@ fn read_prd(root: &Path, input: &str) -> Result<String> {
         let what = format!("could not read `{}`", path.display());
         Fault::invalid(what).because(error).hint("give a text, such as Markdown")
     })
-}
-
-/// Writes the files of an answer, and says instead of their texts where they are.
-pub(super) fn write_files(target: &Target, answer: &mut Value) -> Result<()> {
-    let Target { root, path } = target;
-    let is_plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    let inside =
-        if path.is_absolute() { path.strip_prefix(root).ok() } else { Some(path.as_path()).filter(|_| is_plain) };
-    let out = || {
-        let what = format!("`{}` leads out of the project's folder `{}`", path.display(), root.display());
-        Fault::new(Code::PermissionDenied, what).hint("name a folder in it")
-    };
-    let inside = inside.filter(|path| !path.components().any(|part| part == Component::ParentDir)).ok_or_else(out)?;
-    let folder = made(root, inside)?.ok_or_else(out)?;
-    let files = answer["result"]["structuredContent"]["data"]["files"].as_array().cloned().unwrap_or_default();
-    let mut written = Vec::new();
-    for one in &files {
-        let (name, text) = (one["name"].as_str().unwrap_or_default(), one["text"].as_str().unwrap_or_default());
-        let path = draw::inside(&folder, name)?;
-        file::write(&path, text.as_bytes())?;
-        written.push(json!(path));
-    }
-    answer["result"]["structuredContent"]["data"] = json!({ "files": written });
-    say_again(answer);
-    Ok(())
-}
-
-/// The folder, made where it is missing; `None` when a link on the way leads out.
-fn made(root: &Path, inside: &Path) -> Result<Option<PathBuf>> {
-    let mut folder = root.to_owned();
-    for part in inside.components() {
-        folder.push(part);
-        let could_not = |error| {
-            Fault::invalid(format!("could not make `{}`", folder.display())).because(error).hint("look at its rights")
-        };
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(could_not(error)),
-            _ => {}
-        }
-        if !fs::canonicalize(&folder).map_err(could_not)?.starts_with(root) {
-            return Ok(None);
-        }
-    }
-    Ok(Some(folder))
 }
 
 /// Makes the text of a result say what its structure says.

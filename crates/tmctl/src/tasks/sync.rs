@@ -136,15 +136,34 @@ fn tell(
 impl Folder {
     /// Those of the project in `root`; the folder of the base is made where it is missing.
     pub(crate) fn new(root: &Path) -> Result<Self> {
-        let tasks = Layout::new(root).tasks();
-        let inner = root.join(".taskmaster");
-        for folder in [Some(inner.as_path()), tasks.parent()].into_iter().flatten() {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                let fault = Fault::invalid(format!("could not make `{}`", folder.display())).because(error);
+        let folder = Self::at(root);
+        for dir in [&folder.base, &folder.tasks].into_iter().filter_map(|file| file.parent()) {
+            std::fs::create_dir_all(dir).map_err(|error| {
+                let fault = Fault::invalid(format!("could not make `{}`", dir.display())).because(error);
                 fault.hint("name the project's folder with --dir")
             })?;
         }
-        Ok(Self { tasks, base: inner.join(BASE), before: inner.join(BEFORE) })
+        Ok(folder)
+    }
+
+    /// The same to look only.
+    pub(crate) fn at(root: &Path) -> Self {
+        let inner = root.join(".taskmaster");
+        Self { tasks: Layout::new(root).tasks(), base: inner.join(BASE), before: inner.join(BEFORE) }
+    }
+
+    /// The project that it was last brought together with.
+    pub(crate) fn project(&self) -> Result<Option<String>> {
+        Ok(self.base()?.map(|base| base.project))
+    }
+
+    /// Whether somebody wrote the file since it was brought together with the project.
+    pub(crate) fn is_edited(&self, project: &str) -> Result<bool> {
+        let Some(file) = self.read()? else { return Ok(false) };
+        match self.base()?.filter(|base| base.project == project) {
+            Some(base) => Ok(parsed(base.tasks_json.as_bytes())? != file),
+            None => Ok(true),
+        }
     }
 
     /// Brings the file and a project of the server together. `again` hears of each time that the file was changed meanwhile.

@@ -14,7 +14,7 @@ const PRIORITIES: &[&str] = &["low", "medium", "high", "critical"];
 #[rustfmt::skip]
 pub(super) const TOOLS: &[Entry] = &[
     Entry { name: "initialize_project", effect: Changes, set: Standard, run: |call| Box::pin(projects::initialize(call)),
-        about: "Makes the project, with the tag `master`; called twice it is there once.",
+        about: "Makes the project, with the tag `master`, and by `tmctl mcp` what its folder lacks; called twice it is there once.",
         own: &[
             may("projectName", Kind::Text, "its name, instead of its folder's"),
             may("description", Kind::Text, "what it is about, in a sentence"),
@@ -68,7 +68,7 @@ pub(super) const TOOLS: &[Entry] = &[
         own: &[
             may("threshold", Kind::Number, "from which score on a task should be split; 5 if not given"),
             RESEARCH,
-            may("output", Kind::Text, "without effect: see complexity_report"),
+            may("output", Kind::Text, "the report's file, which `tmctl mcp` writes; without it that of the tag"),
             may("ids", Kind::Texts, "which tasks; without: all that are not finished"),
             may("from", Kind::Number, "the first task number"),
             may("to", Kind::Number, "the last task number"),
@@ -231,7 +231,7 @@ pub(super) const TOOLS: &[Entry] = &[
             may("includeProjectTree", Kind::Flag, "without effect"),
             may("detailLevel", Kind::OneOf(&["low", "medium", "high"]), "how much"),
             may("saveTo", Kind::Text, "the task that keeps the answer as a note"),
-            may("saveToFile", Kind::Flag, "without effect"),
+            may("saveToFile", Kind::Flag, "`tmctl mcp` writes the answer into .taskmaster/docs/research"),
         ] },
     Entry { name: "job_status", effect: Reads, set: Core, run: |call| Box::pin(jobs::status(call)),
         about: "Where a job stands; waits for its end. Without `id` the jobs of the project.",
