@@ -47,8 +47,9 @@ async fn the_kit_for_upstreams_own_server_passes_through_the_bridge() {
     std::fs::write(&script, INTO_BRIDGE).unwrap();
     std::fs::copy(kit.with_file_name("prds").join("greenhouse-telemetry.md"), root.join("prd.md")).unwrap();
     initialize(&lab, "greenhouse").await;
+    // The engine's answers are nonsense within their schema, so that counts are what the planner makes of them.
     let mut command = Command::new("node");
-    command.arg(&kit).arg(&script).arg(&root).args(["prd.md", "4", "60"]).env("EXACT", "1");
+    command.arg(&kit).arg(&script).arg(&root).args(["prd.md", "8", "60"]);
     command.env("TMCTL", binary("tmctl").unwrap()).env("TM_SERVER", &lab.nodes[0].grpc);
     let mut child = Child::spawn("the kit", command).unwrap();
     let status = child.wait(SOON * 8).await.unwrap();
