@@ -38,6 +38,9 @@ pub struct Patience {
     pub pause: Backoff,
 }
 
+/// Where a call says who it comes from; history shows it behind the name of the key.
+const WHO: &str = "x-tm-who";
+
 /// A channel that shows the key with every call.
 pub type Keyed = InterceptedService<Channel, Key>;
 
@@ -56,7 +59,7 @@ struct Server {
     tls: Option<ClientTls>,
 }
 
-/// Puts the API key into the metadata of a call.
+/// Puts the API key into the metadata of a call, and who it comes from, where that does not stand there yet.
 #[derive(Clone)]
 pub struct Key(Option<MetadataValue<Ascii>>);
 
@@ -64,6 +67,9 @@ impl Interceptor for Key {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(value) = &self.0 {
             request.metadata_mut().insert("authorization", value.clone());
+        }
+        if !request.metadata().contains_key(WHO) {
+            request.metadata_mut().insert(WHO, MetadataValue::from_static(crate::changes::BY_HAND));
         }
         Ok(request)
     }

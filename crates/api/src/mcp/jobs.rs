@@ -29,7 +29,7 @@ pub(super) async fn start(call: &Call<'_>, work: Work) -> Said {
         planner: job::planner(&call.text("planner"))?,
         work,
     };
-    let id = call.planning()?.start(order, call.given("key")).await?.to_string();
+    let id = call.planning()?.start(order, call.given("once")).await?.to_string();
     wait(call, &id).await
 }
 

@@ -194,7 +194,7 @@ async fn errors_have_a_shape_of_their_own_with_code_and_hint() {
 async fn a_job_is_shown_until_it_has_ended() {
     let bed = Bed::garden().await;
     let start =
-        json!({ "work": "parse-prd", "prd": "# Shed\n\nThe shed must have a door.", "append": true, "key": "k" });
+        json!({ "work": "parse-prd", "prd": "# Shed\n\nThe shed must have a door.", "append": true, "once": "k" });
     let job = bed.call("POST", "/api/projects/garden/jobs", &start).await;
     let again = bed.call("POST", "/api/projects/garden/jobs", &start).await;
     assert_eq!((&job["state"], &job["job"]), (&json!("waiting"), &again["job"]));
