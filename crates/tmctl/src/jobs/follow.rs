@@ -221,7 +221,8 @@ fn status(job: &Job) -> String {
 }
 
 fn figures(job: &Job) -> String {
-    let left = if job.estimate_s > 0.0 { format!(", {} left", text::seconds(job.estimate_s)) } else { String::new() };
+    // Less than a second is a guess that is over when it is read.
+    let left = if job.estimate_s >= 1.0 { format!(", {} left", text::seconds(job.estimate_s)) } else { String::new() };
     format!("{} of {}{left}", job.done, job.total)
 }
 
