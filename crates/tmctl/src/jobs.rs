@@ -76,7 +76,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, of: Of, verb: Option<Ve
 }
 
 fn table(jobs: &[Job], server: &str, now_unix_ms: u64, style: Style) -> String {
-    let mut table = Table::new(["ID", "KIND", "PLACE", "STATE", "DONE", "NOW", "NODE", "BEGAN"]);
+    let mut table = Table::new(["ID", "KIND", "PLACE", "STATE", "DONE", "NOW", "NODE", "AGE"]);
     for job in jobs {
         table.row([
             job.id.as_str().into(),
@@ -86,7 +86,7 @@ fn table(jobs: &[Job], server: &str, now_unix_ms: u64, style: Style) -> String {
             done(job).into(),
             text::or_dash(now(job)).into(),
             text::or_dash(&job.node).into(),
-            ago(job.created_unix_ms, now_unix_ms).into(),
+            age(job.created_unix_ms, now_unix_ms).into(),
         ]);
     }
     table.render(style, "no jobs; `tmctl plan parse FILE` begins one") + &text::told_by(server)
@@ -121,9 +121,10 @@ fn now(job: &Job) -> &str {
     if matches!(job.state.as_str(), "done" | "failed" | "cancelled") { "" } else { &job.current }
 }
 
-fn ago(then_unix_ms: u64, now_unix_ms: u64) -> String {
+/// How long ago it was begun; where this clock is behind, when.
+fn age(then_unix_ms: u64, now_unix_ms: u64) -> String {
     match now_unix_ms.checked_sub(then_unix_ms) {
-        Some(ms) => format!("{} ago", text::seconds(ms as f64 / 1000.0)),
+        Some(ms) => text::seconds(ms as f64 / 1000.0),
         None => text::clock(then_unix_ms),
     }
 }

@@ -101,11 +101,12 @@ pub fn ruled(widths: &[usize], cells: impl IntoIterator<Item = Cell>, style: Sty
     render_row(&row, widths, style)
 }
 
-/// Lines of a tree that fit on the terminal: of a long one, what stands before the arrow is shortened.
+/// Lines of a tree that fit on the terminal: of a long one, what stands before the ids that it waits for is shortened.
 pub fn fitting_lines(text: &str, style: Style) -> String {
     let Some(width) = style.width else { return text.to_owned() };
     let fit = |line: &str| {
-        let (head, tail) = line.rsplit_once(ARROW).map_or((line, ""), |(head, _)| line.split_at(head.len()));
+        let open = line.rfind(OPEN).filter(|_| line.ends_with(')'));
+        let (head, tail) = line.split_at(line.rfind(ARROW).or(open).unwrap_or(line.len()));
         let room = width.saturating_sub(tail.chars().count()).max(LEAST);
         clip(&(clip(head, room) + tail), width)
     };
@@ -114,6 +115,8 @@ pub fn fitting_lines(text: &str, style: Style) -> String {
 
 /// What a tree of tasks has before the ids that a task waits for.
 const ARROW: &str = "  <- ";
+/// And before those that its parents wait for.
+const OPEN: &str = " (open: ";
 /// No text is made shorter than this.
 const LEAST: usize = 8;
 
@@ -222,10 +225,12 @@ mod tests {
 
     #[test]
     fn lines_of_a_tree_keep_what_is_waited_for() {
-        let tree = "[ ] 1 A long title of a task that is wide\n|- [ ] 1.1 Another long title, of a part  <- 2, 3 (open: 3)\n\nx\n";
+        let tree = "[ ] 1 A long title of a task that is wide\n|- [ ] 1.1 Another long title, of a part  <- 2, 3 (open: 3)\n\
+                    `- [ ] 1.2 The last one of these parts (open: 3)\n\nx\n";
         let style = |width| Style { width, ..Style::default() };
         assert_eq!(fitting_lines(tree, style(None)), tree);
-        let narrow = "[ ] 1 A long title of a task that i…\n|- [ ] 1.1 Anoth…  <- 2, 3 (open: 3)\n\nx\n";
+        let narrow = "[ ] 1 A long title of a task that i…\n|- [ ] 1.1 Anoth…  <- 2, 3 (open: 3)\n\
+                      `- [ ] 1.2 The last one o… (open: 3)\n\nx\n";
         assert_eq!(fitting_lines(tree, style(Some(36))), narrow);
     }
 

@@ -219,7 +219,7 @@ fn lines(title: &str, room: usize) -> Vec<String> {
     let has_more = words.peek().is_some();
     let last = lines.len().saturating_sub(1);
     let fit = |(place, line): (usize, String)| {
-        if has_more && place == last { cut(&(line + " …"), room) } else { cut(&line, room) }
+        if has_more && place == last { cut(&(line + "…"), room) } else { cut(&line, room) }
     };
     lines.into_iter().enumerate().map(fit).collect()
 }

@@ -118,7 +118,8 @@ fn a_tree_for_a_terminal_shows_levels_and_what_is_waited_for() {
        `- [ ] 1.2.1 task 1.2.1
     [ ] 2 task 2  <- 1 (open: 1)
 
-    [ ] pending  [>] in progress  [?] review  [x] done  [~] deferred  [-] cancelled  [!] blocked
+    [ ] pending  [>] in progress  [?] review  [x] done
+    [~] deferred  [-] cancelled  [!] blocked
     ");
 }
 
