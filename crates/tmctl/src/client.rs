@@ -242,6 +242,18 @@ mod tests {
     use crate::screen::fault_text;
 
     #[test]
+    fn every_call_says_who_it_comes_from_once() {
+        let who = |request: Request<()>| {
+            let request = Key(None).call(request).unwrap();
+            request.metadata().get_all(WHO).iter().map(|who| who.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(who(Request::new(())), ["tmctl"]);
+        let mut editor = Request::new(());
+        editor.metadata_mut().insert(WHO, MetadataValue::from_static("tmctl mcp"));
+        assert_eq!(who(editor), ["tmctl mcp"]);
+    }
+
+    #[test]
     fn addresses_that_cannot_be_dialled_are_refused_with_a_hint() {
         let mut text = String::new();
         for address in ["", "host", "http://", "ftp://host:1", "https://host:3002", "host:port", ":3002"] {
