@@ -116,6 +116,7 @@ mod tests {
             subject: "home/master".to_owned(),
             who: "ann".to_owned(),
             key: None,
+            digest: None,
             state,
             is_draft: false,
             node: None,

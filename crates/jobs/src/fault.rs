@@ -8,6 +8,12 @@ pub(crate) fn unknown(id: JobId) -> Fault {
     Fault::new(Code::NotFound, format!("there is no job `{id}`")).hint("list the jobs; old finished ones are removed")
 }
 
+/// Who asks twice under one key means the same work.
+pub(crate) fn other_work(id: JobId) -> Fault {
+    Fault::new(Code::Conflict, format!("the key is taken: with it `{id}` was begun, which is other work"))
+        .hint(format!("use another key; `tmctl jobs show {id}` tells what it is"))
+}
+
 /// Another node may work on it by now.
 pub(crate) fn lost(id: JobId) -> Fault {
     Fault::new(Code::StaleEpoch, format!("this node does not own job `{id}` any more"))

@@ -82,8 +82,10 @@ pub struct NewJob {
     pub subject: String,
     /// Who asked for it.
     pub who: String,
-    /// The same key gives back the same job, whatever else is submitted with it, as long as the job is kept.
+    /// The same key gives back the same job, as long as the job is kept.
     pub key: Option<String>,
+    /// What the work is, in a few bytes: under the key of another one it is refused.
+    pub digest: String,
     /// What the work needs.
     pub input: serde_json::Value,
 }

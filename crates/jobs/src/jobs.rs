@@ -54,9 +54,7 @@ impl Jobs {
         if bytes > MAX_INPUT_BYTES {
             return Err(fault::too_large("the input", bytes, MAX_INPUT_BYTES));
         }
-        if let Some(key) = &new.key
-            && let Some(known) = self.known(key).await?
-        {
+        if let Some(known) = self.submitted(&new).await? {
             return Ok(known);
         }
         self.check_room().await?;
@@ -64,6 +62,14 @@ impl Jobs {
         let id = JobId::at(now);
         let place = keys::input(id);
         self.put(id, new.into_record(now), large::cut(&place, &place, &input)?).await
+    }
+
+    /// The job that was submitted under the same key before; one that does other work is a conflict.
+    pub async fn submitted(&self, new: &NewJob) -> Result<Option<JobId>> {
+        match &new.key {
+            Some(key) => self.known(key, &new.digest).await,
+            None => Ok(None),
+        }
     }
 
     /// The job as of now; `None` where there is none, or none any more.
@@ -176,11 +182,13 @@ impl Jobs {
         Ok(records)
     }
 
-    /// The job that an idempotency key stands for.
-    async fn known(&self, key: &str) -> Result<Option<JobId>> {
-        let key = keys::idempotency(key);
-        let Some(entry) = self.store.get(&key).await? else { return Ok(None) };
-        Ok(Some(stored::read(&key, &entry.value)?))
+    /// The job that an idempotency key stands for, if it does the work of that digest.
+    async fn known(&self, key: &str, digest: &str) -> Result<Option<JobId>> {
+        let place = keys::idempotency(key);
+        let Some(entry) = self.store.get(&place).await? else { return Ok(None) };
+        let id: JobId = stored::read(&place, &entry.value)?;
+        let other = self.find(id).await?.and_then(|found| found.record.digest).is_some_and(|known| known != digest);
+        if other { Err(fault::other_work(id)) } else { Ok(Some(id)) }
     }
 
     async fn check_room(&self) -> Result<()> {
@@ -203,13 +211,14 @@ impl Jobs {
             self.store.commit(txn).await?;
             return Ok(id);
         };
+        let digest = record.digest.unwrap_or_default();
         let key_key = keys::idempotency(&key);
         txn = txn.when(Guard::Absent(key_key.clone())).put(key_key.clone(), stored::write(&key_key, &id)?);
         match self.store.commit(txn).await {
             Ok(_) => Ok(id),
             // Somebody else submitted it at the same time; a draft of ours goes with the old drafts.
             Err(StoreError::Refused { guard: Guard::Absent(refused) }) if refused == key_key => {
-                let known = self.known(&key).await?;
+                let known = self.known(&key, &digest).await?;
                 known.ok_or_else(|| Fault::new(Code::Conflict, "the same job is being removed").hint("submit it again"))
             }
             Err(error) => Err(error.into()),
@@ -235,6 +244,7 @@ impl NewJob {
             kind: self.kind,
             subject: self.subject,
             who: self.who,
+            digest: self.key.as_ref().map(|_| self.digest),
             key: self.key,
             state: State::Waiting,
             is_draft: false,

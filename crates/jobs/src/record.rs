@@ -13,6 +13,9 @@ pub(crate) struct Record {
     pub subject: String,
     pub who: String,
     pub key: Option<String>,
+    /// Of the work that the key stands for; absent in records of earlier releases.
+    #[serde(default)]
+    pub digest: Option<String>,
     #[serde(flatten)]
     pub state: State,
     /// Its input is not whole yet: nobody sees it and nobody runs it.

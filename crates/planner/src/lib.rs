@@ -4,6 +4,7 @@
 //! give values. `projects` keeps them in the store, `tasks_file` in a folder, `work` does what wants a model, as jobs.
 
 mod circles;
+mod digest;
 pub mod edit;
 pub mod gates;
 pub mod github;

@@ -82,6 +82,9 @@ pub trait Models: Send + Sync {
     fn slots(&self) -> usize;
 }
 
+/// Why nobody answered, where no role has a model.
+pub(crate) const NO_MODEL: &str = "the cluster has no model for `main`, `fallback` or `research`";
+
 /// A checked answer, and what it took to get it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Checked<T> {
@@ -105,11 +108,11 @@ impl<T> Checked<T> {
         Self { answer: None, model: String::new(), asked: 0, refused: Vec::new(), tokens: (0, 0), unanswered: None }
     }
 
-    /// What to say where none is not enough. It passes where the models may come back.
-    pub fn no_model(&self) -> Fault {
+    /// What to say where none is not enough; `else_do` is what goes without one. It passes where the models may come back.
+    pub fn no_model(&self, else_do: &str) -> Fault {
         let why = self.refused.last().map_or("none was asked", String::as_str);
         Fault::new(self.unanswered.unwrap_or(Code::NotSupported), format!("no model gave a usable answer ({why})"))
-            .hint("see `tmctl models`, set `[roles] main`, or use `--planner structural`, which needs none")
+            .hint(format!("see `tmctl models`, set `[roles] main`, or {else_do}"))
     }
 }
 
@@ -130,6 +133,8 @@ impl Asking<'_> {
     ) -> Result<Checked<T>> {
         let mut told = Checked::none();
         let mut was_answered = false;
+        // A cluster without models for plans is nothing odd, and told in one sentence.
+        let mut has_one = false;
         for role in Role::chain(self.wants_research) {
             let mut question = Question { role, ..question.clone() };
             for _ in 0..2 {
@@ -138,12 +143,13 @@ impl Asking<'_> {
                     Ok(reply) => reply,
                     Err(fault) if matches!(fault.code, Code::Cancelled | Code::StaleEpoch) => return Err(fault),
                     Err(fault) => {
+                        has_one |= fault.code != Code::ModelNotFound;
                         told.refused.push(format!("{}: {}", role.as_str(), fault.full_message()));
                         told.unanswered = Some(fault.code).filter(|_| !was_answered);
                         break;
                     }
                 };
-                (was_answered, told.unanswered) = (true, None);
+                (has_one, was_answered, told.unanswered) = (true, true, None);
                 told.tokens = (told.tokens.0 + reply.tokens.0, told.tokens.1 + reply.tokens.1);
                 let wrong = match good(&reply, &question.schema).and_then(&read) {
                     Ok(answer) => return Ok(Checked { answer: Some(answer), model: reply.model, ..told }),
@@ -152,6 +158,9 @@ impl Asking<'_> {
                 told.refused.push(format!("{}: {wrong}", reply.model));
                 question.prompt = format!("{}\n{}", question.prompt, prompts::again(&wrong));
             }
+        }
+        if !has_one {
+            told.refused = vec![NO_MODEL.to_owned()];
         }
         Ok(told)
     }
@@ -234,6 +243,16 @@ mod tests {
         let told = ask(&models).await.unwrap();
         assert_eq!((told.answer, told.asked, told.refused.len()), (None, 5, 5));
         assert_eq!(told.refused[0], "main: away");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_models_is_told_in_one_sentence() {
+        let none = || Err(Fault::new(Code::ModelNotFound, "no model of the cluster is for `x`"));
+        let told = ask(&Scripted::new([none(), none(), none()])).await.unwrap();
+        assert_eq!((told.asked, told.refused.as_slice()), (3, &[NO_MODEL.to_owned()][..]));
+        assert_eq!(told.no_model("wait").hint.unwrap(), "see `tmctl models`, set `[roles] main`, or wait");
+        let told = ask(&Scripted::new([none(), Err(Fault::unavailable("away")), none()])).await.unwrap();
+        assert_eq!(told.refused.len(), 3, "{:?}", told.refused);
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use serde_json::Value;
 use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
+use crate::digest;
 use crate::edit::{self, Applied, Edit, Stamp};
 use crate::model::Models;
 use crate::projects::{Outcome, Projects, Snapshot, Wanted};
@@ -76,10 +77,18 @@ impl Planning {
         Self { projects: Projects::new(store.clone()), jobs: Jobs::new(store, node) }
     }
 
-    /// Makes a job of an order, if it can be done at all. The same key gives the same job.
+    /// Makes a job of an order, if it can be done at all. The same key gives the same job: in one project, for one order.
     pub async fn start(&self, mut order: Order, key: Option<String>) -> Result<JobId> {
         let snapshot = self.projects.snapshot(&order.project, &order.tag).await?;
-        order.tag = snapshot.tag.clone();
+        order.tag.clone_from(&snapshot.tag);
+        // By the tag's id, since another project or tag of that name may stand there by now.
+        let digest = digest::of(&(&snapshot.about.id, order.planner, &order.work))?;
+        let key = key.map(|key| format!("{}/{key}", order.project));
+        let new = NewJob { kind: JOB_KIND.into(), key, digest, ..NewJob::default() };
+        // What it did may be the very reason why it could not be begun again.
+        if let Some(known) = self.jobs.submitted(&new).await? {
+            return Ok(known);
+        }
         let (subject, who) = (subject(&order), order.who.clone());
         // A document may be long.
         let write = move || {
@@ -88,7 +97,7 @@ impl Planning {
             input.map_err(|error| Fault::internal("could not write the input of a job").because(error))
         };
         let input = work::aside("check an order", write).await??;
-        self.jobs.submit(NewJob { kind: JOB_KIND.into(), subject, who, key, input }).await
+        self.jobs.submit(NewJob { subject, who, input, ..new }).await
     }
 
     /// A job by its id.

@@ -81,7 +81,25 @@ pub struct Wanted {
     /// Marks the tag's plan as a draft for these reasons, or as none; `None` leaves that as it is.
     pub draft: Option<Vec<String>>,
     /// The same key twice does it once: the second time, what the first did is told.
-    pub key: Option<String>,
+    pub key: Option<Key>,
+}
+
+/// What makes a change happen once in a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// Of a step of a job, which may be decided another way when it is tried again.
+    Step(String),
+    /// Of a client: with other edits it is refused.
+    Client(String),
+}
+
+impl Key {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Step(key) | Self::Client(key) => key,
+        }
+    }
 }
 
 /// What became of a [`Wanted`].
@@ -130,7 +148,7 @@ impl Projects {
 
     /// Makes a change, or says what it would do. Tried again while others come first, unless a version was expected.
     pub async fn change(&self, project: &str, tag: &str, wanted: &Wanted) -> Result<Outcome> {
-        if let Some(key) = wanted.key.as_ref().filter(|key| key.len() > MOST_KEY_BYTES) {
+        if let Some(key) = wanted.key.as_ref().map(Key::as_str).filter(|key| key.len() > MOST_KEY_BYTES) {
             let what = format!("could not take a key of {} bytes for a change", key.len());
             return Err(Fault::invalid(what).hint(format!("use at most {MOST_KEY_BYTES} bytes")));
         }
@@ -178,7 +196,7 @@ impl Projects {
             return Ok((Done { revision: before.about.revision, ..done }, true));
         }
         let txn = mark.map_or_else(|| Ok(Txn::new()), |mark| mark.onto(Txn::new()))?;
-        let event = Event::new(now, wanted, &done);
+        let event = Event::new(now, wanted, &done)?;
         let (tasks, draft) = (done.tasks.clone(), wanted.draft.clone());
         let written = self.write(txn, vec![Attempt { before, tasks, event, draft }]).await?;
         Ok((done, matches!(written, Written::Done)))
@@ -226,13 +244,13 @@ impl Projects {
                 (from, moved.from, format!("moved to tag `{to_tag}`")),
                 (to, moved.to, format!("moved from tag `{tag}`")),
             ];
-            let attempted = attempted.map(|(before, tasks, what)| {
+            let attempted = attempted.into_iter().map(|(before, tasks, what)| {
                 let changes = edit::changes(&before.tasks, &tasks);
                 let wanted = Wanted { who: who.into(), what, ..Wanted::default() };
                 let done = Done { revision: before.about.revision + 1, changes, ..Done::default() };
-                Attempt { event: Event::new(now, &wanted, &done), before, tasks, draft: None }
+                Ok(Attempt { event: Event::new(now, &wanted, &done)?, before, tasks, draft: None })
             });
-            match self.write(Txn::new(), attempted.into()).await? {
+            match self.write(Txn::new(), attempted.collect::<Result<_>>()?).await? {
                 Written::Done => return Ok((moved.ids, moved.notes)),
                 Written::Crossed => pause(attempt).await,
             }

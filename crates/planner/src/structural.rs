@@ -120,11 +120,10 @@ fn of_requirement(prd: &Prd, requirement: &Requirement, number: u32) -> Task {
 fn parent(prd: &Prd, members: &[&Requirement], group: &Group, number: u32, max_depth: u8) -> Task {
     let heading = group.section.and_then(|section| prd.sections.get(section)).map_or("", Section::title);
     let titled = if heading.is_empty() { fields::joined_title(members) } else { title(heading) };
-    let texts: Vec<&str> = members.iter().map(|requirement| requirement.text.as_str()).collect();
     let mut task = Task {
         number,
         title: titled,
-        description: fields::summary(heading, &texts),
+        description: fields::summary(heading, members),
         details: fields::list(members),
         test_strategy: fields::test_strategy(members),
         priority: members.iter().map(|requirement| fields::priority(requirement)).max().unwrap_or_default(),

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{self, Asking, Checked, Models, Question, Role};
-use crate::projects::{Done, Outcome, Projects, Snapshot, Wanted};
+use crate::projects::{Done, Key, Outcome, Projects, Snapshot, Wanted};
 use crate::schema::Wrong;
 use crate::{Edit, Priority, TaskId};
 
@@ -231,6 +231,15 @@ impl Work {
         }
     }
 
+    /// What goes without a model, in a hint.
+    const fn without_model(&self) -> &'static str {
+        match self {
+            Self::Do(_) => instruct::PLAIN,
+            Self::Rescope(_) => rescope::BY_HAND,
+            _ => "use `--planner structural`, which needs none",
+        }
+    }
+
     const fn wants_research(&self) -> bool {
         match self {
             Self::ParsePrd(ParsePrd { research, .. })
@@ -334,7 +343,11 @@ impl Working<'_> {
         let work = || async {
             let checked = asking.checked(question, read).await?;
             // Not recorded: a later try of the job asks again.
-            if checked.answer.is_none() && needs_answer { Err(checked.no_model()) } else { Ok(checked) }
+            if checked.answer.is_none() && needs_answer {
+                Err(checked.no_model(self.order.work.without_model()))
+            } else {
+                Ok(checked)
+            }
         };
         self.context.step(step, work).await
     }
@@ -346,7 +359,7 @@ impl Working<'_> {
 
     async fn change_as(&self, step: &str, wanted: Wanted) -> Result<Done> {
         let key = format!("{}/{step}", self.context.id());
-        let wanted = Wanted { who: self.order.who.clone(), key: Some(key), ..wanted };
+        let wanted = Wanted { who: self.order.who.clone(), key: Some(Key::Step(key)), ..wanted };
         match self.projects.change(&self.order.project, &self.order.tag, &wanted).await? {
             Outcome::Done(done) => Ok(done),
             Outcome::Conflict(conflict) => {

@@ -8,7 +8,7 @@ use crate::client::{CALL_LIMIT, call};
 use crate::place::{At, options};
 use crate::screen::{Ended, Screen, Verdict};
 use crate::tasks::item::{self, Item};
-use crate::text::visible;
+use crate::text::{counted, visible};
 
 /// Texts longer than this, or of several lines, stand below each other.
 const ONE_LINE: usize = 60;
@@ -137,8 +137,22 @@ fn difference(difference: &Difference) -> String {
         _ if fits(before) && fits(after) => {
             format!("~ {id} {field}: {} -> {}\n", or_nothing(before), or_nothing(after))
         }
-        _ => format!("~ {id} {field}:\n{}{}", lines("-", before), lines("+", after)),
+        _ => {
+            let (before, after, same) = unlike(before, after);
+            let same = if same == 0 { String::new() } else { format!(" ({} as before)", counted(same, "line")) };
+            format!("~ {id} {field}:{same}\n{}{}", lines("-", &before), lines("+", &after))
+        }
     }
+}
+
+/// The lines in which two texts differ, without those that both begin or end with; and how many these are.
+fn unlike(before: &str, after: &str) -> (String, String, usize) {
+    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+    let first = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+    let (old, new) = (old.split_at(first).1, new.split_at(first).1);
+    let last = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
+    let middle = |lines: &[&str]| lines.split_at(lines.len() - last).0.join("\n");
+    (middle(old), middle(new), first + last)
 }
 
 /// What became of changes, for programs.
@@ -216,6 +230,19 @@ mod tests {
     fn what_became_different_is_told_as_text_and_json() {
         insta::assert_snapshot!("changes", text(&garden(), &done()) + &samples::json(&json(&done())));
         assert_eq!(text(&garden(), &EditResponse::default()), "nothing is different\n");
+    }
+
+    #[test]
+    fn lines_that_stay_are_not_shown_as_removed_and_added() {
+        let difference = |before: &str, after: &str| {
+            let (before, after) = (before.to_owned(), after.to_owned());
+            differences(&[Difference { id: "1".into(), field: "details".into(), before, after }])
+        };
+        let noted = difference("Dig it.\nMind the roots.", "Dig it.\nMind the roots.\n\nThe soil is wet.");
+        assert_eq!(noted, "~ 1 details: (2 lines as before)\n    + \n    + The soil is wet.\n");
+        assert_eq!(difference("a\nb\nc", "a\nx\nc"), "~ 1 details: (2 lines as before)\n    - b\n    + x\n");
+        assert_eq!(difference("a\na", "a"), "~ 1 details: (1 line as before)\n    - a\n");
+        assert_eq!(difference("a\nb", ""), "~ 1 details:\n    - a\n    - b\n");
     }
 
     #[test]

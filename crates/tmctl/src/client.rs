@@ -38,6 +38,9 @@ pub struct Patience {
     pub pause: Backoff,
 }
 
+/// Where a call says who it comes from; history shows it behind the name of the key.
+const WHO: &str = "x-tm-who";
+
 /// A channel that shows the key with every call.
 pub type Keyed = InterceptedService<Channel, Key>;
 
@@ -56,7 +59,7 @@ struct Server {
     tls: Option<ClientTls>,
 }
 
-/// Puts the API key into the metadata of a call.
+/// Puts the API key into the metadata of a call, and who it comes from, where that does not stand there yet.
 #[derive(Clone)]
 pub struct Key(Option<MetadataValue<Ascii>>);
 
@@ -64,6 +67,9 @@ impl Interceptor for Key {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(value) = &self.0 {
             request.metadata_mut().insert("authorization", value.clone());
+        }
+        if !request.metadata().contains_key(WHO) {
+            request.metadata_mut().insert(WHO, MetadataValue::from_static(crate::changes::BY_HAND));
         }
         Ok(request)
     }
@@ -234,6 +240,18 @@ fn key_value(key: &str) -> Result<MetadataValue<Ascii>> {
 mod tests {
     use super::*;
     use crate::screen::fault_text;
+
+    #[test]
+    fn every_call_says_who_it_comes_from_once() {
+        let who = |request: Request<()>| {
+            let request = Key(None).call(request).unwrap();
+            request.metadata().get_all(WHO).iter().map(|who| who.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(who(Request::new(())), ["tmctl"]);
+        let mut editor = Request::new(());
+        editor.metadata_mut().insert(WHO, MetadataValue::from_static("tmctl mcp"));
+        assert_eq!(who(editor), ["tmctl mcp"]);
+    }
 
     #[test]
     fn addresses_that_cannot_be_dialled_are_refused_with_a_hint() {

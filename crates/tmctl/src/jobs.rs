@@ -2,7 +2,7 @@
 
 pub mod follow;
 
-use base::time::rfc3339;
+use base::time::{self, rfc3339};
 use clap::Subcommand;
 use proto::planning::{CancelJobRequest, GetJobRequest, Job, ListJobsRequest};
 use serde::Serialize;
@@ -50,14 +50,24 @@ pub async fn run(servers: &Servers, screen: &mut Screen, of: Of, verb: Option<Ve
     let mut planning = connection.planning();
     let job = match verb.unwrap_or(Verb::List) {
         Verb::List => {
+            if let Some(project) = &of.project {
+                screen.note(&text::visible(&format!(
+                    "only jobs of project {project}, which --project or TMCTL_PROJECT names\n"
+                )));
+            }
             let request = ListJobsRequest { project: of.project.unwrap_or_default() };
             let jobs = call(CALL_LIMIT, planning.list_jobs(request)).await?.jobs;
             let list = List::of_now(&connection.server, jobs.iter().map(item).collect());
-            screen.show(|style| table(&jobs, &connection.server, style), &list)?;
+            screen.show(|style| table(&jobs, &connection.server, time::unix_ms(), style), &list)?;
             return Ok(Verdict::Done);
         }
         Verb::Show { id } => call(CALL_LIMIT, planning.get_job(GetJobRequest { id })).await?.job,
-        Verb::Cancel { id } => call(CALL_LIMIT, planning.cancel_job(CancelJobRequest { id })).await?.job,
+        Verb::Cancel { id } => {
+            let job = call(CALL_LIMIT, planning.cancel_job(CancelJobRequest { id })).await?.job.unwrap_or_default();
+            screen.show(|_| cancelled(&job), &item(&job))?;
+            let was_over = matches!(job.state.as_str(), "done" | "failed");
+            return Ok(if was_over { Verdict::NotWell } else { Verdict::Done });
+        }
         Verb::Watch { id } => Some(follow::follow(servers, screen, &mut Watch::of_process()?, &id).await?),
     };
     let job = job.unwrap_or_default();
@@ -65,8 +75,8 @@ pub async fn run(servers: &Servers, screen: &mut Screen, of: Of, verb: Option<Ve
     Ok(Verdict::Done)
 }
 
-fn table(jobs: &[Job], server: &str, style: Style) -> String {
-    let mut table = Table::new(["ID", "KIND", "PLACE", "STATE", "DONE", "NOW", "NODE", "BEGAN"]);
+fn table(jobs: &[Job], server: &str, now_unix_ms: u64, style: Style) -> String {
+    let mut table = Table::new(["ID", "KIND", "PLACE", "STATE", "DONE", "NOW", "NODE", "AGE"]);
     for job in jobs {
         table.row([
             job.id.as_str().into(),
@@ -74,9 +84,9 @@ fn table(jobs: &[Job], server: &str, style: Style) -> String {
             place(job).into(),
             state(job),
             done(job).into(),
-            text::or_dash(&job.current).into(),
+            text::or_dash(now(job)).into(),
             text::or_dash(&job.node).into(),
-            text::clock(job.created_unix_ms).into(),
+            age(job.created_unix_ms, now_unix_ms).into(),
         ]);
     }
     table.render(style, "no jobs; `tmctl plan parse FILE` begins one") + &text::told_by(server)
@@ -97,8 +107,38 @@ fn place(job: &Job) -> String {
     if place.tag.is_empty() { place.project.clone() } else { format!("{}/{}", place.project, place.tag) }
 }
 
+/// How much of it; where nobody counted, nothing.
 fn done(job: &Job) -> String {
-    if job.total == 0 { job.done.to_string() } else { format!("{} of {}", job.done, job.total) }
+    match (job.state.as_str(), job.total) {
+        (_, 0) => "-".to_owned(),
+        ("done", total) => format!("{total} of {total}"),
+        (_, total) => format!("{} of {total}", job.done),
+    }
+}
+
+/// What it is at; of one that is over, nothing.
+fn now(job: &Job) -> &str {
+    if matches!(job.state.as_str(), "done" | "failed" | "cancelled") { "" } else { &job.current }
+}
+
+/// How long ago it was begun; where this clock is behind, when.
+fn age(then_unix_ms: u64, now_unix_ms: u64) -> String {
+    match now_unix_ms.checked_sub(then_unix_ms) {
+        Some(ms) => text::seconds(ms as f64 / 1000.0),
+        None => text::clock(then_unix_ms),
+    }
+}
+
+/// What became of a wish to end it.
+fn cancelled(job: &Job) -> String {
+    let id = &job.id;
+    text::visible(&match job.state.as_str() {
+        "cancelled" => format!("{id} is cancelled; what its finished steps wrote is kept\n"),
+        "done" | "failed" => {
+            format!("nothing was cancelled: {id} is {} already; `tmctl jobs show {id}` shows it\n", job.state)
+        }
+        _ => format!("{id} ends as soon as its node hears of it; `tmctl jobs watch {id}` waits for that\n"),
+    })
 }
 
 fn page(job: &Job) -> String {
@@ -108,7 +148,7 @@ fn page(job: &Job) -> String {
         ("place", place(job)),
         ("state", job.state.clone()),
         ("done", done(job)),
-        ("now", job.current.clone()),
+        ("now", now(job).to_owned()),
         ("node", job.node.clone()),
         ("began", text::clock(job.created_unix_ms)),
         ("by", job.who.clone()),
@@ -190,15 +230,32 @@ mod tests {
             let script = Script::default().on(|_: ListJobsRequest| Ok(ListJobsResponse::default()));
             let typed = type_in(&script.serve(), words).await;
             assert_eq!(typed.code, 0, "{words:?}: {}", typed.notes);
+            assert!(typed.notes.starts_with("only jobs of project garden,"), "{}", typed.notes);
             assert!(script.asked::<ListJobsRequest>()[0].contains("garden"), "{words:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_over_is_not_said_to_be_cancelled() {
+        for (state, code, says) in [
+            ("done", 1, "nothing was cancelled: j-4 is done already; `tmctl jobs show j-4` shows it\n"),
+            ("running", 0, "j-4 ends as soon as its node hears of it; `tmctl jobs watch j-4` waits for that\n"),
+            ("cancelled", 0, "j-4 is cancelled; what its finished steps wrote is kept\n"),
+        ] {
+            let job = Job { state: state.into(), ..samples::planning::jobs().remove(3) };
+            let script = Script::default()
+                .on(move |_: CancelJobRequest| Ok(proto::planning::CancelJobResponse { job: Some(job.clone()) }));
+            let typed = type_in(&script.serve(), &["jobs", "cancel", "j-4"]).await;
+            assert_eq!((typed.code, typed.data.as_str()), (code, says));
         }
     }
 
     #[test]
     fn jobs_as_table_page_and_json() {
         let jobs = samples::planning::jobs();
-        let text = table(&jobs, "grey-area:3002", Style::default())
-            + &table(&[], "grey-area:3002", Style::default())
+        let now = samples::NOW + 185_000;
+        let text = table(&jobs, "grey-area:3002", now, Style::default())
+            + &table(&[], "grey-area:3002", now, Style::default())
             + &jobs.iter().map(|job| format!("\n{}", page(job))).collect::<String>()
             + &samples::json(&samples::list("grey-area:3002", jobs.iter().map(item).collect()));
         insta::assert_snapshot!("jobs", text);

@@ -1,8 +1,11 @@
 //! Which project and tag a command is about, and the planning service that has it.
 
 use base::{Code, Result};
+use proto::planning::change_tag_request::Change;
 use proto::planning::planning_client::PlanningClient;
-use proto::planning::{CreateProjectRequest, ListProjectsRequest, Place, Project};
+use proto::planning::{
+    AddTag, ChangeTagRequest, CreateProjectRequest, ListProjectsRequest, ListTagsRequest, Place, Project,
+};
 
 use crate::client::{CALL_LIMIT, Keyed, Servers, call};
 use crate::screen::Screen;
@@ -70,6 +73,28 @@ impl At {
             screen.note(&visible(&format!("project {project} is new\n")));
         }
         Ok(Self { server: connection.server, planning, place: Place { project, tag } })
+    }
+
+    /// Makes the tag that was named, where the project does not have it.
+    pub async fn make_tag(&mut self, screen: &mut Screen) -> Result<()> {
+        let tag = self.place.tag.clone();
+        if tag.is_empty() {
+            return Ok(());
+        }
+        let request = ListTagsRequest { project: self.project() };
+        let tags = call(CALL_LIMIT, self.planning.list_tags(request)).await?.tags;
+        if tags.iter().any(|known| known.name == tag) {
+            return Ok(());
+        }
+        let add = AddTag { name: tag.clone(), ..AddTag::default() };
+        let request = ChangeTagRequest { project: self.project(), change: Some(Change::Add(add)) };
+        match call(CALL_LIMIT, self.planning.change_tag(request)).await {
+            // Somebody else made it at the same moment.
+            Err(fault) if fault.code == Code::Conflict => return Ok(()),
+            made => made?,
+        };
+        screen.note(&visible(&format!("tag {tag} of project {} is new\n", self.place.project)));
+        Ok(())
     }
 
     /// The place, for a request.

@@ -13,6 +13,7 @@ use crate::file;
 use crate::jobs::follow::{self, How};
 use crate::place::{At, Missing, Named};
 use crate::screen::{Ended, Screen, Verdict};
+use crate::table::fitting_lines;
 use crate::tasks::by_model::{listed, result, said, spoken};
 use crate::tasks::{draw, item, list};
 use crate::text::{counted, page, visible};
@@ -62,6 +63,8 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Verb) -> Result<V
     let prd = file::read(&file)?;
     let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut at = At::open(servers, screen, &named, Missing::Make).await?;
+    // A document gets a list of its own by naming one, as the refusal of a second plan says.
+    at.make_tag(screen).await?;
     let work = ParsePrd { prd: prd.into(), file_name, tasks, max_depth, append, force, research };
     parse(servers, screen, &mut at, work, &how).await
 }
@@ -88,7 +91,8 @@ pub async fn parse(
         screen.json(&json(&job, result, &tasks))?;
     } else {
         let tree = draw::one(at, Rendering::Tree).await?.text;
-        screen.data(&(text(&job, &result, &tasks) + "\n" + &visible(&tree)))?;
+        let tree = fitting_lines(&visible(&tree), screen.style);
+        screen.data(&(text(&job, &result, &tasks) + "\n" + &tree))?;
     }
     if !tasks.draft_because.is_empty() {
         screen.note("the plan is only a draft; change the PRD or the tasks, or plan again with another --planner\n");

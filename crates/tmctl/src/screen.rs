@@ -51,6 +51,8 @@ pub struct Style {
     pub is_terminal: bool,
     /// Colours are wanted and can be shown.
     pub has_colour: bool,
+    /// The columns of the terminal that stdout is; what is piped is never shortened.
+    pub width: Option<usize>,
 }
 
 /// Where output goes.
@@ -70,7 +72,11 @@ impl Screen {
         let is_terminal = io::stdout().is_terminal();
         let has_variable = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let style = Style { json, is_terminal, has_colour: is_terminal && !is_dumb && !has_variable("NO_COLOR") };
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|_| is_terminal);
+        // A terminal that says 0 does not know.
+        let width = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+        let has_colour = is_terminal && !is_dumb && !has_variable("NO_COLOR");
+        let style = Style { json, is_terminal, has_colour, width };
         let screen = Self::new(Box::new(io::stdout()), Box::new(io::stderr()), style);
         let notes_are_seen = io::stderr().is_terminal();
         let is_asked = notes_are_seen && io::stdin().is_terminal();

@@ -1,4 +1,5 @@
-//! A table of text: columns as wide as they must be, two spaces between, colour only as decoration.
+//! A table of text: columns as wide as they must be, two spaces between, colour only as decoration. On a terminal a line
+//! never wraps: the longest texts of it are shortened.
 
 use crate::screen::Style;
 use crate::text;
@@ -87,13 +88,65 @@ impl Table {
                 }
             }
         }
-        self.rows.iter().map(|row| render_row(row, &widths, style)).collect()
+        let shown = fitting(&widths, style.width);
+        self.rows.iter().map(|row| render_row(&shortened(row, &shown), &shown, style)).collect()
     }
 }
 
 /// A row as it comes, under columns whose widths are known before; one that is wider pushes the rest aside.
 pub fn ruled(widths: &[usize], cells: impl IntoIterator<Item = Cell>, style: Style) -> String {
-    render_row(&cells.into_iter().map(one_line).collect::<Vec<_>>(), widths, style)
+    let row: Vec<Cell> = cells.into_iter().map(one_line).collect();
+    let taken: Vec<usize> = row.iter().zip(widths).map(|(cell, width)| cell.text.chars().count().max(*width)).collect();
+    let row = shortened(&row, &fitting(&taken, style.width));
+    render_row(&row, widths, style)
+}
+
+/// Lines of a tree that fit on the terminal: of a long one, what stands before the ids that it waits for is shortened.
+pub fn fitting_lines(text: &str, style: Style) -> String {
+    let Some(width) = style.width else { return text.to_owned() };
+    let fit = |line: &str| {
+        let open = line.rfind(OPEN).filter(|_| line.ends_with(')'));
+        let (head, tail) = line.split_at(line.rfind(ARROW).or(open).unwrap_or(line.len()));
+        let room = width.saturating_sub(tail.chars().count()).max(LEAST);
+        clip(&(clip(head, room) + tail), width)
+    };
+    text.lines().map(|line| fit(line) + "\n").collect()
+}
+
+/// What a tree of tasks has before the ids that a task waits for.
+const ARROW: &str = "  <- ";
+/// And before those that its parents wait for.
+const OPEN: &str = " (open: ";
+/// No text is made shorter than this.
+const LEAST: usize = 8;
+
+/// The widths by which a row fits on the terminal. The widest gives way first; the first column never does, since it
+/// names what the row is about.
+fn fitting(widths: &[usize], terminal: Option<usize>) -> Vec<usize> {
+    let mut widths = widths.to_vec();
+    let Some(terminal) = terminal else { return widths };
+    let room = terminal.saturating_sub(widths.len().saturating_sub(1) * 2);
+    while widths.iter().sum::<usize>() > room {
+        // Of the equally wide the last, which is the least important.
+        let Some(widest) = widths.iter_mut().skip(1).filter(|width| **width > LEAST).max_by_key(|width| **width) else {
+            break;
+        };
+        *widest -= 1;
+    }
+    widths
+}
+
+fn shortened(row: &[Cell], widths: &[usize]) -> Vec<Cell> {
+    row.iter().zip(widths).map(|(cell, width)| Cell { text: clip(&cell.text, *width), tone: cell.tone }).collect()
+}
+
+/// A text of at most `most` characters, marked where it was cut.
+fn clip(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
 }
 
 /// A cell is one line, whatever a peer put into it.
@@ -151,6 +204,34 @@ mod tests {
         assert!(painted.contains("\u{1b}[31mlost\u{1b}[0m"));
         let bare = painted.replace("\u{1b}[32m", "").replace("\u{1b}[31m", "").replace("\u{1b}[0m", "");
         assert_eq!(bare, sample().render(Style::default(), "none"));
+    }
+
+    #[test]
+    fn on_a_terminal_the_longest_text_gives_way_and_elsewhere_nothing_does() {
+        let title = "Keep a snapshot of every hour for two days, and one of every day for a month";
+        let mut table = Table::new(["ID", "STATUS", "TITLE", "WHY"]);
+        table.row(["job-00000000000000001".into(), "pending".into(), title.into(), "it is asked for".into()]);
+        let lines = |width| table.render(Style { width, ..Style::default() }, "none");
+        assert!(lines(None).contains(title));
+        let narrow = lines(Some(60));
+        insta::assert_snapshot!("table_narrow", narrow);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
+        let cells = || [Cell::from("1"), title.into(), "x".into()];
+        let ruled = |width| ruled(&[2, 10, 3], cells(), Style { width, ..Style::default() });
+        assert!(ruled(None).contains(title) && ruled(Some(40)).trim_end().chars().count() <= 40, "{}", ruled(Some(40)));
+        // Too narrow for anything: it wraps, and names what it is about.
+        assert!(lines(Some(10)).contains("job-00000000000000001"));
+    }
+
+    #[test]
+    fn lines_of_a_tree_keep_what_is_waited_for() {
+        let tree = "[ ] 1 A long title of a task that is wide\n|- [ ] 1.1 Another long title, of a part  <- 2, 3 (open: 3)\n\
+                    `- [ ] 1.2 The last one of these parts (open: 3)\n\nx\n";
+        let style = |width| Style { width, ..Style::default() };
+        assert_eq!(fitting_lines(tree, style(None)), tree);
+        let narrow = "[ ] 1 A long title of a task that i…\n|- [ ] 1.1 Anoth…  <- 2, 3 (open: 3)\n\
+                      `- [ ] 1.2 The last one o… (open: 3)\n\nx\n";
+        assert_eq!(fitting_lines(tree, style(Some(36))), narrow);
     }
 
     #[test]

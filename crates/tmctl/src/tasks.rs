@@ -151,7 +151,7 @@ pub enum Verb {
     },
     /// Shows who or what changed tasks, and why
     History(history::Which),
-    /// Takes a change back, if nothing that it touched was changed since
+    /// Takes a change back, if nothing that it touched was changed since; done again, that is taken back itself
     Undo {
         /// Which one, as `history` tells it; the last one when left out
         revision: Option<u64>,

@@ -60,6 +60,10 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
     if looked.conflict.is_some() {
         return changes::show(screen, &at.place, &looked);
     }
+    if looked.differences.is_empty() && !meant.edits.is_empty() {
+        screen.show(|_| nothing_new(&meant.edits, &looked), &changes::json(&looked))?;
+        return Ok(Verdict::Done);
+    }
     let preview = preview(&meant.edits, &looked);
     // Only JSON that is about nothing else goes to stdout: what was done, or what would be.
     screen.note(&preview);
@@ -130,10 +134,18 @@ fn about(edit: &Edit) -> Vec<String> {
     ids.into_iter().map(ToString::to_string).collect()
 }
 
+/// What is wanted is so already: nothing to ask about.
+fn nothing_new(edits: &[Edit], looked: &EditResponse) -> String {
+    visible(&format!("nothing would be different, it is so already:\n{}", numbered(edits))) + &changes::body(looked)
+}
+
+fn numbered(edits: &[Edit]) -> String {
+    edits.iter().zip(1..).map(|(edit, number)| format!("{number}. {edit}\n")).collect()
+}
+
 /// Each edit in words, then what becomes different by all of them.
 fn preview(edits: &[Edit], looked: &EditResponse) -> String {
-    let lines: String = edits.iter().zip(1..).map(|(edit, number)| format!("{number}. {edit}\n")).collect();
-    visible(&format!("this would be done:\n{lines}\n")) + &changes::body(looked) + "\n"
+    visible(&format!("this would be done:\n{}\n", numbered(edits))) + &changes::body(looked) + "\n"
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(super) fn order(request: p::StartRequest, who: String) -> Result<(Order, Opt
     let at = request.place.ok_or_else(|| Fault::invalid("field `place` is missing").hint("say which project"))?;
     let planner = job::planner(&request.planner)?;
     let work = work(request.work.ok_or_else(|| Fault::invalid("field `work` is missing").hint("say what to do"))?)?;
-    let key = (!request.key.is_empty()).then_some(request.key);
+    let key = (!request.once.is_empty()).then_some(request.once);
     Ok((Order { project: at.project, tag: at.tag, who, planner, work }, key))
 }
 

@@ -33,10 +33,14 @@ fn answered<T>(result: Result<T>) -> Answered<T> {
     result.map(Response::new).map_err(|fault: Fault| proto::to_status(&fault))
 }
 
-/// Who a call comes from: the name of its key, and who it says it is.
+/// Who a call comes from: the name of its key, and who it says it is, in the message or in `x-tm-who`.
 fn who<T>(request: &Request<T>, said: &str) -> String {
     let key = request.extensions().get::<Client>().map_or("", |client| &client.0);
-    crate::who(key, said)
+    crate::who(key, if said.is_empty() { metadata(request, "x-tm-who") } else { said })
+}
+
+fn metadata<'a, T>(request: &'a Request<T>, name: &str) -> &'a str {
+    request.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn place(place: Option<p::Place>) -> Result<p::Place> {
@@ -381,11 +385,10 @@ impl Rpc for Service {
     type McpStream = mcp::Answers;
 
     async fn mcp(&self, request: Request<Streaming<p::McpRequest>>) -> Answered<Self::McpStream> {
-        let said = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let server = Server {
             desk: self.desk.clone(),
-            who: who(&request, said("x-tm-who")),
-            tools: Tools::read(said("x-tm-tools")),
+            who: who(&request, ""),
+            tools: Tools::read(metadata(&request, "x-tm-tools")),
             stop: self.stop.clone(),
         };
         Ok(Response::new(mcp::serve(server, request.into_inner(), self.stop.child_token())))

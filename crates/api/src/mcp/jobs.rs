@@ -29,7 +29,7 @@ pub(super) async fn start(call: &Call<'_>, work: Work) -> Said {
         planner: job::planner(&call.text("planner"))?,
         work,
     };
-    let (planning, key) = (call.planning()?, call.given("key"));
+    let (planning, key) = (call.planning()?, call.given("once"));
     // Whoever gives a key may come again for the job.
     let is_known_here_alone = key.is_none();
     let id = planning.start(order, key).await?;

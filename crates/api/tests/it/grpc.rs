@@ -217,6 +217,17 @@ async fn a_stopping_server_ends_within_its_drain_time() {
 }
 
 #[tokio::test]
+async fn who_makes_a_change_stands_in_the_metadata_where_the_message_has_no_place_for_it() {
+    let bed = crate::projects::Bed::garden().await;
+    let served = serve_desk(bed.server.desk.clone()).await;
+    let place = Some(proto::planning::Place { project: "garden".into(), tag: String::new() });
+    let mut request = Request::new(proto::planning::UndoRequest { place, revision: 0, dry_run: false });
+    request.metadata_mut().insert("x-tm-who", "tmctl".parse().unwrap());
+    PlanningClient::new(served.channel).undo(request).await.unwrap();
+    assert_eq!(bed.get("/api/projects/garden/history").await["items"][0]["who"], "tmctl");
+}
+
+#[tokio::test]
 async fn mcp_goes_through_a_stream_and_ends_with_it() {
     let bed = crate::projects::Bed::garden().await;
     let served = serve_desk(bed.server.desk.clone()).await;

@@ -194,10 +194,13 @@ async fn errors_have_a_shape_of_their_own_with_code_and_hint() {
 async fn a_job_is_shown_until_it_has_ended() {
     let bed = Bed::garden().await;
     let start =
-        json!({ "work": "parse-prd", "prd": "# Shed\n\nThe shed must have a door.", "append": true, "key": "k" });
+        json!({ "work": "parse-prd", "prd": "# Shed\n\nThe shed must have a door.", "append": true, "once": "k" });
     let job = bed.call("POST", "/api/projects/garden/jobs", &start).await;
     let again = bed.call("POST", "/api/projects/garden/jobs", &start).await;
     assert_eq!((&job["state"], &job["job"]), (&json!("waiting"), &again["job"]));
+    let other = json!({ "work": "do", "text": "mark 1 as done", "once": "k" }).to_string();
+    let refused = send(bed.server.address, "POST", "/api/projects/garden/jobs", "", &other).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
     let id = job["job"].as_str().unwrap();
     assert_eq!(bed.get("/api/jobs?project=garden").await["items"][0]["work"], "parse-prd");
     assert_eq!(bed.get("/api/projects/garden/jobs").await["total"], 1);
@@ -208,6 +211,18 @@ async fn a_job_is_shown_until_it_has_ended() {
     read_until(&mut stream, "\"waiting\"").await;
     assert_eq!(bed.call("DELETE", &format!("/api/jobs/{id}"), &Value::Null).await["state"], "cancelled");
     read_until(&mut stream, "\"cancelled\"").await;
+}
+
+#[tokio::test]
+async fn edits_that_are_sent_once_more_are_made_once() {
+    let bed = Bed::garden().await;
+    let edits = |title: &str| json!({ "edits": [{ "edit": "add", "task": { "title": title } }], "once": "k" });
+    let first = bed.call("POST", "/api/projects/garden/edits", &edits("Sieve")).await;
+    assert_eq!(bed.call("POST", "/api/projects/garden/edits", &edits("Sieve")).await["added"], first["added"]);
+    let other = edits("Rake").to_string();
+    let refused = send(bed.server.address, "POST", "/api/projects/garden/edits", "", &other).await;
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert_eq!(bed.get("/api/projects/garden/history").await["total"], 2);
 }
 
 #[tokio::test]

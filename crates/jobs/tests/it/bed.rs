@@ -100,7 +100,7 @@ impl Node {
 }
 
 pub fn new_job(input: serde_json::Value) -> NewJob {
-    NewJob { kind: "test".to_owned(), subject: "home/master".to_owned(), who: "ann".to_owned(), key: None, input }
+    NewJob { kind: "test".into(), subject: "home/master".into(), who: "ann".into(), input, ..NewJob::default() }
 }
 
 /// A token that nobody cancels.

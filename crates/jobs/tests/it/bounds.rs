@@ -32,6 +32,17 @@ pub async fn the_same_key_gives_the_same_job(place: Place) {
     assert_ne!(here.jobs.submit(keyed(json!(5))).await.unwrap(), id);
 }
 
+pub async fn a_key_is_for_one_piece_of_work(place: Place) {
+    let [here, there] = place.nodes().await;
+    let keyed = |digest: &str| NewJob { key: Some("k".into()), digest: digest.into(), ..new_job(json!(1)) };
+    let id = here.jobs.submit(keyed("shed")).await.unwrap();
+    assert_eq!(there.jobs.submit(keyed("shed")).await.unwrap(), id);
+    let refused = there.jobs.submit(keyed("roof")).await.unwrap_err();
+    assert_eq!(refused.code, Code::Conflict);
+    assert!(refused.to_string().contains(&id.to_string()), "{refused}");
+    assert_eq!(here.jobs.list(&Filter::default()).await.unwrap().len(), 1);
+}
+
 pub async fn large_values_come_back_whole_and_go_with_the_job(place: Place) {
     let [here, there] = place.nodes().await;
     let prd: String = (0..500_000).map(|line| format!("ä{line}\n")).collect();

@@ -34,6 +34,7 @@ cases! {
     serving::a_node_that_lost_its_lease_takes_another_one
     serving::what_failed_for_a_passing_reason_is_tried_again
     bounds::the_same_key_gives_the_same_job
+    bounds::a_key_is_for_one_piece_of_work
     bounds::large_values_come_back_whole_and_go_with_the_job
     bounds::what_is_too_large_is_refused
     bounds::too_many_waiting_jobs_are_refused

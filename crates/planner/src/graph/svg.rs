@@ -1,5 +1,6 @@
 //! The dependencies of top-level tasks as a picture: in columns, each task right of all that it waits for. What only
-//! subtasks wait for is a dashed line between the tasks that they are part of.
+//! subtasks wait for is a dashed line between the tasks that they are part of. Lines run in the gaps between columns and
+//! between rows, so that none is behind a box.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -8,12 +9,16 @@ use crate::{Status, Task, TaskId, Tasks};
 
 /// More tasks than this make no picture that anybody can read.
 const MOST: usize = 1000;
-const BOX: (usize, usize) = (220, 46);
-const GAP: (usize, usize) = (70, 18);
+const BOX: (usize, usize) = (240, 60);
+const GAP: (usize, usize) = (70, 20);
 const MARGIN: usize = 24;
+/// Between a box's border and its text.
+const INSET: usize = 10;
+/// Lines that share a gap between rows lie so far from each other, and so many beside each other.
+const LANES: (usize, usize) = (3, 5);
 /// Passes that pull each task to the middle of its neighbours, to and fro.
 const SWEEPS: usize = 4;
-const TITLE_CHARS: usize = 30;
+const TITLE_LINES: usize = 2;
 
 /// Fill and border for each status; readable on paper and on light or dark ground, since every box has its own fill.
 const fn colours(status: Status) -> (&'static str, &'static str) {
@@ -49,7 +54,7 @@ pub fn svg(tasks: &Tasks) -> String {
         for on in needs.get(&task.number).into_iter().flatten() {
             let is_whole = task.dependencies.contains(&TaskId::top(*on));
             if let (Some(&to), Some(&from)) = (places.get(&task.number), places.get(on)) {
-                edge(&mut text, from, to, is_whole);
+                edge(&mut text, from, to, *on as usize, is_whole);
             }
         }
     }
@@ -144,15 +149,25 @@ fn places(columns: &[Vec<u32>]) -> BTreeMap<u32, (usize, usize)> {
     columns.iter().enumerate().flat_map(place).collect()
 }
 
-/// A line from what is waited for; dashed when only parts of the tasks wait, or are waited for.
-fn edge(text: &mut String, from: (usize, usize), to: (usize, usize), is_whole: bool) {
+/// A line from what is waited for; dashed when only parts of the tasks wait, or are waited for. To the next column it goes
+/// straight; else along the gap between two rows, which no box stands in. Lines of one `source` share a lane there.
+fn edge(text: &mut String, from: (usize, usize), to: (usize, usize), source: usize, is_whole: bool) {
     let (x1, y1, x2, y2) = (from.0 + BOX.0, from.1 + BOX.1 / 2, to.0, to.1 + BOX.1 / 2);
-    let (near, far) = (x1 + GAP.0 / 2, x2.saturating_sub(GAP.0 / 2));
     let dashes = if is_whole { "" } else { " stroke-dasharray=\"5 3\"" };
-    let _ = writeln!(
-        text,
-        "<path d=\"M{x1} {y1} C{near} {y1} {far} {y2} {x2} {y2}\" fill=\"none\" stroke=\"#666\"{dashes} marker-end=\"url(#tip)\"/>"
-    );
+    let way = if x1 + GAP.0 == x2 {
+        let middle = x1 + GAP.0 / 2;
+        format!("C{middle} {y1} {middle} {y2} {x2} {y2}")
+    } else {
+        // Where the line goes back, there may be no gap to the left or to the right, only the margin.
+        let reach = if x2 > x1 { GAP.0 } else { MARGIN };
+        let (out, back) = (x1 + reach, x2.saturating_sub(reach));
+        let (near, far) = (x1 + reach / 2, x2.saturating_sub(reach / 2));
+        let beside = GAP.1 / 2 - LANES.0 * (LANES.1 / 2) + source % LANES.1 * LANES.0;
+        let lane = if y2 > y1 { to.1 - GAP.1 + beside } else { to.1 + BOX.1 + beside };
+        format!("C{near} {y1} {near} {lane} {out} {lane} H{back} C{far} {lane} {far} {y2} {x2} {y2}")
+    };
+    let _ =
+        writeln!(text, "<path d=\"M{x1} {y1} {way}\" fill=\"none\" stroke=\"#666\"{dashes} marker-end=\"url(#tip)\"/>");
 }
 
 fn node(text: &mut String, task: &Task, x: usize, y: usize) {
@@ -163,22 +178,77 @@ fn node(text: &mut String, task: &Task, x: usize, y: usize) {
         all => format!(", {finished} of {all} parts"),
     };
     let (width, height) = BOX;
+    let room = BOX.0 - 2 * INSET;
+    let titled: String = (0..)
+        .zip(lines(&format!("{} {}", task.number, task.title), room))
+        .map(|(line, text)| {
+            let (x, y) = (x + INSET, y + 19 + line * 15);
+            format!("<text x=\"{x}\" y=\"{y}\" fill=\"#111\">{}</text>", escaped(&text))
+        })
+        .collect();
     let _ = writeln!(
         text,
         "<g><title>{}: {}</title><rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"{fill}\" \
-         stroke=\"{border}\" stroke-width=\"1.5\"/><text x=\"{}\" y=\"{}\" fill=\"#111\">{} {}</text>\
+         stroke=\"{border}\" stroke-width=\"1.5\"/>{titled}\
          <text x=\"{}\" y=\"{}\" fill=\"{border}\" font-size=\"10\">{}, {}{parts}</text></g>",
         task.number,
         escaped(&task.title),
-        x + 10,
-        y + 19,
-        task.number,
-        escaped(&crate::edit::clip(&task.title, TITLE_CHARS)),
-        x + 10,
-        y + 35,
+        x + INSET,
+        y + BOX.1 - 10,
         task.status,
         task.priority,
     );
+}
+
+/// A title in at most so many lines as fit into a box, each at most `room` wide; marked where it was cut.
+fn lines(title: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut words = title.split_whitespace().peekable();
+    while lines.len() < TITLE_LINES && words.peek().is_some() {
+        let mut line = String::new();
+        while let Some(word) = words.peek() {
+            let longer = if line.is_empty() { (*word).to_owned() } else { format!("{line} {word}") };
+            if !line.is_empty() && width(&longer) > room {
+                break;
+            }
+            line = longer;
+            words.next();
+        }
+        lines.push(line);
+    }
+    let has_more = words.peek().is_some();
+    let last = lines.len().saturating_sub(1);
+    let fit = |(place, line): (usize, String)| {
+        if has_more && place == last { cut(&(line + "…"), room) } else { cut(&line, room) }
+    };
+    lines.into_iter().enumerate().map(fit).collect()
+}
+
+/// A line that is not wider than `room`.
+fn cut(line: &str, room: usize) -> String {
+    if width(line) <= room {
+        return line.to_owned();
+    }
+    let mut kept: Vec<char> = line.trim_end_matches(['…', ' ']).chars().collect();
+    while width(&format!("{}…", kept.iter().collect::<String>())) > room && kept.pop().is_some() {}
+    format!("{}…", kept.into_iter().collect::<String>().trim_end())
+}
+
+/// How wide a text is drawn at most, by the widths of DejaVu Sans: other fonts that `sans-serif` stands for are narrower.
+fn width(text: &str) -> usize {
+    let hundredths = |char: char| match char {
+        'i' | 'j' | 'l' | '\'' | 'I' | '|' | '.' | ',' | ' ' => 32,
+        'f' | 't' | 'r' | ':' | ';' | '!' | '(' | ')' | '[' | ']' | '/' | '-' => 41,
+        'm' | 'M' | 'W' | '@' | '%' | '…' | '—' => 100,
+        'w' | '+' | '=' | '<' | '>' | '~' | 'O' | 'Q' | 'G' | 'D' | 'N' | 'H' | '&' => 84,
+        'A'..='Z' => 70,
+        '\u{300}'..='\u{36f}' => 0,
+        char if char < '\u{1100}' => 64,
+        char if char < '\u{10000}' => 100,
+        _ => 140,
+    };
+    let size = 12;
+    (text.chars().map(hundredths).sum::<usize>() * size).div_ceil(100)
 }
 
 fn legend(text: &mut String, height: usize) {

@@ -118,7 +118,8 @@ fn a_tree_for_a_terminal_shows_levels_and_what_is_waited_for() {
        `- [ ] 1.2.1 task 1.2.1
     [ ] 2 task 2  <- 1 (open: 1)
 
-    [ ] pending  [>] in progress  [?] review  [x] done  [~] deferred  [-] cancelled  [!] blocked
+    [ ] pending  [>] in progress  [?] review  [x] done
+    [~] deferred  [-] cancelled  [!] blocked
     ");
 }
 
@@ -132,6 +133,65 @@ fn a_picture_is_the_same_every_time_and_escapes_what_people_write() {
         !picture.contains("<script>") && picture.contains("&lt;script&gt;") && picture.contains("marker-end"),
         "{picture}"
     );
+}
+
+#[test]
+fn no_line_of_a_picture_runs_behind_a_box() {
+    let picture = svg(&tasks(&[
+        "1",
+        "2 <- 1",
+        "3 <- 2",
+        "4 <- 1, 3",
+        "5",
+        "6 <- 4, 5",
+        "7",
+        "7.1 <- 8.1",
+        "8",
+        "8.1",
+        "8.2 <- 7",
+    ]));
+    let numbers = |text: &str| -> Vec<i64> {
+        text.split(|char: char| !char.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+    };
+    let boxes: Vec<Vec<i64>> =
+        picture.split("<g>").skip(1).map(|one| numbers(one.split("<rect").nth(1).unwrap())).collect();
+    let is_free = |x: i64, y: i64| {
+        !boxes.iter().any(|one| x > one[0] && x < one[0] + one[2] && y > one[1] && y < one[1] + one[3])
+    };
+    let ways: Vec<Vec<i64>> =
+        picture.split("<path d=\"M").skip(2).map(|way| numbers(way.split('"').next().unwrap())).collect();
+    assert_eq!((boxes.len(), ways.len()), (8, 8));
+    for way in &ways {
+        // A curve stays between the smallest and the largest x of its points: those of the long lines lie in a gap.
+        if let [x1, .., out, lane, back, _, _, _, _, x2, _] = way[..]
+            && way.len() == 15
+        {
+            let (low, high) = (out.min(back), out.max(back));
+            assert!((low..=high).step_by(5).all(|x| is_free(x, lane)), "{way:?}");
+            assert!((x1..=out).chain(back..=x2).all(|x| (0..1000).step_by(5).all(|y| is_free(x, y))), "{way:?}");
+        } else {
+            assert_eq!(way[6] - way[0], 70, "{way:?}");
+        }
+    }
+    assert!(ways.iter().filter(|way| way.len() == 15).count() >= 3);
+}
+
+#[test]
+fn a_title_stays_in_its_box_on_two_lines() {
+    let drawn = |title: &str| -> Vec<String> {
+        let picture = svg(&Tasks::new([Task::titled(1, title)]));
+        let texts = picture.split("fill=\"#111\">").skip(1);
+        texts.map(|text| text.split('<').next().unwrap().to_owned()).collect()
+    };
+    let long = "The machine should draw less than 30 W when nobody";
+    assert_eq!(drawn(long).join(" "), format!("1 {long}"));
+    assert_eq!(drawn(long).len(), 2);
+    assert_eq!(drawn("Short"), ["1 Short"]);
+    for wide in ["W".repeat(80), "漢字".repeat(40)] {
+        let lines = drawn(&wide);
+        assert!(lines.len() <= 2 && lines.iter().all(|line| line.chars().count() * 11 < 240), "{lines:?}");
+        assert!(lines.last().unwrap().ends_with('…'), "{lines:?}");
+    }
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub fn tree(tasks: &Tasks) -> String {
     if text.is_empty() {
         return "there are no tasks\n".to_owned();
     }
-    text.push_str("\n[ ] pending  [>] in progress  [?] review  [x] done  [~] deferred  [-] cancelled  [!] blocked\n");
+    // On two lines, since a terminal may have 80 columns.
+    text.push_str("\n[ ] pending  [>] in progress  [?] review  [x] done\n[~] deferred  [-] cancelled  [!] blocked\n");
     text
 }
 

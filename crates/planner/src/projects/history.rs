@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use store::Txn;
 
 use super::commit::{Attempt, Written};
-use super::{Conflict, Done, MOST_ATTEMPTS, Outcome, Projects, Snapshot, Wanted, contended, names, pause, record};
+use super::{Conflict, Done, Key, MOST_ATTEMPTS, Outcome, Projects, Snapshot, Wanted, contended, names, pause, record};
 use crate::edit::{self, Changed, Edit, Stamp};
-use crate::{Task, TaskId, Tasks, graph};
+use crate::{Task, TaskId, Tasks, digest, graph};
 
 /// Events that a tag keeps.
 pub(super) const EVENTS_KEPT: u64 = 5000;
@@ -51,6 +51,9 @@ pub struct Event {
     /// With the change's key: what whoever sends it again is told.
     #[serde(default)]
     pub(super) answer: Option<Answer>,
+    /// With a client's key: what the client wanted.
+    #[serde(default)]
+    pub(super) digest: Option<String>,
     #[serde(skip)]
     pub(super) key: Option<String>,
 }
@@ -89,7 +92,7 @@ pub(super) struct Before {
 }
 
 impl Event {
-    pub(super) fn new(at_ms: u64, wanted: &Wanted, done: &Done) -> Self {
+    pub(super) fn new(at_ms: u64, wanted: &Wanted, done: &Done) -> Result<Self> {
         let what = match wanted.what.is_empty() {
             true => wanted.edits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             false => wanted.what.clone(),
@@ -102,7 +105,7 @@ impl Event {
             let notes = done.notes.iter().take_while(|note| fits(&mut room, note)).cloned().collect();
             Answer { added: done.added.clone(), notes }
         });
-        Self {
+        Ok(Self {
             revision: done.revision,
             at_ms,
             who: edit::clip(&wanted.who, MOST_TEXT),
@@ -113,8 +116,17 @@ impl Event {
             touched: Vec::new(),
             write: String::new(),
             answer,
-            key: wanted.key.clone(),
-        }
+            digest: client_digest(wanted)?,
+            key: wanted.key.as_ref().map(|key| key.as_str().to_owned()),
+        })
+    }
+}
+
+/// What a client wanted with its key.
+fn client_digest(wanted: &Wanted) -> Result<Option<String>> {
+    match wanted.key {
+        Some(Key::Client(_)) => digest::of(&(&wanted.edits, &wanted.expected)).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -158,12 +170,16 @@ impl Projects {
 
     /// What a change with the same key did, if there was one; with the tasks as they are by now.
     pub(super) async fn done_before(&self, now: &Snapshot, wanted: &Wanted) -> Result<Option<Done>> {
-        let Some(key) = &wanted.key else { return Ok(None) };
+        let Some(key) = wanted.key.as_ref().map(Key::as_str) else { return Ok(None) };
         let Some(&(_, revision)) = now.about.keys.iter().find(|(known, _)| known == key) else { return Ok(None) };
         let mut done = Done { revision, tasks: now.tasks.clone(), ..Done::default() };
         // Where very many changes came since, its event is not kept any more; done it is all the same.
         if let Some(entry) = self.store.get(&names::event_key(&now.project, &now.about, revision)).await? {
             let event = record::read::<Event>(&entry.key, &entry.value)?;
+            if event.digest.is_some() && event.digest != client_digest(wanted)? {
+                let what = format!("the key `{key}` is taken: other edits made revision {revision} with it");
+                return Err(Fault::new(Code::Conflict, what).hint("use another key for other edits"));
+            }
             let answer = event.answer.unwrap_or_default();
             done = Done { changes: event.changes, added: answer.added, notes: answer.notes, ..done };
         }
@@ -208,7 +224,7 @@ impl Projects {
                 return Ok(Outcome::Done(done));
             }
             let wanted = Wanted { who: who.into(), what: format!("undid change {revision}"), ..Wanted::default() };
-            let event = Event::new(base::time::unix_ms(), &wanted, &done);
+            let event = Event::new(base::time::unix_ms(), &wanted, &done)?;
             match self.write(Txn::new(), vec![Attempt { before, tasks: restored, event, draft: None }]).await? {
                 Written::Done => return Ok(Outcome::Done(done)),
                 Written::Crossed => pause(attempt).await,
@@ -223,6 +239,12 @@ impl Projects {
             Fault::new(Code::NotFound, format!("could not undo change {revision}: what was before it is not kept"))
                 .hint(format!("the last {UNDO_KEPT} changes can be undone, of those of very many tasks the last two"))
         };
+        let last = now.about.revision;
+        if revision == 0 || revision > last {
+            let fault = Fault::new(Code::NotFound, format!("could not undo change {revision}: there is none"));
+            let hint = if last == 0 { "nothing was changed yet".into() } else { format!("the last change is {last}") };
+            return Err(fault.hint(hint));
+        }
         let entry = self.store.get(&names::undo_key(&now.project, &now.about, revision)).await?.ok_or_else(gone)?;
         let stamp = Stamp { updated_at: base::time::rfc3339(base::time::unix_ms()), version: now.about.revision + 1 };
         match record::read::<Undo>(&entry.key, &entry.value)? {

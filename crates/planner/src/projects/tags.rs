@@ -43,7 +43,7 @@ impl Projects {
         let wanted =
             Wanted { who: who.to_owned(), what: format!("copied from tag `{copy_from}`"), ..Wanted::default() };
         let changes = edit::changes(&Tasks::default(), &copied);
-        let event = Event::new(now, &wanted, &Done { revision: 1, changes, ..Done::default() });
+        let event = Event::new(now, &wanted, &Done { revision: 1, changes, ..Done::default() })?;
         for attempt in 0..MOST_ATTEMPTS {
             let txn = self.for_new_tag(project, tag).await?;
             let before = Snapshot {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::edit::clip;
+use crate::edit::{clip, counted};
 use crate::gates::normal;
 use crate::prd::{Mark, Prd, Section};
 use crate::requirements::{Requirement, Strength};
@@ -29,7 +29,7 @@ pub fn title(text: &str) -> String {
     let sentence =
         line.find(". ").and_then(|end| line.get(..end)).filter(|first| first.chars().count() >= 12).unwrap_or(line);
     let whole = sentence.trim_end_matches(['.', ';', ':', ',', ' ']);
-    let titled = if whole.chars().count() <= LONGEST_TITLE { whole.to_owned() } else { cut(whole) };
+    let titled = cut(whole, LONGEST_TITLE);
     let mut chars = titled.chars();
     match chars.next() {
         Some(first) if first.is_lowercase() => first.to_uppercase().chain(chars).collect::<String>(),
@@ -38,12 +38,16 @@ pub fn title(text: &str) -> String {
     }
 }
 
-fn cut(text: &str) -> String {
-    let room: String = text.chars().take(LONGEST_TITLE - 1).collect();
+/// A text of at most `most` characters, cut between words and marked where it was.
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let room: String = text.chars().take(most - 1).collect();
     let words = room.rsplit_once(' ').map_or(room.as_str(), |(words, _)| words);
     // One word of that length has no boundary to be cut at.
-    let kept = if words.chars().count() < LONGEST_TITLE / 3 { room.as_str() } else { words };
-    format!("{}…", kept.trim_end_matches([',', ';', ':', '(', ' ', '-']))
+    let kept = if words.chars().count() < most / 3 { room.as_str() } else { words };
+    format!("{}…", kept.trim_end_matches([',', ';', ':', '(', ' ', '-', '…']))
 }
 
 /// Makes titles differ where long or repeated texts gave the same one, by the requirement's name, line or number.
@@ -59,8 +63,7 @@ pub(super) fn distinguish(tasks: &mut [Task]) {
             None => format!("({})", task.number),
         };
         let room = LONGEST_TITLE.saturating_sub(suffix.len() + 1);
-        let head: String = task.title.chars().take(room).collect();
-        task.title = format!("{} {suffix}", head.trim_end());
+        task.title = format!("{} {suffix}", cut(&task.title, room.max(1)));
         seen.insert(normal(&task.title));
     }
 }
@@ -97,9 +100,15 @@ pub fn complexity(task: &Task) -> Complexity {
     Complexity {
         score,
         recommended_subtasks: subtasks,
-        expansion_prompt: format!("Split “{}” along its {parts} stated parts; add no new scope.", task.title),
+        expansion_prompt: match parts {
+            0 | 1 => format!("Split “{}” along what it names; add no new scope.", task.title),
+            parts => format!("Split “{}” along its {parts} stated parts; add no new scope.", task.title),
+        },
         reasoning: format!(
-            "Estimated from form only: {words} words, {parts} stated parts, {waits} dependencies{told}."
+            "Estimated from form only: {}, {}, {}{told}.",
+            counted(words, "word"),
+            counted(parts, "stated part"),
+            if waits == 1 { "1 dependency".to_owned() } else { format!("{waits} dependencies") },
         ),
     }
 }
@@ -185,15 +194,12 @@ pub(super) fn test_strategy(members: &[&Requirement]) -> String {
     }
 }
 
-/// A task's description: the heading and the beginning of each text below it.
-pub(super) fn summary(heading: &str, texts: &[&str]) -> String {
-    const FEW: usize = 4;
-    let mut told: Vec<String> = texts.iter().take(FEW).map(|text| title(text)).collect();
-    if texts.len() > FEW {
-        told.push(format!("and {} more", texts.len() - FEW));
-    }
-    let told = told.join("; ");
-    if heading.is_empty() { told } else { format!("{}: {told}", title(heading)) }
+/// A task's description: how much the document wants, and where. What it wants stands in the details, word for word.
+pub(super) fn summary(heading: &str, members: &[&Requirement]) -> String {
+    let first = members.iter().map(|member| member.first_line).min().unwrap_or(0);
+    let last = members.iter().map(|member| member.last_line).max().unwrap_or(0);
+    let under = if heading.is_empty() { String::new() } else { format!(", under “{}”", title(heading)) };
+    format!("{} of the document, lines {first} to {last}{under}.", counted(members.len(), "requirement"))
 }
 
 /// The title of a task whose requirements have no heading in common.

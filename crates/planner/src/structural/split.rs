@@ -115,12 +115,11 @@ fn steps(task: &Task, count: usize, is_alone: bool) -> Vec<Task> {
         (1, false) => &[3],
         (_, false) => &[3, 4],
     };
-    let subject: String = task.title.chars().take(55).collect();
     chosen
         .iter()
         .filter_map(|&step| STEPS.get(step))
         .map(|(verb, what)| Task {
-            title: title(&format!("{verb}: {subject}")),
+            title: title(&format!("{verb}: {}", task.title)),
             description: (*what).to_owned(),
             details: format!("{DERIVED}: a usual step, the task itself does not name it."),
             test_strategy: task.test_strategy.clone(),

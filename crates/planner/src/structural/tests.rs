@@ -29,6 +29,17 @@ const SHOP: &str = "# Shop\n\n## Features\n\n### A. Basket\n- Goods can be put i
     fast.\n  Acceptance: a page loads in 1 s.\n- Optional: dark mode.\n";
 
 #[test]
+fn no_title_is_cut_without_a_sign_of_it() {
+    let long = "The machine should draw less than 30 W when nobody uses it";
+    let task = Task { title: long.into(), ..Task::default() };
+    let titles: Vec<String> = expand(&task, Some(2)).into_iter().map(|sub| sub.title).collect();
+    assert_eq!(titles, [format!("Build: {long}"), format!("Test: {long}")]);
+    let task = Task { title: format!("{long}, and less than 60 W"), ..Task::default() };
+    let last = expand(&task, Some(4)).pop().unwrap().title;
+    assert!(last.ends_with('…') && last.chars().count() <= fields::LONGEST_TITLE, "{last}");
+}
+
+#[test]
 fn a_section_about_one_thing_is_a_task_and_a_list_is_a_task_per_item() {
     let planned = passes(SHOP, &Wish::default());
     assert_eq!(titles(&planned), ["Basket", "Till", "The site should be fast", "Optional: dark mode"]);

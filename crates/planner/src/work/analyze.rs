@@ -37,6 +37,7 @@ pub(super) async fn run(w: &Working<'_>, work: &Analyze) -> Result<Value> {
     let (mut judged, mut refused) = (Vec::new(), Vec::new());
     while let Some((ids, checked)) = answers.try_next().await? {
         refused.extend(checked.refused);
+        refused.dedup();
         judged.extend(combine(&snapshot.tasks, ids, checked.answer.unwrap_or_default(), &checked.model));
         w.progress(judged.len(), total, "judging tasks");
     }

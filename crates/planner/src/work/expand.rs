@@ -1,6 +1,8 @@
 //! Tasks are split into subtasks: those of the owner's choice, or those of a fresh plan that are hard.
 
-use base::Result;
+use std::collections::HashMap;
+
+use base::{Code, Fault, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,7 +10,9 @@ use serde_json::{Value, json};
 use super::describe::{self, Written};
 use super::parse::Draft;
 use super::{Asked, Expand, Working};
-use crate::model::{Checked, Prompt, fill, material};
+use crate::edit::counted;
+use crate::gates::normal;
+use crate::model::{Checked, NO_MODEL, Prompt, fill, material};
 use crate::projects::{Snapshot, Wanted};
 use crate::schema::{self, Wrong};
 use crate::{Complexity, Edit, NewTask, Status, Task, TaskId, Tasks, query, structural};
@@ -37,21 +41,24 @@ pub(super) async fn run(w: &Working<'_>, work: &Expand) -> Result<Value> {
     w.progress(0, total, "splitting tasks");
     let splits: Vec<_> = chosen.iter().map(|id| split_one(w, &rules, work, &snapshot.tasks, id)).collect();
     let mut splits = stream::iter(splits).buffered(w.slots());
-    let (mut told, mut done) = (Vec::new(), 0);
+    let (mut told, mut notes, mut done) = (Vec::new(), Vec::new(), 0);
     while let Some(one) = splits.next().await {
         let id = chosen.get(done).map(ToString::to_string).unwrap_or_default();
         done += 1;
         told.push(match one {
-            Ok(split) => split,
+            Ok((split, is_without_model)) => {
+                notes = if is_without_model { vec![NO_MODEL] } else { notes };
+                split
+            }
             // The others go on; what ends the whole job is known by its code.
-            Err(fault) if matches!(fault.code, base::Code::Cancelled | base::Code::StaleEpoch) => return Err(fault),
+            Err(fault) if matches!(fault.code, Code::Cancelled | Code::StaleEpoch) => return Err(fault),
             Err(fault) if chosen.len() == 1 => return Err(fault),
             Err(fault) => json!({"id": id, "failed": fault.full_message(), "hint": fault.hint}),
         });
         w.progress(done, total, &format!("task {id}"));
     }
     let failed = told.iter().filter(|split| split.get("failed").is_some()).count();
-    Ok(json!({"expanded": told.len() - failed, "failed": failed, "tasks": told}))
+    Ok(json!({"expanded": told.len() - failed, "failed": failed, "tasks": told, "notes": notes}))
 }
 
 /// Those that were named; else all that wait, have no subtasks, and are not said to be easy.
@@ -69,11 +76,12 @@ fn choose(snapshot: &Snapshot, work: &Expand) -> Vec<TaskId> {
 
 /// Splits a task once more, as it is now; its finished subtasks stay.
 pub(super) async fn one_again(w: &Working<'_>, rules: &str, work: &Expand, id: &TaskId) -> Result<Value> {
-    split_one(w, rules, work, &w.snapshot().await?.tasks, id).await
+    Ok(split_one(w, rules, work, &w.snapshot().await?.tasks, id).await?.0)
 }
 
-async fn split_one(w: &Working<'_>, rules: &str, work: &Expand, tasks: &Tasks, id: &TaskId) -> Result<Value> {
-    let Some(task) = tasks.get(id) else { return Ok(json!({"id": id, "failed": "it is gone"})) };
+/// What is told of the task that was split, and whether there was nobody to ask.
+async fn split_one(w: &Working<'_>, rules: &str, work: &Expand, tasks: &Tasks, id: &TaskId) -> Result<(Value, bool)> {
+    let Some(task) = tasks.get(id) else { return Ok((json!({"id": id, "failed": "it is gone"}), false)) };
     let wish = match (work.subtasks, &task.complexity) {
         (0, Some(complexity)) if complexity.recommended_subtasks > 0 => complexity.recommended_subtasks,
         (wish, _) => wish,
@@ -85,7 +93,8 @@ async fn split_one(w: &Working<'_>, rules: &str, work: &Expand, tasks: &Tasks, i
     let answer = checked.as_ref().and_then(|checked| Some((checked.answer.as_ref()?, checked.model.as_str())));
     // New subtasks come behind those that stay.
     let stays = |sub: &&Task| !work.force || sub.status.satisfies();
-    let stay = task.subtasks.iter().filter(stays).map(|sub| sub.number).max().unwrap_or(0);
+    let staying: Vec<&Task> = task.subtasks.iter().filter(stays).collect();
+    let stay = staying.iter().map(|sub| sub.number).max().unwrap_or(0);
     let (subtasks, by) = match answer {
         Some((written, model)) => (numbered(written, id, stay, model), model.to_owned()),
         None => {
@@ -94,7 +103,13 @@ async fn split_one(w: &Working<'_>, rules: &str, work: &Expand, tasks: &Tasks, i
             (split, structural::NAME.to_owned())
         }
     };
+    // Recorded, since what is written here is there already when this is tried again.
+    let fresh = || async { Ok(without_doubles(subtasks, id, stay, &staying)) };
+    let subtasks: Vec<NewTask> = w.context.step(&format!("fresh/{id}"), fresh).await?;
     let count = subtasks.len();
+    if count == 0 && !work.force {
+        return Err(nothing_new(w, task, id));
+    }
     let edit = match work.force {
         true => Edit::ReplaceSubtasks { id: id.clone(), subtasks, keep_finished: true },
         false => Edit::AddSubtasks { id: id.clone(), subtasks },
@@ -106,8 +121,44 @@ async fn split_one(w: &Working<'_>, rules: &str, work: &Expand, tasks: &Tasks, i
         ..Wanted::default()
     };
     let done = w.change_as(&format!("split/{id}"), wanted).await?;
-    let refused = checked.map(|checked| checked.refused).unwrap_or_default();
-    Ok(json!({"id": id, "subtasks": done.added, "made_by": by, "refused": refused}))
+    let mut refused = checked.map(|checked| checked.refused).unwrap_or_default();
+    let is_without_model = refused == [NO_MODEL];
+    refused.retain(|_| !is_without_model);
+    Ok((json!({"id": id, "subtasks": done.added, "made_by": by, "refused": refused}), is_without_model))
+}
+
+/// Subtasks that no other has the title of; who waited for such a one waits for that other.
+fn without_doubles(subtasks: Vec<NewTask>, id: &TaskId, stay: u32, staying: &[&Task]) -> Vec<NewTask> {
+    let mut places: HashMap<TaskId, TaskId> = HashMap::new();
+    let mut kept: Vec<NewTask> = Vec::new();
+    for (number, subtask) in (stay + 1..).zip(subtasks) {
+        let known = staying.iter().find(|other| normal(&other.title) == normal(&subtask.title));
+        let place = match known {
+            Some(other) => id.child(other.number),
+            None => {
+                kept.push(subtask);
+                id.child(stay + kept.len() as u32)
+            }
+        };
+        places.insert(id.child(number), place);
+    }
+    for subtask in &mut kept {
+        for on in &mut subtask.dependencies {
+            if let Some(place) = places.get(on) {
+                on.clone_from(place);
+            }
+        }
+    }
+    kept
+}
+
+fn nothing_new(w: &Working<'_>, task: &Task, id: &TaskId) -> Fault {
+    let (project, tag) = (&w.order.project, &w.order.tag);
+    let what =
+        format!("task {id} has {} already, and splitting it gives no other", counted(task.subtasks.len(), "subtask"));
+    Fault::new(Code::Conflict, what).hint(format!(
+        "`tmctl tasks expand {id} --force --project {project} --tag {tag}` makes those anew that are not finished"
+    ))
 }
 
 /// Asks for the subtasks of a task: so many as are wished for, or as it needs.

@@ -10,6 +10,10 @@ use crate::model::{Prompt, fill, material};
 use crate::schema::{self, Wrong, list, object, one_of, text};
 use crate::{Edit, NewTask, Priority, Status, TaskId, Tasks};
 
+/// Wishes that need no model, in a hint.
+pub(super) const PLAIN: &str = "say it plainly, with ids: `mark 3 and 4 as done`, `start 3`, `set priority of 3 to high`, \
+    `make 3 wait for 2`, `3 does not wait for 2`, `rename 3 to TITLE`, `note on 3: TEXT`, `add task TITLE`, `remove 5.1`";
+
 const MOST_EDITS: usize = 20;
 /// What a model may want, and what stands in `ids` and `value` for each.
 const ACTIONS: [(&str, &str); 9] = [
@@ -75,7 +79,7 @@ async fn ask(w: &Working<'_>, rules: &str, work: &Do, tasks: &Tasks) -> Result<(
     };
     let known = |answer: Value| read(answer, tasks);
     let checked = w.ask("edits", asked, known).await?;
-    let Some((edits, unclear)) = checked.answer else { return Err(checked.no_model()) };
+    let Some((edits, unclear)) = checked.answer else { return Err(checked.no_model(PLAIN)) };
     match edits.is_empty() {
         true => Err(Fault::invalid(format!("could not turn the wish into edits: {unclear}"))
             .hint("say which tasks are meant, by their ids")),
@@ -122,37 +126,58 @@ fn edit_of(action: &Action) -> Result<Edit, String> {
     })
 }
 
-/// Wishes that are so plain that no model is needed: `mark 3 and 4 as done`, `remove 5.1`, `3 depends on 2`, `add task …`.
+/// Wishes that are so plain that no model is needed; [`PLAIN`] names them.
 fn plain(wish: &str) -> Option<Edit> {
     let wish = wish.trim().trim_end_matches(['.', '!']);
     let words: Vec<&str> = wish.split_whitespace().collect();
-    let lower: Vec<String> = words.iter().map(|word| word.trim_end_matches(',').to_lowercase()).collect();
-    let (verb, rest) = lower.split_first()?;
-    let small = |word: &&String| matches!(word.as_str(), "task" | "tasks" | "and" | "as" | "to" | "is" | "are" | "the");
-    let telling: Vec<&String> = rest.iter().filter(|word| !small(word)).collect();
-    let ids = |words: &[&String]| words.iter().map(|word| word.parse::<TaskId>().ok()).collect::<Option<Vec<_>>>();
-    match verb.as_str() {
-        "mark" | "set" => {
-            let (status, named) = telling.split_last()?;
-            let ids = ids(named).filter(|ids| !ids.is_empty())?;
-            Some(Edit::SetStatus { ids, status: Status::parse(status)? })
+    let lower: Vec<String> = words.iter().map(|word| word.trim_end_matches([',', ':']).to_lowercase()).collect();
+    let small =
+        |word: &&str| matches!(*word, "task" | "tasks" | "and" | "as" | "to" | "is" | "are" | "the" | "of" | "on");
+    let told: Vec<&str> = lower.iter().map(String::as_str).filter(|word| !small(word)).collect();
+    let (verb, rest) = told.split_first()?;
+    let id = |word: &str| word.parse::<TaskId>().ok();
+    let ids =
+        |words: &[&str]| words.iter().map(|word| id(word)).collect::<Option<Vec<_>>>().filter(|ids| !ids.is_empty());
+    let status = |words: &[&str], status| Some(Edit::SetStatus { ids: ids(words)?, status });
+    match (*verb, rest) {
+        ("mark" | "set", ["priority", named @ .., last]) | ("set", [named @ .., "priority", last]) => {
+            let [named] = named else { return None };
+            let priority = Some(Priority::parse(last)?);
+            Some(Edit::Change { id: id(named)?, fields: Fields { priority, ..Fields::default() } })
         }
-        "remove" | "delete" => Some(Edit::Remove { ids: ids(&telling).filter(|ids| !ids.is_empty())? }),
-        "add" if rest.first().is_some_and(|word| word.starts_with("task")) => {
-            let title = words.get(2..)?.join(" ").trim_matches(['"', '`', '“', '”', ':']).to_owned();
-            (!title.is_empty()).then(|| Edit::Add { parent: None, task: NewTask { title, ..NewTask::default() } })
+        ("mark" | "set", [named @ .., last]) => status(named, Status::parse(last)?),
+        ("start" | "begin", named) => status(named, Status::InProgress),
+        ("finish" | "complete", named) => status(named, Status::Done),
+        ("cancel", named) => status(named, Status::Cancelled),
+        ("remove" | "delete", named) => Some(Edit::Remove { ids: ids(named)? }),
+        ("make" | "let", [one, "wait", "for", on]) => Some(Edit::AddDependency { id: id(one)?, on: id(on)? }),
+        (one, ["waits", "for", on] | ["depends", on]) => Some(Edit::AddDependency { id: id(one)?, on: id(on)? }),
+        (one, ["does", "not", "wait", "for", on] | ["does", "not", "depend", on]) => {
+            Some(Edit::RemoveDependency { id: id(one)?, on: id(on)? })
         }
-        id => match rest.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["depends", "on", on] => Some(Edit::AddDependency { id: id.parse().ok()?, on: on.parse().ok()? }),
-            _ => None,
-        },
+        ("rename", [one, ..]) => {
+            let title = Some(behind(&words, "to")?);
+            Some(Edit::Change { id: id(one)?, fields: Fields { title, ..Fields::default() } })
+        }
+        ("note", [one, ..]) => Some(Edit::Note { id: id(one)?, text: behind(&words, one)? }),
+        ("add", [..]) if lower.get(1).is_some_and(|word| word == "task") => {
+            let title = behind(&words, "task")?;
+            Some(Edit::Add { parent: None, task: NewTask { title, ..NewTask::default() } })
+        }
+        _ => None,
     }
+}
+
+/// What stands behind a word, as it was written but for quotes around it; nothing where that is nothing.
+fn behind(words: &[&str], word: &str) -> Option<String> {
+    let place = words.iter().position(|one| one.trim_end_matches([',', ':']).eq_ignore_ascii_case(word))?;
+    let text = words.get(place + 1..)?.join(" ").trim_matches(['"', '`', '“', '”', ':', ' ']).to_owned();
+    (!text.is_empty()).then_some(text)
 }
 
 fn not_understood(wish: &str) -> Fault {
     let shown: String = wish.chars().take(100).collect();
-    Fault::invalid(format!("could not understand `{shown}` without a model"))
-        .hint("plain ones need none: `mark 3 as done`, `remove 5.1`, `3 depends on 2`, `add task TITLE`")
+    Fault::invalid(format!("could not understand `{shown}` without a model")).hint(format!("without a model {PLAIN}"))
 }
 
 #[cfg(test)]
@@ -170,7 +195,25 @@ mod tests {
         );
         assert_eq!(edit("delete task 7"), json(Edit::Remove { ids: vec![id("7")] }));
         assert_eq!(edit("3 depends on 2"), json(Edit::AddDependency { id: id("3"), on: id("2") }));
-        for wish in ["remove everything", "mark all as done", "set 3", "make it nicer", "", "add a task"] {
+        assert_eq!(edit("start task 3"), json(Edit::SetStatus { ids: vec![id("3")], status: Status::InProgress }));
+        for wish in ["make 3 wait for 2", "3 waits for 2", "Let task 3 wait for task 2"] {
+            assert_eq!(edit(wish), json(Edit::AddDependency { id: id("3"), on: id("2") }), "{wish}");
+        }
+        let not = json(Edit::RemoveDependency { id: id("3"), on: id("2") });
+        assert_eq!(edit("3 does not wait for 2"), not);
+        let fields = |fields: Fields| json(Edit::Change { id: id("3"), fields });
+        for wish in ["set priority of 3 to high", "set the priority of task 3 to high", "set 3 to priority high"] {
+            assert_eq!(edit(wish), fields(Fields { priority: Some(Priority::High), ..Fields::default() }), "{wish}");
+        }
+        let title = Some("Go to the Shed".to_owned());
+        assert_eq!(edit("rename 3 to \"Go to the Shed\""), fields(Fields { title, ..Fields::default() }));
+        let text = "Ask Ann, first".to_owned();
+        assert_eq!(edit("note on 3: Ask Ann, first"), json(Edit::Note { id: id("3"), text }));
+        let task = NewTask { title: "Paint the Task board".into(), ..NewTask::default() };
+        assert_eq!(edit("Add task Paint the Task board"), json(Edit::Add { parent: None, task }));
+        let not_known =
+            ["remove everything", "mark all tasks as done", "set 3", "make it nicer", "", "add a task", "add task"];
+        for wish in not_known.into_iter().chain(["start", "make 3 wait", "set priority to high", "note on 3", "undo"]) {
             assert_eq!(edit(wish), None, "{wish}");
         }
     }

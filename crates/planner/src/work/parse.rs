@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::describe::{self, Written};
 use super::{Asked, ParsePrd, Planner, Working, aside, expand};
 use crate::gates::{self, Gates, Words};
-use crate::model::{Checked, Prompt, fill};
+use crate::model::{Checked, NO_MODEL, Prompt, fill};
 use crate::prd::{self, Prd};
 use crate::projects::{Done, Snapshot, Wanted};
 use crate::requirements::{self, Extracted, Requirement};
@@ -80,7 +80,13 @@ impl Draft {
     pub fn count<T>(&mut self, what: &str, checked: &Checked<T>) {
         self.asked += checked.asked;
         self.tokens = (self.tokens.0 + checked.tokens.0, self.tokens.1 + checked.tokens.1);
-        self.refused.extend(checked.refused.iter().map(|why| format!("{what}: {why}")));
+        for why in &checked.refused {
+            // Said of one piece it is said of all.
+            let why = if why == NO_MODEL { why.clone() } else { format!("{what}: {why}") };
+            if self.refused.last() != Some(&why) {
+                self.refused.push(why);
+            }
+        }
         let by = if checked.answer.is_some() { checked.model.as_str() } else { structural::NAME };
         *self.made_by.entry(by.to_owned()).or_default() += 1;
     }
@@ -269,7 +275,9 @@ fn tasks_of(prd: &Prd, written: &[Written], batch: &Batch, model: &str, notes: &
         return tasks;
     }
     let names: Vec<&str> = forgotten.iter().map(|found| found.name.as_str()).collect();
-    notes.push(format!("{} of `{}` was planned without the model, which forgot it", names.join(", "), batch.name));
+    let (were, them) = if names.len() == 1 { ("was", "it") } else { ("were", "them") };
+    let (names, part) = (names.join(", "), &batch.name);
+    notes.push(format!("{names} of `{part}` {were} planned without the model, which forgot {them}"));
     let missing = structural::section(prd, &forgotten, forgotten.len() as u32);
     if batch.least < batch.most {
         let before = tasks.len() as u32;

@@ -10,6 +10,10 @@ use crate::projects::Wanted;
 use crate::schema::Wrong;
 use crate::{Edit, TaskId};
 
+/// What goes without a model.
+pub(super) const BY_HAND: &str =
+    "say yourself what the task is: `tmctl tasks update ID --details TEXT`, with `--title` and `--description` as well";
+
 pub(super) async fn run(w: &Working<'_>, work: &Rescope) -> Result<Value> {
     let rules = w.rules().await?;
     let total = work.ids.len();
@@ -31,7 +35,7 @@ async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Resul
     }
     if !w.may_ask() {
         return Err(Fault::invalid(format!("the scope of task {id} cannot be changed without a model"))
-            .hint("leave `--planner structural` out, or change the task by hand with `tasks update`"));
+            .hint(format!("leave `--planner structural` out where a model is there, or {BY_HAND}")));
     }
     let direction = if work.up {
         "larger: more ambitious, more complete, better tested"
@@ -60,7 +64,7 @@ async fn one(w: &Working<'_>, rules: &str, work: &Rescope, id: &TaskId) -> Resul
         most_tokens: 1800,
     };
     let checked = w.ask(&format!("rescope/{id}"), asked, Ok::<Value, Wrong>).await?;
-    let Some(answer) = checked.answer else { return Err(checked.no_model()) };
+    let Some(answer) = checked.answer else { return Err(checked.no_model(BY_HAND)) };
     let edit = Edit::Change { id: id.clone(), fields: fields(answer, &checked.model)? };
     let wanted = Wanted {
         edits: vec![edit],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use planner::projects::{Outcome, Projects, Wanted};
+use planner::projects::{Key, Outcome, Projects, Wanted};
 
 use crate::bed::{Place, add, append, done, set_title, wanted};
 use crate::store_with_faults::StoreWithFaults;
@@ -62,7 +62,7 @@ async fn a_store_that_is_away_for_a_moment_does_each_change_once() {
         let mut count = 0;
         while !is_over.load(Ordering::Relaxed) || count <= 10 {
             let edits = if count % 5 == 4 { append(70) } else { add("small") };
-            let keyed = Wanted { key: Some(format!("key {count}")), ..wanted(vec![edits]) };
+            let keyed = Wanted { key: Some(Key::Client(format!("key {count}"))), ..wanted(vec![edits]) };
             // As a client does it that is told to come back.
             loop {
                 match projects.change("home", "", &keyed).await {

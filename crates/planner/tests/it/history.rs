@@ -51,7 +51,8 @@ pub async fn small_changes_are_undone_and_that_as_well(place: Place) {
     assert_eq!(place.tasks().await.count(), 4);
     let history = place.here.history("home", "", None, None, 2).await.unwrap();
     assert_eq!((history[0].what.as_str(), history[1].who.as_str()), ("undid change 4", "bob"));
-    refused(place.here.undo("home", "", Some(99), "ann", false).await, Code::NotFound);
+    let never = place.here.undo("home", "", Some(99), "ann", false).await.unwrap_err();
+    assert_eq!((never.code, never.message.as_str()), (Code::NotFound, "could not undo change 99: there is none"));
 }
 
 pub async fn changes_of_many_tasks_are_undone_and_that_as_well(place: Place) {

@@ -1,7 +1,7 @@
 //! What clients rely on who cannot know what others do, or whether they were heard.
 
 use base::Code;
-use planner::projects::Wanted;
+use planner::projects::{Key, Wanted};
 use planner::{Edit, Status};
 
 use crate::bed::{Place, add, append, conflict, done, id, refused, remove, set_status, set_title, wanted};
@@ -40,7 +40,7 @@ pub async fn a_dry_run_changes_nothing(place: Place) {
 pub async fn the_same_key_twice_does_it_once_and_tells_the_same(place: Place) {
     place.edit(vec![add("one"), add("two"), Edit::AddDependency { id: id("2"), on: id("1") }]).await;
     for (key, edits) in [("small", vec![add("more"), remove("1")]), ("large", vec![append(300)])] {
-        let keyed = Wanted { key: Some(key.into()), ..wanted(edits) };
+        let keyed = Wanted { key: Some(Key::Client(key.into())), ..wanted(edits) };
         let first = done(place.here.change("home", "", &keyed).await.unwrap());
         place.edit(vec![add("in between")]).await;
         for projects in [&place.there, &place.here] {
@@ -49,14 +49,26 @@ pub async fn the_same_key_twice_does_it_once_and_tells_the_same(place: Place) {
             assert_eq!(again.changes[..], first.changes[..again.changes.len()]);
         }
     }
-    let (both, key) = (wanted(vec![add("raced")]), Some("raced".to_owned()));
+    let (both, key) = (wanted(vec![add("raced")]), Some(Key::Step("raced".into())));
     let both = Wanted { key, ..both };
     let (one, other) = tokio::join!(place.here.change("home", "", &both), place.there.change("home", "", &both));
     assert_eq!(done(one.unwrap()).revision, done(other.unwrap()).revision);
     assert_eq!(place.revision().await, 6);
     place.tasks().await;
-    let long = Wanted { key: Some("k".repeat(129)), ..wanted(vec![add("x")]) };
+    let long = Wanted { key: Some(Key::Client("k".repeat(129))), ..wanted(vec![add("x")]) };
     refused(place.here.change("home", "", &long).await, Code::InvalidArgument);
+}
+
+pub async fn a_key_of_a_client_is_for_one_change(place: Place) {
+    let keyed = |key: Key, edit: Edit| Wanted { key: Some(key), ..wanted(vec![edit]) };
+    let (client, step) = (|| Key::Client("k".into()), || Key::Step("job-1/split".into()));
+    done(place.here.change("home", "", &keyed(client(), add("one"))).await.unwrap());
+    refused(place.there.change("home", "", &keyed(client(), add("two"))).await, Code::Conflict);
+    // A step that is tried again decides by the tasks as they are then.
+    let first = done(place.here.change("home", "", &keyed(step(), add("three"))).await.unwrap());
+    let again = done(place.there.change("home", "", &keyed(step(), add("four"))).await.unwrap());
+    assert_eq!((again.revision, again.added), (first.revision, first.added));
+    assert_eq!(place.tasks().await.top().len(), 2);
 }
 
 pub async fn what_changes_nothing_makes_no_event(place: Place) {

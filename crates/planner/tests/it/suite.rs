@@ -41,6 +41,7 @@ cases! {
     once::the_second_of_two_clients_is_told_of_the_first
     once::a_dry_run_changes_nothing
     once::the_same_key_twice_does_it_once_and_tells_the_same
+    once::a_key_of_a_client_is_for_one_change
     once::what_changes_nothing_makes_no_event
     history::it_tells_who_did_what_and_why_newest_first
     history::small_changes_are_undone_and_that_as_well

@@ -45,8 +45,11 @@ impl Bed {
     }
 
     async fn job(&self, planner: Planner, work: Work) -> Job {
-        let id = self.start(planner, work).await.unwrap();
-        let mut changes = Box::pin(self.planning.watch(&id).await.unwrap());
+        self.ended(&self.start(planner, work).await.unwrap()).await
+    }
+
+    async fn ended(&self, id: &str) -> Job {
+        let mut changes = Box::pin(self.planning.watch(id).await.unwrap());
         let watched = async {
             let mut last = None;
             while let Some(job) = futures_util::StreamExt::next(&mut changes).await {
@@ -232,6 +235,25 @@ async fn bad_documents_are_refused_before_they_become_a_job() {
 }
 
 #[tokio::test]
+async fn a_key_gives_the_same_job_for_one_order_of_one_project_only() {
+    let bed = Bed::new(Scripted::new(|_, _| panic!("nobody is asked"))).await;
+    bed.planning.projects.create("shed", "", "").await.unwrap();
+    let start = async |project: &str, work: Work| {
+        let (project, who) = (project.into(), "me".into());
+        let order = Order { project, tag: String::new(), who, planner: Planner::Structural, work };
+        bed.planning.start(order, Some("k".into())).await
+    };
+    let first = start("garden", parse(PRD)).await.unwrap();
+    // Its plan being there already is no reason to refuse who asks for it once more.
+    bed.ended(&first.to_string()).await;
+    assert_eq!(start("garden", parse(PRD)).await.unwrap(), first);
+    let refused = start("garden", parse("# Shed\n\nThe shed must have a door.")).await.unwrap_err();
+    assert!(refused.code == Code::Conflict && refused.hint.is_some(), "{refused:?}");
+    assert_ne!(start("shed", parse(PRD)).await.unwrap(), first);
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn questions_are_asked_at_once_up_to_the_slots() {
     let models = Scripted::with(3, Duration::from_millis(30), good);
     let long: String =
@@ -267,6 +289,30 @@ async fn every_kind_of_work_changes_tasks_as_its_answer_says() {
     let (told, tasks) = bed.done(Planner::Auto, Work::Do(wish)).await;
     assert_eq!(told["edits"][0]["edit"], "set-status", "{told:#}");
     assert_eq!(tasks.get(&id("1")).unwrap().status, planner::Status::Pending, "a wish is only shown");
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_task_is_not_split_twice_into_the_same() {
+    let bed = Bed::new(Scripted::new(|_, _| panic!("nobody is asked"))).await;
+    let add = AddFromPrompt { prompt: "ring a bell".into(), ..AddFromPrompt::default() };
+    bed.done(Planner::Structural, Work::AddFromPrompt(add)).await;
+    let expand = |subtasks, force| {
+        let expand = Expand { ids: vec![id("1")], subtasks, force, ..Expand::default() };
+        Work::Expand(expand)
+    };
+    bed.done(Planner::Structural, expand(2, false)).await;
+    let job = bed.job(Planner::Structural, expand(2, false)).await;
+    let State::Failed { fault } = &job.view.state else { panic!("{job:?}") };
+    assert_eq!(fault.message, "task 1 has 2 subtasks already, and splitting it gives no other");
+    assert!(fault.hint.as_ref().unwrap().contains("`tmctl tasks expand 1 --force --project garden --tag master`"));
+    // What is new comes, and waits for what was there.
+    let (_, tasks) = bed.done(Planner::Structural, expand(3, false)).await;
+    let all = &tasks.get(&id("1")).unwrap().subtasks;
+    let titles: Vec<&str> = all.iter().map(|sub| sub.title.as_str()).collect();
+    assert_eq!(titles, ["Build: Ring a bell", "Test: Ring a bell", "Design: Ring a bell"]);
+    let (_, tasks) = bed.done(Planner::Structural, expand(3, true)).await;
+    assert_eq!(tasks.get(&id("1")).unwrap().subtasks.len(), 3);
     bed.end().await;
 }
 

@@ -27,9 +27,9 @@ pub struct How {
     /// Who plans: models where there are any, models only, or the rules of the structural planner
     #[arg(long, value_parser = ["auto", "model", "structural"], default_value = "auto")]
     planner: String,
-    /// Asking twice under one key begins one job
-    #[arg(long)]
-    key: Option<String>,
+    /// A word of yours: asked again with it, the job is not begun a second time
+    #[arg(long, value_name = "KEY")]
+    once: Option<String>,
     /// Only begin it; `tmctl jobs watch` shows it later
     #[arg(long)]
     no_wait: bool,
@@ -39,7 +39,7 @@ impl How {
     /// The request with these wishes in it. A key is always there, so that asking another server begins nothing twice.
     pub fn request(&self, request: StartRequest) -> StartRequest {
         let made = || format!("tmctl-{}-{:08x}", time::unix_ms(), fastrand::u32(..));
-        StartRequest { planner: self.planner.clone(), key: self.key.clone().unwrap_or_else(made), ..request }
+        StartRequest { planner: self.planner.clone(), once: self.once.clone().unwrap_or_else(made), ..request }
     }
 }
 
@@ -221,7 +221,8 @@ fn status(job: &Job) -> String {
 }
 
 fn figures(job: &Job) -> String {
-    let left = if job.estimate_s > 0.0 { format!(", {} left", text::seconds(job.estimate_s)) } else { String::new() };
+    // Less than a second is a guess that is over when it is read.
+    let left = if job.estimate_s >= 1.0 { format!(", {} left", text::seconds(job.estimate_s)) } else { String::new() };
     format!("{} of {}{left}", job.done, job.total)
 }
 

@@ -1,8 +1,9 @@
 //! What is shown of a plan, and plans that come over real sockets.
 
 use proto::planning::{
-    CreateProjectRequest, CreateProjectResponse, ListProjectsRequest, ListProjectsResponse, ListTasksRequest, Place,
-    RenderRequest, RenderResponse, RenderedFile, StartResponse, WatchJobRequest,
+    ChangeTagRequest, ChangeTagResponse, CreateProjectRequest, CreateProjectResponse, ListProjectsRequest,
+    ListProjectsResponse, ListTagsRequest, ListTagsResponse, ListTasksRequest, Place, RenderRequest, RenderResponse,
+    RenderedFile, StartResponse, Tag, WatchJobRequest,
 };
 use serde_json::json;
 
@@ -59,6 +60,25 @@ async fn a_prd_becomes_a_plan_whose_figures_are_shown() {
     let asked = script.asked::<StartRequest>().concat();
     for part in ["# Garden", "file_name: \"garden.md\"", "append: true", "planner: \"structural\""] {
         assert!(asked.contains(part), "{part}: {asked}");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_is_named_for_a_plan_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let prd = folder.path().join("garden.md");
+    std::fs::write(&prd, "# Garden\n").unwrap();
+    for (known, is_made) in [("try", false), ("master", true)] {
+        let tag = Tag { name: known.into(), ..Tag::default() };
+        let script = script()
+            .on(move |_: ListTagsRequest| {
+                Ok(ListTagsResponse { tags: vec![tag.clone()], ..ListTagsResponse::default() })
+            })
+            .on(|_: ChangeTagRequest| Ok(ChangeTagResponse::default()));
+        let words = ["plan", "parse", prd.to_str().unwrap(), "--project", "garden", "--tag", "try"];
+        let typed = type_in(&script.serve(), &words).await;
+        assert_eq!((typed.code, script.asked::<ChangeTagRequest>().len() == 1), (0, is_made), "{}", typed.notes);
+        assert_eq!(typed.notes.contains("tag try of project garden is new"), is_made, "{}", typed.notes);
     }
 }
 

@@ -13,7 +13,8 @@ use crate::client::Servers;
 use crate::file;
 use crate::jobs::follow::{self, How};
 use crate::place::{At, options};
-use crate::screen::{Ended, Screen, Verdict};
+use crate::screen::{Ended, Screen, Style, Verdict};
+use crate::table::Table;
 use crate::text::{page, visible};
 
 /// Tasks to split.
@@ -124,7 +125,12 @@ pub async fn expand(servers: &Servers, screen: &mut Screen, at: &mut At, expand:
 pub async fn analyze(servers: &Servers, screen: &mut Screen, at: &mut At, analyze: Analyze) -> Result<Verdict, Ended> {
     let Analyze { ids, from, to, threshold, research, how } = analyze;
     let analyze = wire::Analyze { ids, from, to, threshold, research };
-    work(servers, screen, at, Prompted { work: Work::Analyze(analyze), how }).await
+    let prompted = Prompted { work: Work::Analyze(analyze), how };
+    work_shown(servers, screen, at, prompted, |job, result, style| {
+        judged(result, style)
+            .map_or_else(|| text(job, result), |table| table + &after(&job.place.clone().unwrap_or_default()))
+    })
+    .await
 }
 
 /// Makes tasks larger, or smaller.
@@ -149,13 +155,42 @@ pub async fn from_code(servers: &Servers, screen: &mut Screen, at: &mut At, code
 }
 
 async fn work(servers: &Servers, screen: &mut Screen, at: &mut At, prompted: Prompted) -> Result<Verdict, Ended> {
+    work_shown(servers, screen, at, prompted, |job, result, _| text(job, result)).await
+}
+
+/// Begins the work, follows it, and shows its result as `shown` writes it.
+async fn work_shown(
+    servers: &Servers,
+    screen: &mut Screen,
+    at: &mut At,
+    prompted: Prompted,
+    shown: impl FnOnce(&Job, &Value, Style) -> String,
+) -> Result<Verdict, Ended> {
     let Prompted { work, how } = prompted;
     let request = StartRequest { place: at.place(), work: Some(work), ..StartRequest::default() };
     let Some(job) = follow::start(servers, screen, &how, request).await? else { return Ok(Verdict::Done) };
     let result = result(&job)?;
     let json = Done { job: &job.id, project: &at.place.project, result: &result };
-    screen.show(|_| text(&job, &result), &json)?;
+    screen.show(|style| shown(&job, &result, style), &json)?;
     Ok(Verdict::Done)
+}
+
+/// How hard tasks were found, as `tmctl tasks complexity` shows it; `None` of a result that says something else.
+fn judged(result: &Value, style: Style) -> Option<String> {
+    let mut table = Table::new(["ID", "COMPLEXITY", "SUBTASKS", "SPLIT IT", "TITLE", "WHY"]);
+    for task in result.get("tasks")?.as_array()? {
+        let field = |name: &str| task.get(name).map(said);
+        table.row([
+            field("id")?.into(),
+            format!("{} of 10", field("score")?).into(),
+            field("recommended_subtasks")?.into(),
+            field("should_be_split")?.into(),
+            field("title")?.into(),
+            field("reasoning")?.into(),
+        ]);
+    }
+    let refused = result.get("refused").and_then(Value::as_array).map(|refused| listed("models", refused));
+    Some(table.render(style, "no task is open, so none was judged") + &refused.unwrap_or_default())
 }
 
 #[derive(Serialize)]
@@ -227,7 +262,8 @@ pub fn said(value: &Value) -> String {
         (Some(line), _, _) | (_, _, Some(line)) => format!("line {}: ", said(line)),
         _ => String::new(),
     };
-    let rest = fields.iter().filter(|(name, value)| !is_line(name) && !value.is_null());
+    let says = |value: &Value| !value.is_null() && value.as_array().is_none_or(|values| !values.is_empty());
+    let rest = fields.iter().filter(|(name, value)| !is_line(name) && says(value));
     let rest = rest.map(|(name, value)| match name.as_str() {
         "text" | "what" | "title" | "id" => said(value),
         _ => format!("{} {}", spoken(name), said(value)),
@@ -262,6 +298,15 @@ mod tests {
         assert_eq!(said(&both), "lines 2 to 4: R3, water");
         assert_eq!(said(&json!({"text": "water", "first_line": 2, "last_line": 2})), "line 2: water");
         assert_eq!(said(&json!({"text": "water", "lines": [2, 3]})), "line 2, 3: water");
+    }
+
+    #[test]
+    fn what_was_judged_stands_in_a_table() {
+        let task = json!({"id": "3", "title": "Pump", "score": 5, "reasoning": "Estimated from form only: 30 words.",
+            "recommended_subtasks": 3, "expansion_prompt": "Split it.", "should_be_split": true, "made_by": "structural"});
+        let result = json!({"analyzed": 1, "threshold": 5, "tasks": [task], "refused": ["no model"]});
+        insta::assert_snapshot!("tasks_judged", judged(&result, Style::default()).unwrap());
+        assert_eq!(judged(&json!({"tasks": [{"id": "3"}]}), Style::default()), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::client::{CALL_LIMIT, call};
 use crate::file;
 use crate::place::At;
 use crate::screen::{Ended, Screen, Style, Verdict};
-use crate::table::Table;
+use crate::table::{Table, fitting_lines};
 use crate::text::{counted, visible};
 
 /// All files of a rendering.
@@ -38,8 +38,12 @@ struct Written<'a> {
 fn tell_written(screen: &mut Screen, paths: &[PathBuf]) -> Result<Verdict, Ended> {
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let text = match names.as_slice() {
+        [] => "wrote no file: there are no tasks\n".to_owned(),
         [one] => format!("wrote {one}\n"),
-        all => format!("wrote {}\n", counted(all.len(), "file")),
+        all => {
+            let folder = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("."));
+            format!("wrote {} into {}\n", counted(all.len(), "file"), folder.display())
+        }
     };
     screen.show(|_| visible(&text), &Written { files: &names })?;
     Ok(Verdict::Done)
@@ -54,6 +58,7 @@ async fn document(at: &mut At, screen: &mut Screen, what: Rendering, to: Option<
             return tell_written(screen, &[path]);
         }
         None if screen.style.json => screen.json(&Document { name: &drawn.name, text: &drawn.text })?,
+        None if what == Rendering::Tree => screen.data(&fitting_lines(&visible(&drawn.text), screen.style))?,
         None => screen.model_text(&drawn.text)?,
     }
     Ok(Verdict::Done)

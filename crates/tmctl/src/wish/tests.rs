@@ -90,6 +90,16 @@ async fn without_a_yes_nothing_is_changed() {
 }
 
 #[tokio::test]
+async fn what_is_so_already_is_told_and_not_asked_about() {
+    let edit = |_: EditRequest| Ok(EditResponse { revision: 4, ..EditResponse::default() });
+    let script = script(EDITS, edit);
+    let typed = wish(&script, &[], Some("y\n")).await;
+    assert_eq!(typed.code, 0, "{}", typed.notes);
+    assert!(typed.data.starts_with("nothing would be different, it is so already:\n1. "), "{}", typed.data);
+    assert!(!typed.notes.contains("[y/N]") && script.asked::<EditRequest>().len() == 1, "{}", typed.notes);
+}
+
+#[tokio::test]
 async fn a_program_gets_the_edits_that_were_not_made() {
     let typed = wish(&script(EDITS, well), &["--json"], None).await;
     let told: serde_json::Value = serde_json::from_str(&typed.data).unwrap();

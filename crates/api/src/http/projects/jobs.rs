@@ -41,7 +41,7 @@ struct Start {
     tag: String,
     #[serde(default)]
     planner: Planner,
-    key: Option<String>,
+    once: Option<String>,
     #[serde(flatten)]
     work: Work,
 }
@@ -52,9 +52,9 @@ pub(super) async fn start(
     Who(who): Who,
     body: Bytes,
 ) -> Answered<(StatusCode, Json<Value>)> {
-    let Start { tag, planner, key, work } = read(&body)?;
+    let Start { tag, planner, once, work } = read(&body)?;
     let planning = desk.planning()?;
-    let id = planning.start(Order { project, tag, who, planner, work }, key).await?;
+    let id = planning.start(Order { project, tag, who, planner, work }, once).await?;
     let job = planning.job(&id.to_string()).await?;
     Ok((StatusCode::ACCEPTED, Json(tasks_json::job(&job))))
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use base::{Fault, Result};
 use bytes::Bytes;
 use planner::edit::{Dependencies, Edit};
-use planner::projects::{Outcome, Wanted};
+use planner::projects::{Key, Outcome, Wanted};
 use planner::query::{self, Filter};
 use planner::render::{self, Kind};
 use planner::tasks_file::TasksFile;
@@ -185,7 +185,7 @@ struct Edits {
     dry_run: bool,
     #[serde(default)]
     why: String,
-    key: Option<String>,
+    once: Option<String>,
 }
 
 pub(super) async fn edit(
@@ -194,10 +194,11 @@ pub(super) async fn edit(
     Who(who): Who,
     body: Bytes,
 ) -> Answered<Response> {
-    let Edits { tag, edits, expected, dry_run, why, key } = read(&body)?;
+    let Edits { tag, edits, expected, dry_run, why, once } = read(&body)?;
     if edits.is_empty() {
         return Err(Fault::invalid("field `edits` is empty").hint("say what should be changed").into());
     }
+    let key = once.map(Key::Client);
     let wanted = Wanted { edits, expected, dry_run, why, who, key, ..Wanted::default() };
     Ok(outcome(&desk.planning()?.projects.change(&project, &tag, &wanted).await?))
 }

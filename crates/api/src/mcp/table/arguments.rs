@@ -23,7 +23,8 @@ pub(super) const PLANNER: Argument =
     may("planner", Kind::OneOf(&["auto", "model", "structural"]), "who makes it; structural needs no model");
 pub(super) const WAIT: Argument =
     may("waitSeconds", Kind::Number, "how long to wait for the end of the job, at most 50; then its id is given back");
-pub(super) const KEY: Argument = may("key", Kind::Text, "the same key twice is one job");
+pub(super) const ONCE: Argument =
+    may("once", Kind::Text, "a word of yours: the same one twice is one job; with other arguments it is refused");
 pub(super) const VERSION: Argument = may(
     "expectedVersion",
     Kind::Number,

@@ -91,7 +91,7 @@ async fn a_job_can_be_begun_without_being_waited_for() {
     let typed = type_in(&running, &["tasks", "--project", "p", "expand", "3,4", "--no-wait"]).await;
     assert_eq!((typed.code, typed.data.as_str()), (0, "began j-1; `tmctl jobs watch j-1` shows how far it is\n"));
     let asked = script.asked::<StartRequest>().concat();
-    assert!(asked.contains("key: \"tmctl-") && asked.contains(r#"ids: ["3", "4"]"#), "{asked}");
+    assert!(asked.contains("once: \"tmctl-") && asked.contains(r#"ids: ["3", "4"]"#), "{asked}");
 }
 
 #[tokio::test]
