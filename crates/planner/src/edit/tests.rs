@@ -279,9 +279,12 @@ fn whoever_begins_early_or_opens_again_is_told() {
 #[test]
 fn json_that_is_no_edit_is_refused_by_what_is_wrong() {
     let refused = |json: &str| serde_json::from_str::<Edit>(json).unwrap_err().to_string();
-    assert_eq!(refused(r#"{"edit": "burn"}"#), "unknown edit `burn`");
-    assert_eq!(refused(r#"{"edit": "promote"}"#), "missing field `id`");
-    assert_eq!(refused(r#"{"edit": "fix", "id": "3"}"#), "unknown field `id`");
+    assert!(
+        refused(r#"{"edit": "burn"}"#).starts_with("unknown edit `burn`, there are add, change, note, set-status, ")
+    );
+    assert!(refused(r#"{"id": "3"}"#).starts_with("missing field `edit`, there are add, "));
+    assert_eq!(refused(r#"{"edit": "promote"}"#), "missing field `id`; edit `promote` has `id`");
+    assert_eq!(refused(r#"{"edit": "fix", "id": "3"}"#), "unknown field `id`; edit `fix` has no other field");
     assert!(refused(r#"{"edit": "promote", "id": "x"}"#).starts_with("field `id`: `x` is not the id of a task"));
     let read = |json: &str| serde_json::from_str::<Edit>(json).unwrap();
     assert_eq!(read(r#"{"id": "1.1", "edit": "promote"}"#), Edit::Promote { id: id("1.1") });
