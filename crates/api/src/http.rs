@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use base::Dialect;
+use base::{Code, Dialect};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -187,7 +187,13 @@ impl Door {
         let body = match intake::collect(&mut body, most, self.limits.read).await {
             Ok(bytes) => axum::body::Body::from(bytes),
             Err(fault) => {
-                let fault = if parts.uri.path() == hooks::GITHUB { hooks::larger(fault) } else { fault };
+                let fault = match parts.uri.path() {
+                    hooks::GITHUB => hooks::larger(fault),
+                    _ if is_roomy && fault.code == Code::TooLarge => {
+                        fault.hint("send it in several parts, or raise `body` under [limits]")
+                    }
+                    _ => fault,
+                };
                 let refusal = refusal::response(refusal::shape_of(parts.uri.path()), &fault);
                 return refusal.map(|refusal| refusal.lingering_over(body));
             }

@@ -8,7 +8,7 @@ use base::Result;
 use base::time::unix_ms;
 use store::{Guard, Lease, LeaseId, Revision, StoreError, Txn};
 
-use crate::decide::{Decision, Facts, next_for};
+use crate::decide::{Decision, Facts, next_for, turns};
 use crate::jobs::{Found, Jobs};
 use crate::record::{Owner, Record};
 use crate::{JobId, keys, stored};
@@ -69,8 +69,9 @@ pub(crate) enum Look {
 }
 
 impl Jobs {
-    /// Takes up the oldest job of these kinds that waits or whose node is gone; `None` if there is none. It is owned
-    /// until it is run to its end or the lease ends.
+    /// Takes up a job of these kinds that waits or whose node is gone; `None` if there is none. The first part of their
+    /// subjects with the fewest jobs under way comes first, then the oldest job. It is owned until it is run to its end
+    /// or the lease ends.
     pub async fn claim_next(&self, kinds: &[&str], lease: &Arc<Lease>) -> Result<Option<Claimed>> {
         match self.look(kinds, lease).await? {
             Look::Claimed(claimed) => Ok(Some(*claimed)),
@@ -84,7 +85,10 @@ impl Jobs {
         let wishes: HashSet<JobId> =
             cancels.entries.iter().filter_map(|entry| keys::id_in(keys::CANCELS, &entry.key)).collect();
         let mut until: Option<Duration> = None;
-        for found in self.records().await?.into_iter().filter(|found| kinds.contains(&&*found.record.kind)) {
+        let mut all = self.records().await?;
+        all.retain(|found| kinds.contains(&&*found.record.kind));
+        let jobs: Vec<_> = all.iter().map(|found| (&*found.record.subject, owners.contains_key(&found.id))).collect();
+        for found in turns(&jobs).into_iter().filter_map(|at| all.get(at)) {
             let id = found.id;
             if let Some(owner) = owners.get(&id)
                 && owner.lease == Some(lease.id())
@@ -98,9 +102,9 @@ impl Jobs {
             match next_for(&facts, &self.node, unix_ms()) {
                 Decision::Leave => {}
                 Decision::Wait(wait) => until = Some(until.map_or(wait, |until| until.min(wait))),
-                Decision::Finish(last) => self.finish_found(&found, &last).await?,
+                Decision::Finish(last) => self.finish_found(found, &last).await?,
                 Decision::Claim(record) => {
-                    if let Some(claimed) = self.claim(&found, record, lease).await? {
+                    if let Some(claimed) = self.claim(found, record, lease).await? {
                         return Ok(Look::Claimed(Box::new(claimed)));
                     }
                 }

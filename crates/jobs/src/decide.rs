@@ -1,5 +1,6 @@
 //! What to do with a job, from what is known of it. Pure.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base::retry::Backoff;
@@ -57,6 +58,26 @@ pub(crate) fn next_for(facts: &Facts, node: &NodeId, now_unix_ms: u64) -> Decisi
     let setbacks = Setbacks { deaths, has_advanced: false, not_before_unix_ms: None, ..record.setbacks };
     let (attempts, node) = (record.attempts + 1, Some(node.clone()));
     Decision::Claim(Record { state: State::Running, attempts, node, setbacks, ..record.clone() })
+}
+
+/// The places of jobs in the order in which they get their turn: those of the place that has the fewest under way first,
+/// then the oldest, so that a place with a thousand jobs does not stand before one with a single job. Each is given with
+/// what it is about and whether somebody works on it, the oldest first.
+pub(crate) fn turns(jobs: &[(&str, bool)]) -> Vec<usize> {
+    let mut under_way: HashMap<&str, usize> = HashMap::new();
+    for (subject, _) in jobs.iter().filter(|(_, has_owner)| *has_owner) {
+        *under_way.entry(place(subject)).or_default() += 1;
+    }
+    let mut turns: Vec<usize> = (0..jobs.len()).collect();
+    let busy = |at: &usize| jobs.get(*at).and_then(|(subject, _)| under_way.get(place(subject))).copied();
+    // Stable: those of one place stay in the order of their age.
+    turns.sort_by_cached_key(|at| busy(at).unwrap_or_default());
+    turns
+}
+
+/// Whose jobs take turns: a subject up to its first `/`.
+fn place(subject: &str) -> &str {
+    subject.split_once('/').map_or(subject, |(place, _)| place)
 }
 
 /// How a run of a job ended.
@@ -180,6 +201,13 @@ mod tests {
             let is = told(&decide(&record, has_owner, is_cancel_wanted));
             assert_eq!(is, decided, "{record:?} owner {has_owner} cancel {is_cancel_wanted}");
         }
+    }
+
+    #[test]
+    fn a_place_with_many_jobs_does_not_stand_before_others() {
+        let many = [("a/x do", true), ("a/y do", false), ("b/x do", true), ("a/x do", true), ("c/x do", false)];
+        assert_eq!(turns(&many), [4, 2, 0, 1, 3]);
+        assert_eq!(turns(&[("a/x", false), ("a/x", false), ("b", false)]), [0, 1, 2]);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl FromStr for JobId {
 pub struct NewJob {
     /// Which work it is, such as `plan`; nodes claim the kinds that they know.
     pub kind: String,
-    /// What it is about, for people: a project and tag.
+    /// What it is about, for people: a project and tag, `/` between. Projects take turns.
     pub subject: String,
     /// Who asked for it.
     pub who: String,

@@ -10,6 +10,7 @@ mod json;
 mod moving;
 mod refused;
 mod status;
+mod titles;
 
 #[cfg(test)]
 mod properties;
@@ -20,12 +21,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId, Tasks};
+use crate::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId, Tasks, words};
 pub use apply::{apply, apply_all};
 pub(crate) use apply::{counted, joined, listed, stamp_different};
 pub use changes::{Changed, Field, changes, clip};
 pub use moving::{Moved, move_between};
 pub use refused::EditError;
+pub(crate) use titles::with_plain_titles;
 
 /// The longest title, in characters.
 pub const MAX_TITLE_CHARS: usize = 200;
@@ -234,8 +236,10 @@ pub enum Dependencies {
 impl fmt::Display for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Add { parent: None, task } => write!(f, "add `{}`", task.title),
-            Self::Add { parent: Some(parent), task } => write!(f, "add `{}` below {parent}", task.title),
+            Self::Add { parent: None, task } => write!(f, "add `{}`", words::seen(task.title.chars())),
+            Self::Add { parent: Some(parent), task } => {
+                write!(f, "add `{}` below {parent}", words::seen(task.title.chars()))
+            }
             Self::Change { id, .. } => write!(f, "change {id}"),
             Self::Note { id, .. } => write!(f, "add a note to {id}"),
             Self::SetStatus { ids, status } => write!(f, "set {} to {status}", joined(ids)),

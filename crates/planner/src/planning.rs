@@ -188,6 +188,8 @@ impl Planning {
             let Merged { tasks, conflicts, notes } = sync::merge(&before, &ours, tag.tasks());
             imported.conflicts.extend(conflicts.into_iter().map(|conflict| (name.to_owned(), conflict)));
             imported.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
+            let (tasks, cleaned) = edit::with_plain_titles(tasks);
+            imported.notes.extend(cleaned.iter().map(|note| format!("{name}: {note}")));
             // Stamped when it is taken over.
             let Applied { tasks, notes, .. } = edit::apply(&tasks, &Edit::Fix, &Stamp::default())?;
             imported.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));

@@ -99,6 +99,12 @@ pub enum PrdError {
         /// The place of the first byte that is not text, from 0.
         at: usize,
     },
+    /// A character that no text has, and that ends one for many programs.
+    #[error("could not read the document as text: there is a NUL character at byte {at}")]
+    Nul {
+        /// The place of the first one, from 0.
+        at: usize,
+    },
     /// Over [`MAX_BYTES`].
     #[error("could not read the document of {bytes} bytes: the limit is {MAX_BYTES}")]
     TooLarge {
@@ -111,7 +117,9 @@ impl From<PrdError> for Fault {
     fn from(error: PrdError) -> Self {
         let (code, hint) = match error {
             PrdError::Empty => (Code::InvalidArgument, "write down what is wanted, one requirement per line"),
-            PrdError::Binary { .. } => (Code::InvalidArgument, "export it as plain text or Markdown in UTF-8"),
+            PrdError::Binary { .. } | PrdError::Nul { .. } => {
+                (Code::InvalidArgument, "export it as plain text or Markdown in UTF-8")
+            }
             PrdError::TooLarge { .. } => (Code::TooLarge, "split it, or leave attachments and logs out"),
         };
         Fault::new(code, error.to_string()).hint(hint)
@@ -180,13 +188,12 @@ pub fn decode(bytes: &[u8]) -> Result<String, PrdError> {
 }
 
 fn utf8(bytes: &[u8], before: usize) -> Result<String, PrdError> {
-    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
-        return Err(PrdError::Binary { at: before + at });
+    let read = std::str::from_utf8(bytes);
+    let valid = read.as_ref().map_or_else(|error| error.valid_up_to(), |text| text.len());
+    if let Some(at) = bytes.iter().take(valid).position(|&byte| byte == 0) {
+        return Err(PrdError::Nul { at: before + at });
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(error) => Err(PrdError::Binary { at: before + error.valid_up_to() }),
-    }
+    read.map(str::to_owned).map_err(|_| PrdError::Binary { at: before + valid })
 }
 
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, PrdError> {
@@ -195,7 +202,8 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, PrdError> {
     let mut at = 2;
     for read in char::decode_utf16(pairs.iter().map(|&pair| unit(pair))) {
         match read {
-            Ok('\0') | Err(_) => return Err(PrdError::Binary { at }),
+            Ok('\0') => return Err(PrdError::Nul { at }),
+            Err(_) => return Err(PrdError::Binary { at }),
             Ok(c) => text.push(c),
         }
         at += read.map_or(2, |c| c.len_utf16() * 2);

@@ -79,7 +79,7 @@ pub fn extract(prd: &Prd) -> Extracted {
     let roles = roles::Roles::of(prd);
     let mut finder = finder::Finder::new(prd, &roles);
     finder.run();
-    if finder.found.is_empty() {
+    if finder.found.is_empty() && finder.has_lists {
         // No section says that it lists requirements and no sentence has such a word: lists are all there is to go by.
         finder = finder::Finder::new(prd, &roles);
         finder.takes_any_list = true;

@@ -73,7 +73,15 @@ pub fn plan(prd: &Prd, found: &[Requirement], wish: &Wish) -> Planned {
         }
     }
     if found.is_empty() {
-        let mut tasks = of_sections(prd, tasks.unwrap_or(MOST_AT_TOP).clamp(1, MOST_AT_TOP));
+        let most = tasks.unwrap_or(MOST_AT_TOP).clamp(1, MOST_AT_TOP);
+        let (mut tasks, sections) = of_sections(prd, most);
+        if sections > tasks.len() {
+            let made = tasks.len();
+            let what = format!(
+                "no requirement was found; {sections} sections are more than {made} tasks, neighbours share one"
+            );
+            oddities.push(Oddity::new(1, last_line, what));
+        }
         fields::distinguish(&mut tasks);
         return Planned { tasks: Tasks::new(tasks), oddities: in_order(oddities) };
     }
@@ -147,8 +155,9 @@ pub(crate) fn source(requirement: &Requirement) -> Source {
     }
 }
 
-/// A task for each section with text in it, else for each heading, for documents that ask for nothing in so many words.
-fn of_sections(prd: &Prd, most: u32) -> Vec<Task> {
+/// A task for each section with text in it, else for each heading, for documents that ask for nothing in so many words; and
+/// how many of these there are.
+fn of_sections(prd: &Prd, most: u32) -> (Vec<Task>, usize) {
     let mut with_text: Vec<&Section> = prd.sections.iter().filter(|section| fields::has_text(prd, section)).collect();
     if with_text.is_empty() {
         // A list of headings is all that was written.
@@ -174,7 +183,8 @@ fn of_sections(prd: &Prd, most: u32) -> Vec<Task> {
             ..Task::default()
         })
     });
-    (1..).zip(tasks).map(|(number, task)| Task { number, ..task }).collect()
+    let tasks = (1..).zip(tasks).map(|(number, task)| Task { number, ..task }).collect();
+    (tasks, with_text.len())
 }
 
 /// Makes tasks wait for each other as their requirements do. What would close a circle is left out and named.

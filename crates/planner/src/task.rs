@@ -11,6 +11,8 @@ pub const MAX_DEPTH: usize = 8;
 
 /// The highest number of a task; addresses with more digits are not read.
 pub const MAX_NUMBER: u32 = 999_999_999;
+/// Numbers above it are somebody's slip: counting goes on below them, where there is room.
+pub const MAX_COUNTED: u32 = 900_000_000;
 
 /// The address of a task in its tag: its number among its siblings, behind those of its parents. Never empty, never 0.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,6 +122,11 @@ impl<'de> Deserialize<'de> for TaskId {
         let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
         text.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// The number behind those of some siblings.
+pub fn next_number(siblings: impl Iterator<Item = u32>) -> u32 {
+    siblings.filter(|number| *number <= MAX_COUNTED).max().unwrap_or(0) + 1
 }
 
 /// Where a task stands.

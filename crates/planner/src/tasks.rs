@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Status, Task, TaskId};
+use crate::{Status, Task, TaskId, task};
 
 /// Top-level tasks in the order of their numbers, each number once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl Tasks {
 
     /// The next free number at the top.
     pub fn next_number(&self) -> u32 {
-        self.list.last().map_or(1, |task| task.number + 1)
+        task::next_number(self.list.iter().map(|task| task.number))
     }
 
     /// Every task at every depth with its address, parents before their subtasks.

@@ -60,6 +60,8 @@ pub enum StoreError {
     Full {
         /// Which limit was met.
         why: String,
+        /// How this kind of store gets room.
+        hint: &'static str,
     },
     /// The store does not know us, or does not let us.
     #[error("the store refuses access: {why}")]
@@ -105,7 +107,7 @@ impl StoreError {
             StoreError::LeaseLost { .. } => {
                 (Code::StaleEpoch, "the node joins again by itself; send the request again")
             }
-            StoreError::Full { .. } => (Code::StorageFull, "free disk space, or compact and defragment etcd"),
+            StoreError::Full { hint, .. } => (Code::StorageFull, hint),
             StoreError::Denied { .. } => (Code::Internal, "check `[store] user` and its role's rights on the prefix"),
             StoreError::Failed { .. } => (Code::Internal, "look for the cause in the log of this node"),
         }
@@ -116,7 +118,8 @@ impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Fault {
         let (code, hint) = error.code_and_hint();
         let fault = Fault::new(code, error.to_string()).hint(hint);
-        match code.is_retriable() {
+        // Room does not come by waiting for a second.
+        match code.is_retriable() && code != Code::StorageFull {
             true => fault.retry_after(Duration::from_secs(1)),
             false => fault,
         }

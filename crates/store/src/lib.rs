@@ -78,6 +78,8 @@ pub struct Health {
     pub since: Instant,
     /// Why the last call that failed did.
     pub last_error: Option<String>,
+    /// Why nothing can be put, while there is no room.
+    pub full: Option<String>,
     /// The newest revision seen.
     pub revision: Revision,
     /// The id of the etcd cluster, once it has answered; `None` on a single node.

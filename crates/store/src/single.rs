@@ -157,6 +157,7 @@ impl Store for SledStore {
             reachable: broken.is_none(),
             since: data.opened,
             last_error: broken,
+            full: data.no_room().map(|error| error.to_string()),
             revision: data.revision(),
             cluster: None,
         }

@@ -181,7 +181,12 @@ pub fn told(status: &Status) -> Fault {
     let fault = proto::from_status(status);
     match fault.code {
         _ if fault.hint.is_some() => fault,
-        Code::Unreachable => fault.hint("look whether `tmd` still runs there, or name several servers with --server"),
+        // The words of the transport say nothing that a person can use.
+        Code::Unreachable => Fault::new(Code::Unreachable, "the connection to the server broke before it had answered")
+            .hint(
+                "a change that was asked for may have been made: look before you repeat it, as with `tmctl tasks history` or \
+                 `tmctl jobs`; and whether `tmd` still runs there",
+            ),
         Code::NotSupported => {
             fault.hint("the server is of another release, or was built without it; see `tmctl doctor`")
         }

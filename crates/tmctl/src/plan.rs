@@ -61,6 +61,8 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Verb) -> Result<V
     };
     let Parse { file, named, tasks, depth: max_depth, append, force, research, how } = parse_args;
     let prd = file::read(&file)?;
+    // The server refuses it in the same words, but a new project would be there by then.
+    planner::prd::text(&prd).map_err(base::Fault::from)?;
     let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut at = At::open(servers, screen, &named, Missing::Make).await?;
     // A document gets a list of its own by naming one, as the refusal of a second plan says.

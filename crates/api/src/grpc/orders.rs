@@ -1,6 +1,6 @@
 //! Orders for jobs as they come over the wire, and jobs as they go back.
 
-use base::{Code, Fault, Result};
+use base::{Fault, Result};
 use jobs::State;
 use planner::planning::Job;
 use planner::wire::{ids_from_wire, priority_from_wire};
@@ -25,7 +25,7 @@ fn work(wire: Wire) -> Result<Work> {
     let ids = |ids: &[String]| ids_from_wire("ids", ids);
     Ok(match wire {
         Wire::ParsePrd(parse) => Work::ParsePrd(ParsePrd {
-            prd: text("prd", &parse.prd)?,
+            prd: planner::prd::decode(&parse.prd)?,
             file_name: parse.file_name,
             tasks: parse.tasks,
             max_depth: parse.max_depth,
@@ -72,14 +72,6 @@ fn work(wire: Wire) -> Result<Work> {
             files: code.files.into_iter().map(|file| CodeFile { path: file.path, text: file.text }).collect(),
             prompt: code.prompt,
         }),
-    })
-}
-
-/// A document is refused here in the words of its reader, which also takes other encodings.
-fn text(field: &str, bytes: &[u8]) -> Result<String> {
-    planner::prd::decode(bytes).map_err(|error| {
-        let fault = Fault::new(Code::InvalidArgument, format!("could not read field `{field}`"));
-        fault.because(error).hint("send it as UTF-8 text")
     })
 }
 

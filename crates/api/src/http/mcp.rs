@@ -9,9 +9,10 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Query, Request, State};
 use axum::http::Method;
+use axum::http::header::ALLOW;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use base::Fault;
+use base::{Code, Fault};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde::Deserialize;
@@ -53,10 +54,13 @@ async fn answer(
         Ok(bytes) => bytes,
         Err(error) => return refused(Fault::invalid("could not read the body").because(error)),
     };
-    if parts.method == Method::POST
-        && let Err(error) = serde_json::from_slice::<IgnoredAny>(&bytes)
-    {
-        return refused(Fault::invalid("the body is no JSON").because(error).hint("send one JSON-RPC message"));
+    if parts.method != Method::POST {
+        let fault = Fault::new(Code::MethodNotAllowed, format!("`{PATH}` does not have the method {}", parts.method));
+        let fault = fault.hint("POST one JSON-RPC message; there are no sessions to listen to or to end");
+        return ([(ALLOW, "POST")], refused(fault)).into_response();
+    }
+    if let Err(fault) = check_message(&bytes) {
+        return refused(fault);
     }
     let request = Request::from_parts(parts, Body::from(bytes));
     let said = request.headers().get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or("mcp");
@@ -72,6 +76,24 @@ async fn answer(
     let service =
         StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config);
     service.handle(request).await.map(Body::new)
+}
+
+/// Refuses what the protocol's library would refuse in its own words.
+fn check_message(bytes: &[u8]) -> base::Result<()> {
+    #[derive(Deserialize)]
+    struct Message {
+        jsonrpc: String,
+        method: Option<String>,
+        id: Option<IgnoredAny>,
+    }
+    let hint = r#"send one JSON-RPC message, such as {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}"#;
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+        return Err(Fault::invalid("the body is no JSON").because(error).hint(hint));
+    }
+    match serde_json::from_slice::<Message>(bytes) {
+        Ok(message) if message.jsonrpc == "2.0" && (message.method.is_some() || message.id.is_some()) => Ok(()),
+        _ => Err(Fault::invalid("the body is no JSON-RPC message").hint(hint)),
+    }
 }
 
 fn refused(fault: Fault) -> Response {

@@ -80,7 +80,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answered<Self> {
         let read = axum::extract::Query::try_from_uri(&parts.uri);
         let axum::extract::Query(wish) = read.map_err(|error| {
-            Fault::invalid("could not read the query").because(error).hint("see the README for what may stand there")
+            Fault::invalid("could not read the query")
+                .because(error)
+                .hint("write it as the path, `?`, NAME=VALUE, `&` between")
         })?;
         Ok(Self(wish))
     }
@@ -103,14 +105,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Who {
     }
 }
 
-/// The body as JSON; by hand, since axum's extractor insists on a content type and says less about what is wrong.
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T> {
+/// The body as JSON; by hand, since axum's extractor insists on a content type and says less about what is wrong. `like` is
+/// one with every field, for whoever sends another one.
+fn read<T: DeserializeOwned>(body: &Bytes, like: &str) -> Result<T> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| {
-        Fault::invalid("could not read the body")
-            .because(error)
-            .hint("send one JSON object; see the README for its fields")
-    })
+    let hint = || format!("send one JSON object, such as {like}");
+    // A list would be read as the fields in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Fault::invalid("the body is no JSON object").hint(hint()));
+    }
+    serde_json::from_slice(body).map_err(|error| Fault::invalid("could not read the body").because(error).hint(hint()))
 }
 
 fn items(all: Vec<Value>) -> Json<Value> {
@@ -142,7 +146,8 @@ struct NewProject {
 }
 
 async fn create(State(desk): Shared, body: Bytes) -> Answered<(StatusCode, Json<Value>)> {
-    let new: NewProject = read(&body)?;
+    let like = r#"{"name": "garden", "description": "what it is about", "language": "German"}"#;
+    let new: NewProject = read(&body, like)?;
     let planning = desk.planning()?;
     planning.projects.create(&new.name, &new.description, &new.language).await?;
     Ok((StatusCode::CREATED, Json(one(&planning, &new.name).await?)))
@@ -161,7 +166,8 @@ struct Change {
 }
 
 async fn change(State(desk): Shared, Path(project): Path<String>, body: Bytes) -> Answered {
-    let Change { description, language, current_tag } = read(&body)?;
+    let like = r#"{"description": "what it is about", "language": "German", "currentTag": "master"}"#;
+    let Change { description, language, current_tag } = read(&body, like)?;
     let planning = desk.planning()?;
     planning.projects.change_project(&project, &ProjectChange { description, language, current_tag }).await?;
     Ok(Json(one(&planning, &project).await?))

@@ -79,7 +79,14 @@ pub(super) fn wrong_method(face: Face, path: &str, allow: &'static str) -> Respo
 
 /// The answer to a path that no face has.
 pub(super) fn unknown_path(path: &str) -> Fault {
-    Fault::new(Code::NotFound, format!("there is nothing at `{}`", shown(path))).hint(
+    let fault = Fault::new(Code::NotFound, format!("there is nothing at `{}`", shown(path)));
+    if projects::is_path(path) {
+        return fault.hint(
+            "below /api/projects/NAME there are tags, tasks, tasks/IDS, tasks.json, next, check, history, \
+             render/{tree, svg, report, readme, files, complexity}, edits, move, undo and jobs; below /api/jobs: ID, ID/events",
+        );
+    }
+    fault.hint(
         "OpenAI clients use /v1 as base (/v1/chat/completions, /v1/models), Ollama clients the bare address (/api/chat, /api/tags); \
          gRPC has its own port",
     )

@@ -40,6 +40,7 @@ impl<'a> Call<'a> {
                 Some(argument) if value.is_null() || argument.kind.takes(value) => {}
                 Some(argument) => {
                     let what = format!("argument `{name}` of `{}` is not {}", entry.name, argument.kind);
+                    let what = format!("{what}, but {}", shown(value));
                     return Err(Fault::invalid(what).hint(argument.about));
                 }
                 None => ignored.push(name.clone()),
@@ -48,7 +49,7 @@ impl<'a> Call<'a> {
         let is_given = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
         if let Some(missing) = entry.required().find(|argument| !is_given(argument.name)) {
             let what = format!("argument `{}` of `{}` is missing", missing.name, entry.name);
-            return Err(Fault::invalid(what).hint(missing.about));
+            return Err(Fault::invalid(what).hint(format!("{}{}", missing.about, unknown(&ignored))));
         }
         Ok(Self { server, arguments, ignored, context })
     }
@@ -153,7 +154,11 @@ impl<'a> Call<'a> {
     }
 
     /// Says why a call was refused; where its project is not there, how it comes to be.
-    pub(super) async fn told(&self, refused: Refused) -> Refused {
+    pub(super) async fn told(&self, mut refused: Refused) -> Refused {
+        if !self.ignored.is_empty() {
+            let hint = refused.fault.hint.clone().unwrap_or_default();
+            refused.fault.hint = Some(format!("{hint}{}", unknown(&self.ignored)));
+        }
         if refused.fault.code != Code::NotFound || !self.lacks_project(&refused.fault).await {
             return refused;
         }
@@ -226,6 +231,17 @@ pub(super) fn said(outcome: &Outcome) -> Said {
 
 /// Tasks that an answer about a change shows whole.
 const MOST_SHOWN: usize = 20;
+
+/// Said behind a hint: it may be that what is missing was only misspelt.
+fn unknown(ignored: &[String]) -> String {
+    if ignored.is_empty() { String::new() } else { format!("; not known and ignored: {}", ignored.join(", ")) }
+}
+
+/// A value of a wrong kind, as far as a person reads it.
+fn shown(value: &Value) -> String {
+    const MOST: usize = 60;
+    planner::edit::clip(&value.to_string(), MOST)
+}
 
 fn plain(value: &Value) -> String {
     match value {

@@ -109,7 +109,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text => f.write_str("a text"),
-            Self::Number => f.write_str("a number"),
+            Self::Number => f.write_str("a whole number from 0 up"),
             Self::Flag => f.write_str("true or false"),
             Self::Texts => f.write_str("a list of texts"),
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),

@@ -204,6 +204,12 @@ async fn an_argument_that_no_tool_has_is_named_and_ignored() {
     let bed = Bed::garden().await;
     let result = bed.result("next_task", json!({ "projcet": "x" })).await;
     assert_eq!(result["structuredContent"]["notes"][0], "not known and ignored: projcet");
+    for (tool, arguments) in [("add_task", json!({ "titel": "x" })), ("set_task_status", json!({ "titel": "x" }))] {
+        let (_, text) = bed.refusal(tool, arguments).await;
+        assert!(text.ends_with("; not known and ignored: titel"), "{text}");
+    }
+    let (_, text) = bed.refusal("parse_prd", json!({ "prdText": "x", "numTasks": -5 })).await;
+    assert!(text.contains("argument `numTasks` of `parse_prd` is not a whole number from 0 up, but -5"), "{text}");
 }
 
 #[tokio::test]
@@ -317,6 +323,13 @@ async fn foreign_hosts_and_pages_are_refused_and_keys_are_asked_for() {
     assert_eq!(exchange(address, rebound.as_bytes()).await.status, 403);
     let house = format!("{keyed}origin: http://localhost:6274\r\n");
     assert_eq!(send(address, "POST", "/mcp", &house, &body).await.status, 200);
-    assert_eq!(send(address, "GET", "/mcp", &keyed, "").await.status, 405);
-    assert_eq!(send(address, "POST", "/mcp", &keyed, "{").await.status, 400);
+    for method in ["GET", "DELETE"] {
+        let reply = send(address, method, "/mcp", &keyed, "").await;
+        assert_eq!((reply.status, reply.header("allow")), (405, Some("POST")));
+        assert!(reply.body.contains(r#""hint""#), "{}", reply.body);
+    }
+    for body in ["{", "[]", "{}", r#"{"jsonrpc": "2.0"}"#, r#"{"jsonrpc": "1.0", "id": 1, "method": "x"}"#] {
+        let reply = send(address, "POST", "/mcp", &keyed, body).await;
+        assert!(reply.status == 400 && reply.body.contains(r#""hint""#), "{body}: {}", reply.body);
+    }
 }

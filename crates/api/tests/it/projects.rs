@@ -180,6 +180,7 @@ async fn errors_have_a_shape_of_their_own_with_code_and_hint() {
         ("PUT", "/api/projects/garden/tasks.json", json!([1])),
         ("PUT", "/api/projects/garden", Value::Null),
         ("GET", "/api/projects/garden/nothing", Value::Null),
+        ("POST", "/api/projects/garden/edits", json!([])),
     ] {
         let reply = bed.send(method, path, &body).await;
         shown.push_str(&format!("{method} {path} {body}\n{} {}\n\n", reply.status, reply.body));
@@ -188,6 +189,36 @@ async fn errors_have_a_shape_of_their_own_with_code_and_hint() {
     shown.push_str(&format!("bad JSON\n{} {}\n", bad.status, bad.body));
     insta::assert_snapshot!(shown);
     assert_eq!(bed.get("/api/projects/garden/history").await["total"], 1, "nothing was changed");
+}
+
+#[tokio::test]
+async fn what_a_refusal_gives_as_an_example_can_be_sent() {
+    let bed = Bed::garden().await;
+    for (method, path) in [
+        ("POST", "/api/projects"),
+        ("PATCH", "/api/projects/garden"),
+        ("POST", "/api/projects/garden/tags"),
+        ("PATCH", "/api/projects/garden/tags/master"),
+        ("POST", "/api/projects/garden/edits"),
+        ("POST", "/api/projects/garden/move"),
+        ("POST", "/api/projects/garden/undo"),
+        ("POST", "/api/projects/garden/jobs"),
+    ] {
+        let refused = bed.send(method, path, &json!([])).await;
+        let body: Value = serde_json::from_str(&refused.body).unwrap();
+        let hint = body["error"]["hint"].as_str().unwrap();
+        for example in hint.split_once("such as ").unwrap().1.split(", or ") {
+            let reply = bed.send(method, path, &serde_json::from_str(example).unwrap()).await;
+            assert!(!reply.body.contains("could not read the body"), "{path} {example}: {}", reply.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_in_the_words_of_projects() {
+    let bed = Bed::within(HttpLimits { body: 100, ..limits() }, false).await;
+    let reply = bed.send("POST", "/api/projects", &json!({ "name": "x".repeat(200) })).await;
+    assert!(reply.status == 413 && !reply.body.contains("prompt"), "{}", reply.body);
 }
 
 #[tokio::test]

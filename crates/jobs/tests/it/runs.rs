@@ -11,7 +11,7 @@ use store::Txn;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::bed::{Place, never, soon};
+use crate::bed::{Place, never, new_job, soon};
 
 /// How often each of four steps was done.
 type Counts = [AtomicU32; 4];
@@ -45,6 +45,18 @@ impl Drop for Dropped {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+pub async fn projects_take_turns_however_many_jobs_one_has(place: Place) {
+    let [here, there] = place.nodes().await;
+    let mut many = Vec::new();
+    for _ in 0..3 {
+        many.push(here.submit(json!(null)).await);
+    }
+    let other = jobs::NewJob { subject: "other/master".to_owned(), ..new_job(json!(null)) };
+    let other = here.jobs.submit(other).await.unwrap();
+    let claimed = [here.claim().await, there.claim().await, here.claim().await].map(Option::unwrap);
+    assert_eq!(claimed.each_ref().map(|claimed| claimed.id()), [many[0], other, many[1]]);
 }
 
 pub async fn a_job_goes_on_elsewhere_from_its_last_step(place: Place) {

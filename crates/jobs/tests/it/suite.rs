@@ -16,6 +16,7 @@ macro_rules! cases {
 }
 
 cases! {
+    runs::projects_take_turns_however_many_jobs_one_has
     runs::a_job_goes_on_elsewhere_from_its_last_step
     runs::steps_run_side_by_side_and_one_name_has_one_result
     runs::a_late_owner_cannot_record_a_step

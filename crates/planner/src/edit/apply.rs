@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::{
     Applied, Edit, EditError, Fields, MAX_DEPENDENCIES, MAX_TASKS, MAX_TEXT_BYTES, MAX_TITLE_CHARS, NewTask, Stamp,
+    titles,
 };
 use crate::graph::{self, Breach};
 use crate::task::{MAX_DEPTH, MAX_NUMBER};
-use crate::{Raw, Task, TaskId, Tasks};
+use crate::{Raw, Task, TaskId, Tasks, task};
 
 /// The tree with one edit made.
 pub fn apply(tasks: &Tasks, edit: &Edit, stamp: &Stamp) -> Result<Applied, EditError> {
@@ -47,7 +48,11 @@ impl Work<'_> {
 
     fn make(&mut self, edit: &Edit) -> Result<(), EditError> {
         match edit {
-            Edit::Add { parent, task } => self.add(parent.as_ref(), std::slice::from_ref(task)),
+            Edit::Add { parent, task } => {
+                // Whoever names a number that is not there yet does not mean the task itself, which gets it.
+                task.dependencies.iter().try_for_each(|on| self.get(on).map(drop))?;
+                self.add(parent.as_ref(), std::slice::from_ref(task))
+            }
             Edit::Change { id, fields } => self.change(id, fields),
             Edit::Note { id, text } => self.note(id, text),
             Edit::SetStatus { ids, status } => self.set_status(ids, *status),
@@ -58,7 +63,7 @@ impl Work<'_> {
             Edit::AddSubtasks { id, subtasks } => self.add(Some(id), subtasks),
             Edit::ClearSubtasks { ids } => self.clear_subtasks(ids),
             Edit::Demote { id, parent } => {
-                let number = next_number(&self.get(parent)?.subtasks);
+                let number = self.next_below(parent)?;
                 self.moved(&[(id.clone(), parent.child(number))])
             }
             Edit::Promote { id } => {
@@ -94,20 +99,28 @@ impl Work<'_> {
         Ok(task)
     }
 
+    fn next_below(&self, parent: &TaskId) -> Result<u32, EditError> {
+        Ok(task::next_number(self.get(parent)?.subtasks.iter().map(|sub| sub.number)))
+    }
+
     fn place(&mut self, id: &TaskId) -> Result<&mut Task, EditError> {
         self.tasks.get_mut(id).ok_or_else(|| EditError::NoTask { id: id.clone() })
     }
 
     fn add(&mut self, parent: Option<&TaskId>, new: &[NewTask]) -> Result<(), EditError> {
         let first = match parent {
-            Some(parent) => next_number(&self.get(parent)?.subtasks),
+            Some(parent) => self.next_below(parent)?,
             None => self.tasks.next_number(),
         };
         let mut made = Vec::new();
         for (new, number) in new.iter().zip(first..) {
             let id = parent.map_or_else(|| TaskId::top(number), |parent| parent.child(number));
-            let task = Task { number, ..self.made(new) };
+            let mut task = Task { number, ..self.made(new) };
+            titles::make_plain(&id, &mut task, &mut self.notes);
             self.check_whole(&id, &task)?;
+            if self.tasks.get(&id).is_some() {
+                return Err(EditError::TooMany { why: format!("there is a task {id} already") });
+            }
             self.added.push(id);
             made.push(task);
         }
@@ -163,7 +176,10 @@ impl Work<'_> {
         let mut task = self.get(id)?.clone();
         let fields = fields.clone();
         let Fields { title, description, details, test_strategy, priority, complexity, sources, .. } = fields;
-        task.title = title.unwrap_or(task.title);
+        if let Some(title) = title {
+            task.title = title;
+            titles::make_own_plain(id, &mut task, &mut self.notes);
+        }
         task.description = description.unwrap_or(task.description);
         task.details = details.unwrap_or(task.details);
         task.test_strategy = test_strategy.unwrap_or(task.test_strategy);
@@ -395,12 +411,13 @@ impl Work<'_> {
             if task.number == 0 || new.root(task.number).is_some() {
                 return Err(EditError::Twice { id });
             }
-            self.check_whole(&id, task)?;
+            let mut task = task.clone();
+            titles::make_plain(&id, &mut task, &mut self.notes);
+            self.check_whole(&id, &task)?;
             // What is as it was keeps its version, and its place in memory and in the store.
             match self.tasks.root(task.number) {
-                Some(old) if is_same(old, task) => new.put(old.clone()),
+                Some(old) if is_same(old, &task) => new.put(old.clone()),
                 old => {
-                    let mut task = task.clone();
                     stamp_different(&mut task, old.map(|old| &**old), self.stamp);
                     new.put(Arc::new(task));
                     self.added.push(id);
@@ -498,10 +515,6 @@ fn may_break(edit: &Edit) -> bool {
 
 fn has_edges(task: &NewTask) -> bool {
     !task.dependencies.is_empty() || task.subtasks.iter().any(has_edges)
-}
-
-fn next_number(siblings: &[Task]) -> u32 {
-    siblings.iter().map(|task| task.number).max().unwrap_or(0) + 1
 }
 
 fn check_texts(id: &TaskId, task: &Task) -> Result<(), EditError> {

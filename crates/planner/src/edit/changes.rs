@@ -73,9 +73,23 @@ impl Changed {
         self.field == Field::Task && self.after.is_empty()
     }
 
-    /// With texts of at most `most` characters.
+    /// With texts of at most `most` characters. Of longer ones the place where they part is shown.
     pub fn clipped(&self, most: usize) -> Self {
-        Self { before: clip(&self.before, most), after: clip(&self.after, most), ..self.clone() }
+        let is_long = |text: &str| text.chars().nth(most).is_some();
+        let alike = if is_long(&self.before) || is_long(&self.after) { self.alike() } else { 0 };
+        let shown = |text: &str| match text.get(alike..) {
+            Some(rest) if alike > 0 => clip(&format!("…{rest}"), most),
+            _ => clip(text, most),
+        };
+        Self { before: shown(&self.before), after: shown(&self.after), ..self.clone() }
+    }
+
+    /// The bytes that both texts begin with, less a few words that show where one is.
+    fn alike(&self) -> usize {
+        const CONTEXT: usize = 20;
+        let pairs = self.before.char_indices().zip(self.after.chars());
+        let same = pairs.take_while(|((_, before), after)| before == after).map(|((at, _), _)| at);
+        same.collect::<Vec<_>>().iter().rev().nth(CONTEXT).copied().unwrap_or_default()
     }
 }
 

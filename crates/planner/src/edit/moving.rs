@@ -70,6 +70,9 @@ pub fn move_between(
         return Err(EditError::TooMany { why: format!("no task can have a number above {MAX_NUMBER}") });
     }
     let places: BTreeMap<u32, u32> = moving.iter().copied().zip(to.next_number()..).collect();
+    if let Some(taken) = places.values().find(|number| to.root(**number).is_some()) {
+        return Err(EditError::TooMany { why: format!("there is a task {taken} in the other tag already") });
+    }
     let mut taken_in = to.clone();
     let mut new_ids = Vec::new();
     for (task, place) in places.iter().filter_map(|(number, place)| Some((from.root(*number)?, place))) {

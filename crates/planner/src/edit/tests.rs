@@ -196,13 +196,63 @@ fn an_edit_with_fields_of_other_programs_reads_back_from_json() {
 
 #[test]
 fn no_task_gets_a_number_that_no_address_can_have() {
-    let moved = done(Edit::Move { from: ids(&["2"]), to: ids(&["999999999"]) }).tasks;
-    let new = || NewTask { title: "new".into(), ..NewTask::default() };
-    for edit in [Edit::Add { parent: None, task: new() }, Edit::Promote { id: id("1.1") }] {
-        assert_eq!(apply(&moved, &edit, &stamp()).unwrap_err().code(), base::Code::TooLarge);
-    }
     let replaced = Edit::Replace { tasks: vec![Task::titled(1_000_000_000, "far")] };
-    assert!(apply(&moved, &replaced, &stamp()).is_err());
+    assert_eq!(apply(&sample(), &replaced, &stamp()).unwrap_err().code(), base::Code::TooLarge);
+}
+
+#[test]
+fn a_number_that_is_far_too_high_leaves_room_for_others() {
+    let moved = done(Edit::Move { from: ids(&["2", "1.1"]), to: ids(&["999999999", "1.999999999"]) }).tasks;
+    let add = |parent| Edit::Add { parent, task: NewTask { title: "new".into(), ..NewTask::default() } };
+    for (edit, number) in [(add(None), "4"), (add(Some(id("1"))), "1.3"), (Edit::Promote { id: id("1.2") }, "4")] {
+        assert_eq!(apply(&moved, &edit, &stamp()).unwrap().added, ids(&[number]));
+    }
+    let last = done(Edit::Move { from: ids(&["2", "3"]), to: ids(&["900000000", "900000001"]) }).tasks;
+    assert_eq!(apply(&last, &add(None), &stamp()).unwrap_err().code(), base::Code::TooLarge);
+}
+
+#[test]
+fn a_title_is_one_line_of_what_is_seen_by_every_edit() {
+    let title = || "safe\u{202e}exe.\n1\u{0} ok".to_owned();
+    let new = |title: &str| NewTask { title: title.to_owned(), ..NewTask::default() };
+    let with_sub = NewTask { subtasks: vec![new(&title())], ..new("plain") };
+    let fields = Fields { title: Some(title()), ..Fields::default() };
+    for (edit, at) in [
+        (Edit::Add { parent: None, task: new(&title()) }, "4"),
+        (Edit::Append { tasks: vec![with_sub] }, "4.1"),
+        (Edit::AddSubtasks { id: id("2"), subtasks: vec![new(&title())] }, "2.1"),
+        (Edit::Change { id: id("2"), fields }, "2"),
+        (Edit::Replace { tasks: vec![Task::titled(1, title())] }, "1"),
+    ] {
+        let applied = done(edit.clone());
+        assert_eq!(applied.tasks.get(&id(at)).unwrap().title, "safeexe. 1  ok", "{edit:?}");
+        assert!(applied.notes[0].starts_with(&format!("the title of task {at} had ")), "{:?}", applied.notes);
+    }
+    assert!(refused(Edit::Add { parent: None, task: new("\u{202e}\n") }).ends_with("title of task 4: it is empty"));
+    // Joiners shape letters, and a no-break space is seen.
+    let kept = "Fotos \u{1f468}\u{200d}\u{1f469}\u{a0}!";
+    let applied = done(Edit::Add { parent: None, task: new(kept) });
+    assert_eq!((applied.tasks.get(&id("4")).unwrap().title.as_str(), applied.notes.len()), (kept, 0));
+}
+
+#[test]
+fn a_task_cannot_wait_for_one_that_gets_its_own_number() {
+    let task = NewTask { title: "x".into(), dependencies: ids(&["1", "1"]), ..NewTask::default() };
+    let edit = Edit::Add { parent: None, task };
+    let error = apply(&Tasks::default(), &edit, &stamp()).unwrap_err();
+    assert_eq!(error.to_string(), "there is no task 1");
+    assert_eq!(refused(edit), "conflict could not add `x`: task 4 names 1 twice");
+}
+
+#[test]
+fn what_was_added_to_a_long_text_is_shown_where_it_was_cut() {
+    let before = "ä".repeat(500);
+    let change = |after: String| Changed { id: id("1"), field: Field::Details, before: before.clone(), after };
+    let added = change(format!("{before}\nand a note")).clipped(400);
+    assert_eq!(added.to_string(), "1: details: added `and a note`");
+    let inside = change(format!("{}O{}", "ä".repeat(450), "ä".repeat(49))).clipped(40);
+    assert!(inside.after.starts_with("…ä") && inside.after.contains('O'), "{inside:?}");
+    assert!(!inside.before.contains('O') && inside.before.chars().count() <= 41);
 }
 
 #[test]
@@ -229,9 +279,12 @@ fn whoever_begins_early_or_opens_again_is_told() {
 #[test]
 fn json_that_is_no_edit_is_refused_by_what_is_wrong() {
     let refused = |json: &str| serde_json::from_str::<Edit>(json).unwrap_err().to_string();
-    assert_eq!(refused(r#"{"edit": "burn"}"#), "unknown edit `burn`");
-    assert_eq!(refused(r#"{"edit": "promote"}"#), "missing field `id`");
-    assert_eq!(refused(r#"{"edit": "fix", "id": "3"}"#), "unknown field `id`");
+    assert!(
+        refused(r#"{"edit": "burn"}"#).starts_with("unknown edit `burn`, there are add, change, note, set-status, ")
+    );
+    assert!(refused(r#"{"id": "3"}"#).starts_with("missing field `edit`, there are add, "));
+    assert_eq!(refused(r#"{"edit": "promote"}"#), "missing field `id`; edit `promote` has `id`");
+    assert_eq!(refused(r#"{"edit": "fix", "id": "3"}"#), "unknown field `id`; edit `fix` has no other field");
     assert!(refused(r#"{"edit": "promote", "id": "x"}"#).starts_with("field `id`: `x` is not the id of a task"));
     let read = |json: &str| serde_json::from_str::<Edit>(json).unwrap();
     assert_eq!(read(r#"{"id": "1.1", "edit": "promote"}"#), Edit::Promote { id: id("1.1") });

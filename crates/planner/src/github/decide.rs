@@ -133,7 +133,8 @@ fn with_notes_of(body: &str, task: &Task) -> String {
 fn title(item: &Item, rules: &ItemRules) -> String {
     let number = item.link.number.unwrap_or_default();
     let value = |place: &str| match place {
-        "title" => Some(item.title.clone()),
+        // What has none is called by its number.
+        "title" => (!item.title.is_empty()).then(|| item.title.clone()),
         "number" => Some(number.to_string()),
         "repo" => Some(item.link.repo.clone()),
         "author" => Some(item.author.clone()),

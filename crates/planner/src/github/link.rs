@@ -37,8 +37,14 @@ impl Link {
 
     /// Whether both are the same object, at whatever time.
     fn is_same(&self, other: &Self) -> bool {
-        let is_same_object = self.kind == other.kind && self.number == other.number && self.name == other.name;
+        // To people, a workflow and its job of the same name are one check.
+        let is_same_kind = self.kind == other.kind || self.is_check() && other.is_check();
+        let is_same_object = is_same_kind && self.number == other.number && self.name == other.name;
         is_same_object && self.branch == other.branch && self.repo.eq_ignore_ascii_case(&other.repo)
+    }
+
+    fn is_check(&self) -> bool {
+        matches!(self.kind.as_str(), "check_run" | "workflow_run")
     }
 
     /// Whether this is what was, and not what is.

@@ -311,6 +311,23 @@ fn a_check_that_fails_is_one_task_until_it_succeeds() {
 }
 
 #[test]
+fn a_workflow_and_its_job_of_the_same_name_are_one_task() {
+    let job = with(check_run("failure", "2024-05-01T09:59:00Z"), "/check_run/name", "CI".into());
+    let other = check_run("failure", "2024-05-01T09:59:00Z");
+    let workflow = |conclusion| ("workflow_run", workflow_run(conclusion, "main", "grey/lamp"));
+    let tasks = all(&Tasks::default(), &[("check_run", job), workflow("failure")]);
+    assert_eq!(only(&tasks).title, "Fix CI on main");
+    assert_eq!(all(&tasks, &[("check_run", other)]).top().len(), 2);
+    assert_eq!(only(&all(&tasks, &[workflow("success")])).status, Status::Done);
+}
+
+#[test]
+fn an_issue_without_a_title_is_called_by_its_number() {
+    let untitled = with(issue("opened", "2024"), "/issue/title", Value::Null);
+    assert_eq!(only(&all(&Tasks::default(), &[("issues", untitled)])).title, "issue #5 of grey/lamp");
+}
+
+#[test]
 fn a_check_whose_task_was_cancelled_stays_cancelled() {
     let mut tasks = all(&Tasks::default(), &[("check_run", check_run("failure", "2024-05-01T10:00:00Z"))]);
     tasks.get_mut(&TaskId::top(1)).unwrap().status = Status::Cancelled;

@@ -139,6 +139,9 @@ fn comment(lines: &[String], at: usize, hopeless: &mut Hopeless, marked: &mut Ma
         return at + 1;
     };
     set(marked, at, end, Mark::Comment);
+    // Readers of the rendered document do not see it.
+    let what = "a comment, which a reader does not see; nothing is taken from it";
+    marked.oddities.push(Oddity::new(number(at), number(end), what));
     if !behind.trim().is_empty() {
         set(marked, end, end, Mark::Text);
     }

@@ -200,7 +200,11 @@ fn speaks_to_a_model(line: &str) -> bool {
     let trimmed = line.trim_start_matches(|c: char| !c.is_alphanumeric());
     let starts = |text: &str, with: &str| text.get(..with.len()).is_some_and(|head| head.eq_ignore_ascii_case(with));
     let begins = |order: &str| starts(trimmed, order);
-    let is_speech = SPEAKERS.iter().any(|speaker| starts(line.trim_start(), speaker));
+    // A tag in front closes what a model is thought to have been told before.
+    let tagged =
+        line.trim_start_matches([' ', '\t', '-', '*', '+']).strip_prefix('<').and_then(|tag| tag.split_once('>'));
+    let says = tagged.map_or(line, |(_, behind)| behind).trim_start();
+    let is_speech = SPEAKERS.iter().any(|speaker| starts(says, speaker));
     if is_speech || ORDERS.iter().any(|order| begins(order)) {
         return true;
     }

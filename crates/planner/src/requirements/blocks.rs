@@ -35,6 +35,11 @@ pub(super) enum Kind {
 }
 
 impl Block {
+    /// Whether it is an item of a list or a row of a table.
+    pub fn is_listed(&self) -> bool {
+        matches!(self.kind, Kind::Item { .. } | Kind::Row { .. })
+    }
+
     /// The line that a place in the text stands on.
     pub fn line_at(&self, place: usize) -> u32 {
         let further = self.breaks.partition_point(|&at| at <= place);

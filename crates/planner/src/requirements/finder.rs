@@ -17,6 +17,8 @@ pub(super) struct Finder<'a> {
     pub roles: &'a Roles,
     /// Whether a list item is a requirement even where nothing says so.
     pub takes_any_list: bool,
+    /// Whether there was any list or table.
+    pub has_lists: bool,
     pub found: Vec<Requirement>,
     pub oddities: Vec<Oddity>,
     pub not_wanted: Vec<String>,
@@ -72,8 +74,7 @@ pub(super) struct Piece<'t> {
 
 impl<'t> Piece<'t> {
     fn of(block: &'t Block) -> Self {
-        let is_listed = matches!(block.kind, Kind::Item { .. } | Kind::Row { .. });
-        let hits = words::scan(&block.text);
+        let (hits, is_listed) = (words::scan(&block.text), block.is_listed());
         Self { text: &block.text, first_line: block.first_line, last_line: block.last_line, hits, is_listed }
     }
 
@@ -94,6 +95,7 @@ impl<'a> Finder<'a> {
             prd,
             roles,
             takes_any_list: false,
+            has_lists: false,
             found: Vec::new(),
             oddities: Vec::new(),
             not_wanted: Vec::new(),
@@ -109,6 +111,7 @@ impl<'a> Finder<'a> {
         for (index, section) in self.prd.sections.iter().enumerate() {
             let blocks = blocks::cut(self.prd, section);
             let mut scene = Scene::of(index);
+            self.has_lists |= blocks.iter().any(Block::is_listed);
             for (place, block) in blocks.iter().enumerate() {
                 let next = blocks.get(place + 1);
                 self.block(&mut scene, block, next);

@@ -79,6 +79,19 @@ fn fields_say_where_they_come_from_and_what_is_derived() {
 }
 
 #[test]
+fn headings_that_share_a_task_are_said_to() {
+    let text: String = (0..1_200).map(|number| format!("## Part {number}\n")).collect();
+    let prd = Prd::read(text.as_bytes()).unwrap();
+    let planned = plan(&prd, &[], &Wish::default());
+    assert_eq!(planned.tasks.top().len(), 400);
+    let odd: Vec<String> = planned.oddities.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        odd,
+        ["lines 1 to 1200: no requirement was found; 1200 sections are more than 400 tasks, neighbours share one"]
+    );
+}
+
+#[test]
 fn a_document_without_requirements_gets_a_task_for_each_section() {
     let text = "# Idea\nA shop for tea.\n\n## Look\nGreen, with leaves.\n\n## Sound\nNone at all.\n";
     let planned = passes(text, &Wish::default());

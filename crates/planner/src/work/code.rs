@@ -79,7 +79,8 @@ fn pieces(files: &[CodeFile]) -> Vec<(usize, String)> {
 fn marked(file: &CodeFile) -> Vec<NewTask> {
     let one = |(index, line): (usize, &str)| {
         let (mark, rest) = MARKS.iter().find_map(|mark| Some((mark, line.split_once(mark)?.1)))?;
-        let says = rest.trim_start_matches([':', ' ', '(', ')']).trim().trim_end_matches(['*', '/', ' ', '-', '>']);
+        let says =
+            without_author(rest).trim_start_matches([':', ' ']).trim().trim_end_matches(['*', '/', ' ', '-', '>']);
         if says.is_empty() {
             return None;
         }
@@ -94,6 +95,11 @@ fn marked(file: &CodeFile) -> Vec<NewTask> {
         })
     };
     file.text.lines().enumerate().filter_map(one).collect()
+}
+
+/// What is said behind a mark such as `TODO(ann)`, whose author is no part of it.
+fn without_author(rest: &str) -> &str {
+    rest.strip_prefix('(').and_then(|named| named.split_once(')')).map_or(rest, |(_, says)| says)
 }
 
 async fn ask(
@@ -126,4 +132,26 @@ fn read(answer: Value) -> Result<Vec<Written>, Wrong> {
         tasks: Vec<Written>,
     }
     schema::read("tasks", answer).map(|answer: Answer| answer.tasks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_left_a_mark_is_no_part_of_what_it_says() {
+        let titles = |line: &str| {
+            let tasks = marked(&CodeFile { path: "a.rs".into(), text: line.into() });
+            tasks.into_iter().map(|task| task.title).collect::<Vec<_>>()
+        };
+        for (line, title) in [
+            ("// FIXME(me) no evil", "No evil"),
+            ("/* TODO(ann, #7): read both (again) */", "Read both (again)"),
+            ("# TODO read both", "Read both"),
+            ("-- HACK (for now) read both", "(for now) read both"),
+        ] {
+            assert_eq!(titles(line), [title], "{line}");
+        }
+        assert!(titles("// TODO(me):").is_empty());
+    }
 }

@@ -110,7 +110,7 @@ pub async fn what_nobody_here_knows_survives_to_the_letter(place: Place) {
         complexity: Some(complexity),
         made_by: "somebody".into(),
         subtasks: vec![Task { extra: extra.clone(), ..Task::titled(4, "part") }],
-        ..Task::titled(7, "odd \u{202e}\u{fffd}")
+        ..Task::titled(7, "odd \u{200d}\u{fffd}")
     };
     place.edit(vec![Edit::Replace { tasks: vec![one.clone()] }]).await;
     place.edit(vec![set_title("7.4", "renamed")]).await;

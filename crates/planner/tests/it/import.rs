@@ -39,6 +39,20 @@ async fn a_file_is_merged_by_record_and_its_circles_are_named() {
 }
 
 #[tokio::test]
+async fn what_hides_in_the_titles_of_a_file_is_left_out_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let planning = Planning::new(Arc::new(SledStore::open(dir.path()).unwrap().store), NodeId::new("here"));
+    planning.projects.create("home", "", "").await.unwrap();
+    let theirs = file(r#"{"master":{"tasks":[{"id":1,"title":"safe\u202eexe\nnext"},{"id":2,"title":"plain"}]}}"#);
+    let imported = planning.import("home", &theirs, None, "me", false).await.unwrap();
+    assert!(imported.notes.iter().any(|note| note.starts_with("master: the title of task 1 ")), "{imported:?}");
+    let tasks = imported.file.tag("master").unwrap().tasks();
+    assert_eq!(tasks.top().iter().map(|task| task.title.as_str()).collect::<Vec<_>>(), ["safeexe next", "plain"]);
+    let again = planning.import("home", &theirs, Some(&imported.file), "me", false).await.unwrap();
+    assert!(!again.has_changed, "{again:?}");
+}
+
+#[tokio::test]
 async fn a_change_that_goes_by_an_old_revision_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let planning = Planning::new(Arc::new(SledStore::open(dir.path()).unwrap().store), NodeId::new("here"));

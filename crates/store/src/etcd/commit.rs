@@ -19,7 +19,11 @@ pub(super) async fn commit(shared: &Shared, txn: Txn) -> Result<Revision> {
     txn.check()?;
     let write = WriteId::random();
     let committer = Committer { shared, request: request(shared, &txn, write), txn: &txn, write };
-    shared.seen.note(committer.run(shared.deadline()).await)
+    let done = shared.seen.note(committer.run(shared.deadline()).await);
+    if done.is_ok() && !txn.puts.is_empty() {
+        shared.seen.had_room();
+    }
+    done
 }
 
 struct Committer<'a> {

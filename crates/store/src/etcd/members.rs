@@ -212,7 +212,11 @@ fn classify_status(status: &Status) -> Failure {
         Code::Unavailable | Code::Unknown if never_connected(status) => Failure::NotSent(why),
         Code::Unavailable if why.contains("no leader") => Failure::NotSent(why),
         // A full database says so; other exhaustion ("too many requests") passes.
-        Code::ResourceExhausted if why.contains("space exceeded") => Failure::Answered(StoreError::Full { why }),
+        Code::ResourceExhausted if why.contains("space exceeded") => {
+            let hint =
+                "compact and defragment etcd, then `etcdctl alarm disarm`; `--quota-backend-bytes` gives it more room";
+            Failure::Answered(StoreError::Full { why, hint })
+        }
         Code::Unauthenticated | Code::PermissionDenied => Failure::Answered(StoreError::Denied { why }),
         Code::InvalidArgument if why.contains("user") || why.contains("password") => {
             Failure::Answered(StoreError::Denied { why })

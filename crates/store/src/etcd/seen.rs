@@ -31,11 +31,13 @@ struct State {
     reachable: bool,
     since: Instant,
     last_error: Option<String>,
+    full: Option<String>,
 }
 
 impl Seen {
     pub fn new() -> Self {
-        let state = State { mark: Mark::default(), reachable: false, since: Instant::now(), last_error: None };
+        let state =
+            State { mark: Mark::default(), reachable: false, since: Instant::now(), last_error: None, full: None };
         Self { state: Mutex::new(state), histories: watch::Sender::new(0) }
     }
 
@@ -73,12 +75,20 @@ impl Seen {
             if matches!(error, StoreError::Unavailable { .. } | StoreError::Unclear { .. }) {
                 state.set_reachable(false);
             }
+            if matches!(error, StoreError::Full { .. }) {
+                state.full = Some(error.to_string());
+            }
             state.last_error = Some(error.to_string());
         } else {
             state.set_reachable(true);
         }
         drop(state);
         result
+    }
+
+    /// Notes that something could be put: there is room.
+    pub fn had_room(&self) {
+        self.state().full = None;
     }
 
     /// Changes whenever etcd went back.
@@ -92,6 +102,7 @@ impl Seen {
             reachable: state.reachable,
             since: state.since,
             last_error: state.last_error.clone(),
+            full: state.full.clone(),
             revision: Revision(state.mark.revision),
             cluster: state.mark.cluster,
         }

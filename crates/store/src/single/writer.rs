@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use base::ByteSize;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,9 @@ const LARGEST_GROUP: usize = 256;
 /// With less room than this nothing is put any more: sled must never meet a full disk, because it does not recover from
 /// that while it is open.
 const RESERVED_BYTES: u64 = 32 << 20;
+
+/// How this store gets room.
+const FREE_SPACE: &str = "free space on the disk that `[node] data_dir` is on";
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -93,7 +97,7 @@ impl Writer {
     fn write(&mut self, group: Vec<Request>) -> Option<oneshot::Sender<()>> {
         let data = self.data.clone();
         let gate = data.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let no_room = self.no_room();
+        let no_room = data.no_room();
         let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
         let mut stopped = None;
         for request in group {
@@ -239,25 +243,46 @@ impl Writer {
         }
     }
 
-    fn no_room(&self) -> Option<StoreError> {
-        let room = rustix::fs::statvfs(&self.data.disk.data).ok()?;
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
-        let why = || format!("{} left on the disk", base::ByteSize(free));
-        (free < RESERVED_BYTES).then(|| StoreError::Full { why: why() })
-    }
-
     fn break_down(&self, why: String) {
         tracing::error!(why, "the store takes no more writes until the node is started again");
         *self.data.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 }
 
+impl Data {
+    /// Why nothing is put at the moment.
+    pub(super) fn no_room(&self) -> Option<StoreError> {
+        let room = rustix::fs::statvfs(&self.disk.data).ok()?;
+        too_little(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+}
+
+fn too_little(free: u64) -> Option<StoreError> {
+    let why = || format!("{} left on the disk, and {} are kept free", ByteSize(free), ByteSize(RESERVED_BYTES));
+    (free < RESERVED_BYTES).then(|| StoreError::Full { why: why(), hint: FREE_SPACE })
+}
+
 /// What became of a transaction whose value could not be written to a file: nothing.
 fn no_value(error: std::io::Error) -> StoreError {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            StoreError::Full { why: error.to_string() }
+            StoreError::Full { why: error.to_string(), hint: FREE_SPACE }
         }
         _ => StoreError::failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::Fault;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_says_where_to_free_some_and_not_to_come_back_in_a_second() {
+        assert!(too_little(RESERVED_BYTES).is_none());
+        let fault = Fault::from(too_little(4 << 20).unwrap());
+        assert_eq!(fault.message, "the store is full: 4 MiB left on the disk, and 32 MiB are kept free");
+        assert_eq!((fault.hint.as_deref(), fault.retry_after), (Some(FREE_SPACE), None));
     }
 }

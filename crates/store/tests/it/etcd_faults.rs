@@ -136,8 +136,10 @@ async fn a_full_etcd_refuses_writes_serves_reads_and_goes_on_once_there_is_room(
     admin.alarm(AlarmAction::Activate, AlarmType::Nospace, None).await.unwrap();
     assert!(matches!(put(&store, "other").await, Err(StoreError::Full { .. })));
     assert!(store.get("key").await.unwrap().is_some());
+    assert!(store.health().full.is_some());
     admin.alarm(AlarmAction::Deactivate, AlarmType::Nospace, None).await.unwrap();
     put(&store, "other").await.unwrap();
+    assert!(store.health().full.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,6 +49,21 @@ fn script() -> Script {
 }
 
 #[tokio::test]
+async fn a_prd_that_cannot_be_read_makes_no_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let prd = folder.path().join("garden.md");
+    for (bytes, says) in
+        [(&b" \n"[..], "an empty document"), (b"a\0b", "a NUL character at byte 1"), (b"\xff", "byte 0")]
+    {
+        std::fs::write(&prd, bytes).unwrap();
+        let script = script();
+        let typed = type_in(&script.serve(), &["plan", "parse", prd.to_str().unwrap(), "--project", "new"]).await;
+        assert!(typed.code == 1 && typed.notes.contains(says), "{} {}", typed.code, typed.notes);
+        assert!(script.asked::<CreateProjectRequest>().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_prd_becomes_a_plan_whose_figures_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     let prd = folder.path().join("garden.md");

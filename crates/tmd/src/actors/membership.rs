@@ -94,7 +94,9 @@ async fn keep_table(core: Arc<Core>) {
     let Ok(cluster) = core.cluster().cloned() else { return };
     let mut views = cluster.subscribe();
     let mut before = cluster.view();
+    let mut is_full = false;
     loop {
+        is_full = look_for_room(&core, is_full);
         let view = views.borrow_and_update().clone();
         fleet::make_table(&core, &view, Instant::now());
         tell_changes(&core, &before, &view);
@@ -107,6 +109,25 @@ async fn keep_table(core: Arc<Core>) {
         }
         core.joins.sweep(Instant::now());
     }
+}
+
+/// Tells of a store in which nothing can be put, once, and of the room that it has again; gives whether it is full.
+fn look_for_room(core: &Core, was_full: bool) -> bool {
+    let full = core.store.health().full;
+    let is_full = full.is_some();
+    core.degrade("store", full.clone());
+    if is_full != was_full {
+        core.tell(match full {
+            None => Seen::Works(Subject::Other("store".to_owned())),
+            Some(why) => Seen::Wrong(Sighting {
+                subject: Subject::Other("store".to_owned()),
+                kind: FailureKind::ResourceExhaustion,
+                severity: Severity::Critical,
+                detail: format!("{why}; nothing can be changed until there is room"),
+            }),
+        });
+    }
+    is_full
 }
 
 /// Tells recovery and whoever watches what is new in the view.

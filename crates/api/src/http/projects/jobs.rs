@@ -52,7 +52,8 @@ pub(super) async fn start(
     Who(who): Who,
     body: Bytes,
 ) -> Answered<(StatusCode, Json<Value>)> {
-    let Start { tag, planner, once, work } = read(&body)?;
+    let like = r#"{"work": "parse-prd", "prd": "the document", "tag": "master", "planner": "structural", "once": "a-name"}, or {"work": "expand", "ids": ["3"]}"#;
+    let Start { tag, planner, once, work } = read(&body, like)?;
     let planning = desk.planning()?;
     let id = planning.start(Order { project, tag, who, planner, work }, once).await?;
     let job = planning.job(&id.to_string()).await?;

@@ -33,7 +33,8 @@ pub(super) async fn add(
     Who(who): Who,
     body: Bytes,
 ) -> Answered<(StatusCode, Json<Value>)> {
-    let new: NewTag = read(&body)?;
+    let like = r#"{"name": "next", "description": "what it is for", "copyFrom": "master"}"#;
+    let new: NewTag = read(&body, like)?;
     let planning = desk.planning()?;
     planning.projects.add_tag(&project, &new.name, &new.description, &new.copy_from, &who).await?;
     let tag = planning.projects.snapshot(&project, &new.name).await?;
@@ -54,7 +55,7 @@ struct Change {
 }
 
 pub(super) async fn change(State(desk): Shared, Path((project, tag)): Path<(String, String)>, body: Bytes) -> Answered {
-    let Change { name, is_current } = read(&body)?;
+    let Change { name, is_current } = read(&body, r#"{"name": "its new name", "isCurrent": true}"#)?;
     let planning = desk.planning()?;
     if let Some(to) = name.as_deref().filter(|to| *to != tag) {
         planning.projects.rename_tag(&project, &tag, to).await?;

@@ -188,15 +188,19 @@ struct Edits {
     once: Option<String>,
 }
 
+const EDITS: &str = r#"{"edits": [{"edit": "set-status", "ids": ["3"], "status": "done"}], "tag": "master", "expected": [["3", 7]], "dryRun": true, "why": "it works", "once": "a-name"}"#;
+
 pub(super) async fn edit(
     State(desk): Shared,
     Path(project): Path<String>,
     Who(who): Who,
     body: Bytes,
 ) -> Answered<Response> {
-    let Edits { tag, edits, expected, dry_run, why, once } = read(&body)?;
+    let Edits { tag, edits, expected, dry_run, why, once } = read(&body, EDITS)?;
     if edits.is_empty() {
-        return Err(Fault::invalid("field `edits` is empty").hint("say what should be changed").into());
+        return Err(Fault::invalid("field `edits` is empty")
+            .hint(format!("send what should be changed, such as {EDITS}"))
+            .into());
     }
     let key = once.map(Key::Client);
     let wanted = Wanted { edits, expected, dry_run, why, who, key, ..Wanted::default() };
@@ -232,7 +236,8 @@ pub(super) async fn move_to_tag(
     Who(who): Who,
     body: Bytes,
 ) -> Answered {
-    let Moving { tag, to_tag, ids, dependencies } = read(&body)?;
+    let like = r#"{"ids": ["3"], "toTag": "later", "tag": "master", "dependencies": "move"}"#;
+    let Moving { tag, to_tag, ids, dependencies } = read(&body, like)?;
     let how = match dependencies.as_str() {
         "" | "refuse" => Dependencies::Refuse,
         "move" => Dependencies::Move,
@@ -262,7 +267,7 @@ pub(super) async fn undo(
     Who(who): Who,
     body: Bytes,
 ) -> Answered<Response> {
-    let Undo { tag, revision, dry_run } = read(&body)?;
+    let Undo { tag, revision, dry_run } = read(&body, r#"{"revision": 7, "tag": "master", "dryRun": true}"#)?;
     Ok(outcome(&desk.planning()?.projects.undo(&project, &tag, revision, &who, dry_run).await?))
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::value::RawValue;
 
 use super::{Fields, Reader, is_list, kind, shown};
-use crate::task::MAX_DEPTH;
+use crate::task::{MAX_DEPTH, next_number};
 use crate::tasks_file::fields::{is_null, number, text};
 use crate::tasks_file::{MAX_DEPENDENCIES, MAX_TASKS, ReadError};
 use crate::{Complexity, Extra, Priority, Raw, Source, Status, Task, TaskId, Tasks};
@@ -18,9 +18,6 @@ struct Reference<'a> {
     is_bare: bool,
     raw: &'a RawValue,
 }
-
-/// Up to which number the next one is one more than the last.
-const MOST_NUMBER: u32 = 900_000_000;
 
 /// What is carried through the levels of a tag.
 #[derive(Default)]
@@ -99,8 +96,7 @@ impl<'a> Reader<'a> {
     fn numbers(&mut self, parent: Option<&TaskId>, siblings: &[(Fields<'a>, &'a RawValue)]) -> Vec<u32> {
         let wanted: Vec<_> = siblings.iter().map(|(fields, _)| own_number(fields.get("id")?, parent)).collect();
         let all: HashSet<u32> = wanted.iter().copied().flatten().collect();
-        let last = all.iter().copied().max().filter(|last| *last < MOST_NUMBER).unwrap_or_default();
-        let mut free = (last + 1..).filter(|number| !all.contains(number));
+        let mut free = (next_number(all.iter().copied())..).filter(|number| !all.contains(number));
         let mut taken = HashSet::new();
         let mut numbers = Vec::with_capacity(wanted.len());
         for ((fields, item), wanted) in siblings.iter().zip(wanted) {
