@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{mcp, orders};
 use crate::mcp::{Server, Tools};
 use crate::tasks::{self, Sides, all_there};
-use crate::{Client, Desk, job, tasks_json};
+use crate::{Client, Desk, job, projects, tasks_json};
 
 /// The service over a desk.
 pub(super) struct Service {
@@ -112,11 +112,16 @@ impl Rpc for Service {
     }
 
     async fn change_project(&self, request: Request<p::ChangeProjectRequest>) -> Answered<p::ChangeProjectResponse> {
-        let p::ChangeProjectRequest { project, description, language, current_tag } = request.into_inner();
-        let change = ProjectChange { description, language, current_tag };
+        let request = request.into_inner();
+        let p::ChangeProjectRequest { project, description, language, current_tag, .. } = request;
+        let change = ProjectChange { description, language, current_tag, ..ProjectChange::default() }.with_models(
+            request.main_model,
+            request.research_model,
+            request.fallback_model,
+        );
         let changed = async {
-            self.planning()?.projects.change_project(&project, &change).await?;
-            Ok(p::ChangeProjectResponse { project: Some(self.project(&project).await?) })
+            let notes = projects::change(&*self.desk, &project, &change).await?;
+            Ok(p::ChangeProjectResponse { project: Some(self.project(&project).await?), notes })
         };
         answered(changed.await)
     }

@@ -53,6 +53,7 @@ pub async fn the_current_tag_is_what_calls_without_one_mean(place: Place) {
         current_tag: Some("other".into()),
         description: Some("a house".into()),
         language: Some("German".into()),
+        ..ProjectChange::default()
     };
     place.there.change_project("home", &change).await.unwrap();
     let project = place.here.project("home").await.unwrap();
@@ -63,6 +64,16 @@ pub async fn the_current_tag_is_what_calls_without_one_mean(place: Place) {
     assert_eq!(place.there.tag("home", "").await.unwrap().name, "renamed");
     place.here.delete_tag("home", "renamed").await.unwrap();
     assert_eq!(place.there.snapshot("home", "").await.unwrap().tag, "master");
+}
+
+pub async fn models_of_its_own_stay_with_a_project(place: Place) {
+    let models = |main: &str, research: Option<&str>| {
+        ProjectChange::default().with_models(Some(main.into()), research.map(str::to_owned), None)
+    };
+    place.here.change_project("home", &models(" qwen3:4b ", Some("llama3.1:70b"))).await.unwrap();
+    place.there.change_project("home", &models("", None)).await.unwrap();
+    let own = place.here.project("home").await.unwrap().models;
+    assert_eq!((own.main.as_str(), own.research.as_str(), own.fallback.as_str()), ("", "llama3.1:70b", ""));
 }
 
 pub async fn a_copy_has_the_tasks_and_a_life_of_its_own(place: Place) {
