@@ -19,6 +19,7 @@ mod explain;
 mod failures;
 mod file;
 mod folder;
+mod git;
 mod health;
 mod jobs;
 mod keys;
@@ -35,6 +36,7 @@ mod samples;
 mod screen;
 #[cfg(test)]
 mod scripted;
+mod section;
 mod simulate;
 mod table;
 mod tasks;

@@ -383,6 +383,23 @@ impl Rpc for Service {
         answered(watched.await)
     }
 
+    type WatchTagStream = Pin<Box<dyn Stream<Item = Result<p::WatchTagResponse, Status>> + Send>>;
+
+    async fn watch_tag(&self, request: Request<p::WatchTagRequest>) -> Answered<Self::WatchTagStream> {
+        let stop = self.stop.clone();
+        let watched = async {
+            let at = place(request.into_inner().place)?;
+            let (tag, revisions) = self.planning()?.projects.watch(&at.project, &at.tag).await?;
+            let told = revisions.map(move |revision| match revision {
+                Ok(revision) => Ok(p::WatchTagResponse { tag: tag.clone(), revision }),
+                Err(fault) => Err(proto::to_status(&fault)),
+            });
+            let stopped = async move { stop.cancelled().await };
+            Ok(Box::pin(told.take_until(Box::pin(stopped))) as Self::WatchTagStream)
+        };
+        answered(watched.await)
+    }
+
     type McpStream = mcp::Answers;
 
     async fn mcp(&self, request: Request<Streaming<p::McpRequest>>) -> Answered<Self::McpStream> {

@@ -9,11 +9,11 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use base::{Code, Fault, Result};
-use planner::projects::name_of_folder;
+use planner::projects::{name_of_folder, tag_of_branch};
 use serde_json::{Value, json};
 
-use crate::file;
 use crate::tasks::draw;
+use crate::{file, git};
 
 /// More than any document has that tasks are made of.
 const MAX_PRD_BYTES: u64 = 16 << 20;
@@ -71,6 +71,11 @@ impl Roots {
             && let Some(input) = text(arguments, "input")
         {
             arguments["prdText"] = json!(read_prd(&root, &input)?);
+        }
+        if name == "add_tag" && [json!(true), json!("true")].contains(&arguments["fromBranch"]) {
+            // Upstream's tool wants a name all the same, which says nothing then.
+            arguments["name"] = json!(tag_of_branch(&git::branch(&root)?)?);
+            arguments["fromBranch"] = json!(false);
         }
         let mut after = After { project, ..After::default() };
         if name == "generate" {

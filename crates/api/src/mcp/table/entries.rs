@@ -319,7 +319,7 @@ pub(super) const TOOLS: &[Entry] = &[
             must("name", Kind::Text, "its name"),
             may("copyFromCurrent", Kind::Flag, "with the current tag's tasks"),
             may("copyFromTag", Kind::Text, "with that tag's tasks"),
-            may("fromBranch", Kind::Flag, "refused: name it yourself"),
+            may("fromBranch", Kind::Flag, "named after the git branch of `projectRoot`, where `tmctl mcp` looks; `name` is without effect then"),
             DESCRIPTION,
         ] },
     Entry { name: "delete_tag", effect: Destroys, set: All, run: |call| Box::pin(changing::delete_tag(call)),
