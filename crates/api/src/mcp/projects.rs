@@ -1,6 +1,6 @@
 //! Tools about projects and the cluster behind them.
 
-use base::Code;
+use base::{Code, Fault};
 use planner::model::Role;
 use planner::projects::{ProjectChange, name_of_folder};
 use serde_json::{Value, json};
@@ -65,6 +65,14 @@ pub(super) async fn models(call: &Call<'_>) -> Said {
         "notes": notes,
         "note": "a role that is called as itself is the cluster's: `[roles]` in tmd's configuration says which model that is",
     }))
+}
+
+/// `tmctl mcp` does this on its own machine; only other ways lead here.
+pub(super) async fn rules(_: &Call<'_>) -> Said {
+    let fault = Fault::new(Code::NotSupported, "a server does not see the project's folder");
+    Err(fault
+        .hint("ask through `tmctl mcp`, or type `tmctl rules add` with the name of your editor in the folder")
+        .into())
 }
 
 pub(super) async fn language(call: &Call<'_>) -> Said {

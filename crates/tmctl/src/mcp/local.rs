@@ -12,6 +12,7 @@ use base::{Code, Fault, Result};
 use planner::projects::{name_of_folder, tag_of_branch};
 use serde_json::{Value, json};
 
+use crate::rules::{self, Action};
 use crate::tasks::draw;
 use crate::{file, git};
 
@@ -19,6 +20,8 @@ use crate::{file, git};
 const MAX_PRD_BYTES: u64 = 16 << 20;
 /// Where files go when nobody says.
 const FILES: &str = ".taskmaster/tasks";
+/// Concerns files of this machine alone.
+pub(super) const RULES: &str = "rules";
 /// Looks at what a job did in the meantime, which is a change for the folder.
 const JOB_STATUS: &str = "job_status";
 
@@ -84,6 +87,26 @@ impl Roots {
         }
         after.syncs = (name == JOB_STATUS || !reads.contains(&name)).then_some(root);
         Ok(after)
+    }
+
+    /// The tool `rules`, which needs no server.
+    pub(super) fn rules(&self, arguments: &Value) -> Result<Value> {
+        let action = match arguments["action"].as_str() {
+            Some("add") => Action::Add,
+            Some("remove") => Action::Remove,
+            _ => return Err(Fault::invalid("argument `action` of `rules` is missing").hint("say `add` or `remove`")),
+        };
+        let names: Vec<String> = match &arguments["profiles"] {
+            Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            names => names.as_str().unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect(),
+        };
+        let root = arguments["projectRoot"].as_str().filter(|root| !root.is_empty()).map(str::to_owned);
+        let root = self.root(root)?.ok_or_else(|| {
+            Fault::invalid("argument `projectRoot` of `rules` is missing").hint("give the whole path of the folder")
+        })?;
+        let changed = rules::apply_to(&root, &names, action)?;
+        let files = changed.iter().map(|one| json!({ "file": one.file, "isChanged": one.is_changed }));
+        Ok(json!({ "files": files.collect::<Vec<_>>() }))
     }
 
     /// The folder of a call: the one that it names, if it may, else the only one there is.

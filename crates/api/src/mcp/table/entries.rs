@@ -40,6 +40,13 @@ pub(super) const TOOLS: &[Entry] = &[
             may("openai-compatible", Kind::Flag, "without effect: every model is the cluster's"),
             may("baseURL", Kind::Text, "without effect"),
         ] },
+    Entry { name: "rules", effect: Changes, set: All, run: |call| Box::pin(projects::rules(call)),
+        about: "Tells agents of editors how to work with tasks, in the files that they read in the project's folder.",
+        own: &[
+            must("action", Kind::OneOf(&["add", "remove"]), "writes the rules, or takes them out again"),
+            must("profiles", Kind::Texts, "for which agents, such as cursor, vscode, claude, codex"),
+            may("force", Kind::Flag, "without effect: what is not ours stays in any case"),
+        ] },
     Entry { name: "response-language", effect: Changes, set: All, run: |call| Box::pin(projects::language(call)),
         about: "Sets the language in which plans are written.",
         own: &[
