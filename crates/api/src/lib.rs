@@ -9,6 +9,7 @@ pub mod http;
 mod job;
 mod mcp;
 mod names;
+mod projects;
 mod tasks;
 mod tasks_json;
 

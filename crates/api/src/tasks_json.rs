@@ -59,6 +59,7 @@ pub(crate) fn project(project: &Project, tags: &[Tag]) -> Value {
         "name": project.name,
         "description": project.description,
         "language": project.language,
+        "models": project.models,
         "currentTag": project.current_tag,
         "createdAt": base::time::rfc3339(project.created_ms),
         "tags": tags.iter().map(|about| tag(&about.name, about)).collect::<Vec<_>>(),

@@ -74,7 +74,7 @@ pub struct Config {
     pub workers: Vec<Worker>,
     /// Declared identities of models.
     pub models: Vec<Model>,
-    /// Model names by role (`main`, `research`, `fallback`, `code`, `fast`, `embed`, `rerank`), in order of preference.
+    /// Model names by role, one of [`ROLES`], in order of preference.
     pub roles: Vec<(String, Vec<String>)>,
     /// Bounds.
     pub limits: Limits,
@@ -93,6 +93,9 @@ pub struct Config {
     /// What GitHub's webhook does; `None` when there is none.
     pub github: Option<Github>,
 }
+
+/// The names that stand for a use instead of a model; `[roles]` says which models, else the catalogue's tiers do.
+pub const ROLES: [&str; 7] = ["main", "research", "fallback", "code", "fast", "embed", "rerank"];
 
 /// Who this node is.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,7 @@
 mod prompts;
 
 use base::{BoxFuture, Code, Fault, Finish, Kind, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::schema::{self, Wrong};
@@ -41,12 +42,46 @@ impl Role {
     }
 }
 
+/// The models that a project has of its own, by role. An empty name is the cluster's model of that role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnModels {
+    /// For everything.
+    pub main: String,
+    /// For what wants looking up and putting together.
+    pub research: String,
+    /// When another one cannot.
+    pub fallback: String,
+}
+
+impl OwnModels {
+    /// The name by which the cluster is asked for a role.
+    pub fn name(&self, role: Role) -> &str {
+        let own = match role {
+            Role::Main => &self.main,
+            Role::Research => &self.research,
+            Role::Fallback => &self.fallback,
+        };
+        if own.is_empty() { role.as_str() } else { own }
+    }
+
+    /// Gives a role a model, or with an empty name back to the cluster.
+    pub fn set(&mut self, role: Role, name: &str) {
+        let own = match role {
+            Role::Main => &mut self.main,
+            Role::Research => &mut self.research,
+            Role::Fallback => &mut self.fallback,
+        };
+        name.trim().clone_into(own);
+    }
+}
+
 /// One question to one model.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Who is asked.
-    pub role: Role,
-    /// What it is for; decides about the model where the role does not.
+    /// Who is asked: a name that the cluster answers to.
+    pub model: String,
+    /// What it is for; decides about the model where its name does not.
     pub kind: Kind,
     /// The rules.
     pub system: String,
@@ -86,7 +121,7 @@ pub trait Models: Send + Sync {
 pub(crate) const NO_MODEL: &str = "the cluster has no model for `main`, `fallback` or `research`";
 
 /// A checked answer, and what it took to get it.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked<T> {
     /// The answer; `None` when no model gave a good one.
     pub answer: Option<T>,
@@ -120,6 +155,8 @@ impl<T> Checked<T> {
 pub struct Asking<'a> {
     /// Who is asked.
     pub models: &'a dyn Models,
+    /// The project's own, which stand for their roles.
+    pub own: &'a OwnModels,
     /// Whether the research model goes first.
     pub wants_research: bool,
 }
@@ -136,7 +173,8 @@ impl Asking<'_> {
         // A cluster without models for plans is nothing odd, and told in one sentence.
         let mut has_one = false;
         for role in Role::chain(self.wants_research) {
-            let mut question = Question { role, ..question.clone() };
+            let name = self.own.name(role);
+            let mut question = Question { model: name.to_owned(), ..question.clone() };
             for _ in 0..2 {
                 told.asked += 1;
                 let reply = match self.models.ask(question.clone()).await {
@@ -144,7 +182,7 @@ impl Asking<'_> {
                     Err(fault) if matches!(fault.code, Code::Cancelled | Code::StaleEpoch) => return Err(fault),
                     Err(fault) => {
                         has_one |= fault.code != Code::ModelNotFound;
-                        told.refused.push(format!("{}: {}", role.as_str(), fault.full_message()));
+                        told.refused.push(format!("{name}: {}", fault.full_message()));
                         told.unanswered = Some(fault.code).filter(|_| !was_answered);
                         break;
                     }
@@ -198,7 +236,7 @@ mod tests {
 
     impl Models for Scripted {
         fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply>> {
-            let model = question.role.as_str().to_owned();
+            let model = question.model.clone();
             self.asked.lock().unwrap().push(question);
             let line = self.lines.lock().unwrap().pop().unwrap_or(Err(Fault::unavailable("gone")));
             let reply = line.map(|text| Reply { text: text.into(), model, finish: None, tokens: (3, 2) });
@@ -212,7 +250,7 @@ mod tests {
 
     fn question() -> Question {
         Question {
-            role: Role::Main,
+            model: String::new(),
             kind: Kind::Planning,
             system: "rules".into(),
             prompt: "how many?".into(),
@@ -223,7 +261,7 @@ mod tests {
     }
 
     async fn ask(models: &Scripted) -> Result<Checked<u64>> {
-        let asking = Asking { models, wants_research: false };
+        let asking = Asking { models, own: &OwnModels::default(), wants_research: false };
         asking.checked(question(), |value| Ok(value["count"].as_u64().unwrap_or_default())).await
     }
 
@@ -260,6 +298,19 @@ mod tests {
         let models = Scripted::new([Err(Fault::new(Code::Cancelled, "over"))]);
         assert_eq!(ask(&models).await.unwrap_err().code, Code::Cancelled);
         assert_eq!(models.asked.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_projects_own_models_stand_for_their_roles() {
+        let models = Scripted::new([Err(Fault::unavailable("away")), Err(Fault::unavailable("away"))]);
+        let own = OwnModels { main: "qwen3:4b".into(), research: "llama3.1:70b".into(), ..OwnModels::default() };
+        for wants_research in [false, true] {
+            let asking = Asking { models: &models, own: &own, wants_research };
+            asking.checked(question(), Ok).await.unwrap();
+        }
+        let asked: Vec<_> = models.asked.lock().unwrap().iter().map(|asked| asked.model.clone()).collect();
+        let (main, research, fallback) = ("qwen3:4b", "llama3.1:70b", "fallback");
+        assert_eq!(asked, [main, fallback, research, research, fallback, main]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod reading;
 mod record;
 mod sweep;
 mod tags;
+mod watching;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use cache::Cache;
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use manage::ProjectChange;
-pub use names::{MAIN_TAG, name_of_folder};
+pub use names::{MAIN_TAG, name_of_folder, tag_of_branch};
 pub use once::Mark;
 pub use record::{Project, Tag};
 

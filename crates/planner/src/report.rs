@@ -162,20 +162,6 @@ pub fn readme_block(tasks: &Tasks) -> String {
     text
 }
 
-/// A README with its list of tasks brought up to date; added at its end where it has none.
-pub fn into_readme(readme: &str, tasks: &Tasks) -> String {
-    let block = readme_block(tasks);
-    let found = readme.find(BEGIN).and_then(|begin| Some((begin, begin + readme.get(begin..)?.find(END)? + END.len())));
-    match found {
-        Some((begin, end)) => {
-            let (before, after) = (readme.get(..begin).unwrap_or_default(), readme.get(end..).unwrap_or_default());
-            format!("{before}{}{after}", block.trim_end())
-        }
-        None if readme.trim().is_empty() => block,
-        None => format!("{}\n\n## Tasks\n\n{block}", readme.trim_end()),
-    }
-}
-
 /// Text that Markdown takes as text.
 fn escaped(text: &str) -> String {
     let special = |char: char| matches!(char, '<' | '>' | '`' | '*' | '_' | '[' | ']' | '|' | '\\');
@@ -227,15 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_readme_keeps_everything_but_its_old_list() {
-        let first = into_readme("# Garden\n", &sample());
-        assert!(first.contains("- [x] 1 Lay pipes\n  - [x] 1.1 Dig\n- [ ] 2"), "{first}");
-        assert_eq!(into_readme(&first, &sample()), first);
-        let around = format!("before\n{first}after\n");
-        let again = into_readme(&around, &Tasks::default());
-        assert!(
-            again.starts_with("before\n# Garden") && again.ends_with("after\n") && !again.contains("pipes"),
-            "{again}"
-        );
+    fn a_list_for_a_readme_stands_between_its_marks() {
+        let list = readme_block(&sample());
+        assert!(list.starts_with(&format!("{BEGIN}\n- [x] 1 Lay pipes\n  - [x] 1.1 Dig\n- [ ] 2")), "{list}");
+        assert!(list.ends_with(&format!("\n{END}\n")), "{list}");
     }
 }

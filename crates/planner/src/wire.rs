@@ -316,5 +316,10 @@ pub fn project_to_wire(project: &Project, tags: &[Tag]) -> wire::Project {
         language: project.language.clone(),
         created_unix_ms: project.created_ms,
         tags: tags.iter().map(tag_to_wire).collect(),
+        models: Some(wire::OwnModels {
+            main: project.models.main.clone(),
+            research: project.models.research.clone(),
+            fallback: project.models.fallback.clone(),
+        }),
     }
 }

@@ -11,6 +11,7 @@ mod expand;
 mod instruct;
 mod parse;
 mod rescope;
+mod spent;
 mod update;
 
 use base::{Code, Fault, Kind, Result};
@@ -19,10 +20,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{self, Asking, Checked, Models, Question, Role};
-use crate::projects::{Done, Key, Outcome, Projects, Snapshot, Wanted};
+use crate::model::{self, Asking, Checked, Models, Question};
+use crate::projects::{Done, Key, Outcome, Project, Projects, Snapshot, Wanted};
 use crate::schema::Wrong;
 use crate::{Edit, Priority, TaskId};
+use spent::Counter;
+pub use spent::Spent;
 
 /// The kind of these jobs.
 pub const JOB_KIND: &str = "tasks";
@@ -271,8 +274,9 @@ impl Order {
 
 /// Does the work of a job, from its last finished step on; gives what its owner is told.
 pub async fn run(projects: &Projects, models: &dyn Models, context: &Context, order: Order) -> Result<Value> {
-    let working = Working { projects, models, context, order: &order };
-    match &order.work {
+    let project = projects.project(&order.project).await?;
+    let working = Working { projects, project, models, context, order: &order, counter: Counter::default() };
+    let told = match &order.work {
         Work::ParsePrd(work) => parse::run(&working, work).await,
         Work::Expand(work) => expand::run(&working, work).await,
         Work::Analyze(work) => analyze::run(&working, work).await,
@@ -281,7 +285,8 @@ pub async fn run(projects: &Projects, models: &dyn Models, context: &Context, or
         Work::Rescope(work) => rescope::run(&working, work).await,
         Work::Do(work) => instruct::run(&working, work).await,
         Work::TasksFromCode(work) => code::run(&working, work).await,
-    }
+    }?;
+    Ok(working.counter.onto(told))
 }
 
 /// Does what may keep a processor for long beside the tasks that serve clients.
@@ -293,9 +298,12 @@ pub(crate) async fn aside<T: Send + 'static>(what: &str, work: impl FnOnce() -> 
 /// What every kind of work has at hand.
 struct Working<'a> {
     projects: &'a Projects,
+    /// As it was when this try of the job began.
+    project: Project,
     models: &'a dyn Models,
     context: &'a Context,
     order: &'a Order,
+    counter: Counter,
 }
 
 impl Working<'_> {
@@ -304,8 +312,8 @@ impl Working<'_> {
     }
 
     /// The language that answers should have; empty: that of the material.
-    async fn rules(&self) -> Result<String> {
-        model::rules(&self.projects.project(&self.order.project).await?.language)
+    fn rules(&self) -> Result<String> {
+        model::rules(&self.project.language)
     }
 
     /// Tells whoever watches how far it is.
@@ -330,7 +338,7 @@ impl Working<'_> {
         read: impl Fn(Value) -> Result<T, Wrong> + Send + Sync,
     ) -> Result<Checked<T>> {
         let question = Question {
-            role: Role::Main,
+            model: String::new(),
             kind: Kind::Planning,
             system: asked.rules.to_owned(),
             prompt: asked.prompt,
@@ -338,7 +346,8 @@ impl Working<'_> {
             schema: asked.schema,
             most_tokens: asked.most_tokens,
         };
-        let asking = Asking { models: self.models, wants_research: self.order.work.wants_research() };
+        let wants_research = self.order.work.wants_research();
+        let asking = Asking { models: self.models, own: &self.project.models, wants_research };
         let needs_answer = self.order.planner == Planner::Model;
         let work = || async {
             let checked = asking.checked(question, read).await?;
@@ -349,7 +358,9 @@ impl Working<'_> {
                 Ok(checked)
             }
         };
-        self.context.step(step, work).await
+        let checked = self.context.step(step, work).await?;
+        self.counter.count(&checked);
+        Ok(checked)
     }
 
     /// Writes edits into the tasks, once for each `step`.

@@ -20,9 +20,6 @@ pub use complexity::{complexity, tier};
 pub use names::{edit_distance, normalise};
 pub use shipped::{Shipped, ShippedModel};
 
-/// The names that stand for a use instead of a model; `[roles]` says which models, else the catalogue's tiers do.
-pub const ROLES: [&str; 7] = ["main", "research", "fallback", "code", "fast", "embed", "rerank"];
-
 /// Nearest names that a refusal tells.
 const NEAREST: usize = 3;
 
@@ -57,7 +54,7 @@ pub fn choose(table: &Table, wanted: &str, request: &Request<'_>, now: Instant) 
 }
 
 fn is_role(wanted: &str) -> bool {
-    wanted.is_empty() || wanted == "auto" || ROLES.contains(&wanted)
+    wanted.is_empty() || wanted == "auto" || base::config::ROLES.contains(&wanted)
 }
 
 fn choice(catalogue: &Catalogue, model: ModelIndex, notice: Option<String>) -> Choice {

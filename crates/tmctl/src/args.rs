@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    ca, chat, doctor, editor, failures, folder, jobs, keys, mcp, mode, models, nodes, plan, projects, simulate, tasks,
-    wish,
+    ca, chat, doctor, editor, failures, folder, jobs, keys, mcp, mode, models, nodes, plan, projects, rules, simulate,
+    tasks, wish,
 };
 
 /// Looks at a Taskmaster cluster and changes it.
@@ -124,6 +124,8 @@ pub enum Noun {
     Mcp(mcp::Args),
     /// Writes an editor's MCP configuration, beside what is there
     Editor(editor::Args),
+    /// Tells an editor's agent how to work with tasks, in the file that it reads
+    Rules(rules::Args),
     /// Events as they happen, until interrupted
     Events,
 }

@@ -133,7 +133,8 @@ fn at(path: &Path, editor: Editor, servers: &[String], fault: Fault) -> Fault {
     Fault::new(fault.code, what).because(fault).hint(hint)
 }
 
-fn read(path: &Path) -> Result<Option<String>> {
+/// The text of a file; `None` where there is none.
+pub fn read(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -144,7 +145,8 @@ fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+/// Writes a file, and the folders that it lies in.
+pub fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| {
             let what = format!("could not make `{}`", folder.display());

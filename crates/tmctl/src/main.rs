@@ -19,6 +19,7 @@ mod explain;
 mod failures;
 mod file;
 mod folder;
+mod git;
 mod health;
 mod jobs;
 mod keys;
@@ -30,11 +31,13 @@ mod place;
 mod plan;
 mod progress;
 mod projects;
+mod rules;
 #[cfg(test)]
 mod samples;
 mod screen;
 #[cfg(test)]
 mod scripted;
+mod section;
 mod simulate;
 mod table;
 mod tasks;
@@ -85,6 +88,7 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
         Noun::Jobs { of, verb } => jobs::run(&servers()?, screen, of, verb).await,
         Noun::Mcp(args) => Box::pin(mcp::run(&servers()?, screen, args)).await,
         Noun::Editor(args) => editor::run(screen, &cli.server, args),
+        Noun::Rules(args) => rules::run(screen, args),
         Noun::Events => events::run(&servers()?, screen).await,
     }
 }

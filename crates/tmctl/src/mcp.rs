@@ -180,6 +180,10 @@ impl Bridge<'_> {
         let mut beside = Beside::default();
         if method == "initialize" {
             self.hello = Some(message.clone());
+        } else if method == "tools/call" && message["params"]["name"] == local::RULES {
+            let changed = self.roots.rules(&message["params"]["arguments"]);
+            let id = id.unwrap_or_default();
+            return self.say(&changed.map_or_else(|fault| refused(&id, &fault), |data| done(&id, &data)));
         } else if method == "tools/call" {
             beside = match self.roots.prepare(&mut message, &self.reads) {
                 Ok(beside) => beside,
@@ -300,6 +304,14 @@ fn refused(id: &Value, fault: &Fault) -> Value {
     let said = json!({ "error": { "code": fault.code, "message": fault.full_message(), "hint": hint } });
     let content = json!([{ "type": "text", "text": text }]);
     json!({ "jsonrpc": "2.0", "id": id, "result": { "content": content, "structuredContent": said, "isError": true } })
+}
+
+/// A tool that did its work here, as the server would say it.
+fn done(id: &Value, data: &Value) -> Value {
+    let version = json!({ "name": "taskmaster", "version": env!("CARGO_PKG_VERSION") });
+    let said = json!({ "data": data, "version": version });
+    let content = json!([{ "type": "text", "text": said.to_string() }]);
+    json!({ "jsonrpc": "2.0", "id": id, "result": { "content": content, "structuredContent": said, "isError": false } })
 }
 
 fn in_words(fault: &Fault) -> String {

@@ -129,8 +129,9 @@ fn text(job: &Job, result: &Value, tasks: &ListTasksResponse) -> String {
     let planner = fields.get("planner").map(said).unwrap_or_default();
     let project = job.place.as_ref().map(|place| place.project.as_str()).unwrap_or_default();
     let count = counted(item::flat(&tasks.tasks).len(), "task");
-    let head =
-        page(&[("plan", format!("{count} in {project}/{}", tasks.tag)), ("planner", planner), ("job", job.id.clone())]);
+    let spent = fields.get("spent").map(said).unwrap_or_default();
+    let plan = format!("{count} in {project}/{}", tasks.tag);
+    let head = page(&[("plan", plan), ("planner", planner), ("spent", spent), ("job", job.id.clone())]);
     let gates: Vec<(String, String)> = match fields.get("gates") {
         Some(Value::Object(gates)) => gates.iter().map(|(name, value)| (spoken(name), said(value))).collect(),
         Some(other) => vec![("all".to_owned(), said(other))],

@@ -38,6 +38,8 @@ pub enum Verb {
         /// In words, such as German; that of the PRD when empty
         language: String,
     },
+    /// Says which models write its tasks, instead of the cluster's
+    UseModels(UseModels),
     /// Deletes one with all its tags, tasks and history
     Delete {
         /// Its name
@@ -51,6 +53,22 @@ pub enum Verb {
         /// Which one
         name: Option<String>,
     },
+}
+
+/// Models for roles; what is not named stays.
+#[derive(Debug, clap::Args)]
+pub struct UseModels {
+    /// Its name
+    name: String,
+    /// For everything; the cluster's when empty
+    #[arg(long, value_name = "MODEL", required_unless_present_any = ["research", "fallback"])]
+    main: Option<String>,
+    /// For research; the cluster's when empty
+    #[arg(long, value_name = "MODEL")]
+    research: Option<String>,
+    /// Where the main one cannot; the cluster's when empty
+    #[arg(long, value_name = "MODEL")]
+    fallback: Option<String>,
 }
 
 /// A project to make.
@@ -86,8 +104,12 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Option<Verb>) -> 
         Verb::UseLanguage { name: project, language } => {
             let language = Some(language);
             let request = ChangeProjectRequest { project, language, ..ChangeProjectRequest::default() };
-            let changed = call(CALL_LIMIT, planning.change_project(request)).await?;
-            show(screen, &changed.project.unwrap_or_default())?;
+            change(&mut planning, screen, request).await?;
+        }
+        Verb::UseModels(UseModels { name: project, main, research, fallback }) => {
+            let (main_model, research_model, fallback_model) = (main, research, fallback);
+            let models = ChangeProjectRequest { main_model, research_model, fallback_model, ..Default::default() };
+            change(&mut planning, screen, ChangeProjectRequest { project, ..models }).await?;
         }
         Verb::Delete { name, yes: false } => return Err(would_delete(&find(&mut planning, &name).await?).into()),
         Verb::Delete { name, .. } => {
@@ -97,6 +119,16 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Option<Verb>) -> 
         Verb::Templates { name } => templates(&connection, screen, name.as_deref()).await?,
     }
     Ok(Verdict::Done)
+}
+
+async fn change(
+    planning: &mut PlanningClient<Keyed>,
+    screen: &mut Screen,
+    request: ChangeProjectRequest,
+) -> Result<(), Ended> {
+    let changed = call(CALL_LIMIT, planning.change_project(request)).await?;
+    changed.notes.iter().for_each(|note| screen.note(&text::visible(&format!("note: {note}\n"))));
+    show(screen, &changed.project.unwrap_or_default())
 }
 
 async fn list(planning: &mut PlanningClient<Keyed>) -> Result<Vec<Project>> {
@@ -188,10 +220,14 @@ fn table(projects: &[Project], style: Style) -> String {
 }
 
 fn page(project: &Project, style: Style) -> String {
+    let models = project.models.clone().unwrap_or_default();
     let lines = [
         ("project", project.name.clone()),
         ("about", project.description.clone()),
         ("language", project.language.clone()),
+        ("main model", models.main),
+        ("research model", models.research),
+        ("fallback model", models.fallback),
         ("since", text::clock(project.created_unix_ms)),
     ];
     text::page(&lines) + "\n" + &tags::table(&project.tags, &project.current_tag, style)
@@ -216,8 +252,22 @@ struct Item<'a> {
     description: &'a str,
     current_tag: &'a str,
     language: Option<&'a str>,
+    models: Models<'a>,
     created: String,
     tags: Vec<tags::Item<'a>>,
+}
+
+/// Those of its own; the cluster's are none of its.
+#[derive(Default, Serialize)]
+struct Models<'a> {
+    main: Option<&'a str>,
+    research: Option<&'a str>,
+    fallback: Option<&'a str>,
+}
+
+fn models(project: &Project) -> Models<'_> {
+    let Some(own) = &project.models else { return Models::default() };
+    Models { main: filled(&own.main), research: filled(&own.research), fallback: filled(&own.fallback) }
 }
 
 fn item(project: &Project) -> Item<'_> {
@@ -226,6 +276,7 @@ fn item(project: &Project) -> Item<'_> {
         description: &project.description,
         current_tag: &project.current_tag,
         language: filled(&project.language),
+        models: models(project),
         created: rfc3339(project.created_unix_ms),
         tags: project.tags.iter().map(|tag| tags::item(tag, &project.current_tag)).collect(),
     }
@@ -233,9 +284,28 @@ fn item(project: &Project) -> Item<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proto::planning::ChangeProjectResponse;
+
     use super::*;
     use crate::samples;
     use crate::screen::fault_text;
+    use crate::scripted::{Script, type_in};
+
+    #[tokio::test]
+    async fn models_for_roles_are_sent_and_what_the_server_notes_is_told() {
+        let script = Script::default().on(|_: ChangeProjectRequest| {
+            let notes = vec!["nobody offers `qwen3:4b` now".to_owned()];
+            Ok(ChangeProjectResponse { project: Some(samples::planning::project()), notes })
+        });
+        let server = script.serve();
+        let typed =
+            type_in(&server, &["projects", "use-models", "garden", "--main", "qwen3:4b", "--research", ""]).await;
+        assert!(typed.notes.starts_with("note: nobody offers `qwen3:4b` now\n"), "{}", typed.notes);
+        let asked = script.asked::<ChangeProjectRequest>().concat();
+        let models = r#"main_model: Some("qwen3:4b"), research_model: Some(""), fallback_model: None"#;
+        assert!(asked.contains(models) && asked.contains("language: None"), "{asked}");
+        assert_eq!(type_in(&server, &["projects", "use-models", "garden"]).await.code, 2, "nothing is named");
+    }
 
     #[test]
     fn projects_as_table_page_and_json() {

@@ -118,6 +118,11 @@ impl Screen {
         Ok(self.data.flush()?)
     }
 
+    /// Takes what is seen on a terminal away, so that what comes stands in its place; anywhere else it comes below.
+    pub fn begin_again(&mut self) -> Result<(), Ended> {
+        if self.style.is_terminal && !self.style.json { self.data("\x1b[H\x1b[2J") } else { Ok(()) }
+    }
+
     /// Writes what a model said; on a terminal without the characters that the terminal would obey.
     pub fn model_text(&mut self, text: &str) -> Result<(), Ended> {
         if self.style.is_terminal { self.data(&text::visible(text)) } else { self.data(text) }

@@ -103,6 +103,13 @@ macro_rules! scripted {
                 Ok(Response::new(if hangs { Box::pin(sent.chain(stream::pending())) } else { Box::pin(sent) }))
             }
 
+            type WatchTagStream = Pin<Box<dyn Stream<Item = Result<WatchTagResponse, Status>> + Send>>;
+
+            async fn watch_tag(&self, request: Request<WatchTagRequest>) -> Result<Response<Self::WatchTagStream>, Status> {
+                let told: Vec<Result<WatchTagResponse, Status>> = self.answer(request)?;
+                Ok(Response::new(Box::pin(stream::iter(told))))
+            }
+
             type McpStream = Pin<Box<dyn Stream<Item = Result<McpResponse, Status>> + Send>>;
 
             /// Each message is answered by the script: with messages, or with the end of the stream.

@@ -48,7 +48,7 @@ impl Models for ClusterModels {
 fn make_ask(question: &Question) -> Result<Ask> {
     let schema = json!({"name": question.name, "schema": question.schema, "strict": true});
     let body = json!({
-        "model": question.role.as_str(),
+        "model": question.model,
         "messages": [
             {"role": "system", "content": question.system},
             {"role": "user", "content": question.prompt},

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{mcp, orders};
 use crate::mcp::{Server, Tools};
 use crate::tasks::{self, Sides, all_there};
-use crate::{Client, Desk, job, tasks_json};
+use crate::{Client, Desk, job, projects, tasks_json};
 
 /// The service over a desk.
 pub(super) struct Service {
@@ -116,11 +116,16 @@ impl Rpc for Service {
     }
 
     async fn change_project(&self, request: Request<p::ChangeProjectRequest>) -> Answered<p::ChangeProjectResponse> {
-        let p::ChangeProjectRequest { project, description, language, current_tag } = request.into_inner();
-        let change = ProjectChange { description, language, current_tag };
+        let request = request.into_inner();
+        let p::ChangeProjectRequest { project, description, language, current_tag, .. } = request;
+        let change = ProjectChange { description, language, current_tag, ..ProjectChange::default() }.with_models(
+            request.main_model,
+            request.research_model,
+            request.fallback_model,
+        );
         let changed = async {
-            self.planning()?.projects.change_project(&project, &change).await?;
-            Ok(p::ChangeProjectResponse { project: Some(self.project(&project).await?) })
+            let notes = projects::change(&*self.desk, &project, &change).await?;
+            Ok(p::ChangeProjectResponse { project: Some(self.project(&project).await?), notes })
         };
         answered(changed.await)
     }
@@ -378,6 +383,23 @@ impl Rpc for Service {
             });
             let stopped = async move { stop.cancelled().await };
             Ok(Box::pin(told.take_until(Box::pin(stopped))) as Self::WatchJobStream)
+        };
+        answered(watched.await)
+    }
+
+    type WatchTagStream = Pin<Box<dyn Stream<Item = Result<p::WatchTagResponse, Status>> + Send>>;
+
+    async fn watch_tag(&self, request: Request<p::WatchTagRequest>) -> Answered<Self::WatchTagStream> {
+        let stop = self.stop.clone();
+        let watched = async {
+            let at = place(request.into_inner().place)?;
+            let (tag, revisions) = self.planning()?.projects.watch(&at.project, &at.tag).await?;
+            let told = revisions.map(move |revision| match revision {
+                Ok(revision) => Ok(p::WatchTagResponse { tag: tag.clone(), revision }),
+                Err(fault) => Err(proto::to_status(&fault)),
+            });
+            let stopped = async move { stop.cancelled().await };
+            Ok(Box::pin(told.take_until(Box::pin(stopped))) as Self::WatchTagStream)
         };
         answered(watched.await)
     }

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use super::pages::{Bounds, Shared};
 use super::refusal;
-use crate::{Client, Desk, tasks_json};
+use crate::{Client, Desk, projects, tasks_json};
 
 /// Whether a path is one of these, which have an error shape and a body limit of their own.
 pub(super) fn is_path(path: &str) -> bool {
@@ -163,14 +163,28 @@ struct Change {
     description: Option<String>,
     language: Option<String>,
     current_tag: Option<String>,
+    #[serde(default)]
+    models: Models,
+}
+
+/// A model of the project's own for a role; an empty name gives the role back to the cluster.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Models {
+    main: Option<String>,
+    research: Option<String>,
+    fallback: Option<String>,
 }
 
 async fn change(State(desk): Shared, Path(project): Path<String>, body: Bytes) -> Answered {
-    let like = r#"{"description": "what it is about", "language": "German", "currentTag": "master"}"#;
-    let Change { description, language, current_tag } = read(&body, like)?;
-    let planning = desk.planning()?;
-    planning.projects.change_project(&project, &ProjectChange { description, language, current_tag }).await?;
-    Ok(Json(one(&planning, &project).await?))
+    let like = r#"{"description": "what it is about", "language": "German", "currentTag": "master", "models": {"main": "qwen3:8b"}}"#;
+    let Change { description, language, current_tag, models } = read(&body, like)?;
+    let Models { main, research, fallback } = models;
+    let change = ProjectChange { description, language, current_tag, ..ProjectChange::default() };
+    let notes = projects::change(&*desk, &project, &change.with_models(main, research, fallback)).await?;
+    let mut changed = one(&*desk.planning()?, &project).await?;
+    changed["notes"] = json!(notes);
+    Ok(Json(changed))
 }
 
 async fn remove(State(desk): Shared, Path(project): Path<String>) -> Answered<StatusCode> {

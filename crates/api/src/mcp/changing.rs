@@ -125,8 +125,8 @@ pub(super) async fn fix_dependencies(call: &Call<'_>) -> Said {
 
 pub(super) async fn add_tag(call: &Call<'_>) -> Said {
     if call.flag("fromBranch") {
-        return Err(Fault::invalid("this server does not see your branches")
-            .hint("name the tag as the branch is called")
+        return Err(Fault::invalid("a server does not see your branches")
+            .hint("ask through `tmctl mcp` with `projectRoot`, or name the tag as the branch is called")
             .into());
     }
     let copy_from = match (call.given("copyFromTag"), call.flag("copyFromCurrent")) {

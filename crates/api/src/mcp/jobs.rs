@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use jobs::State;
 use planner::planning::Job;
 use planner::projects::name_of_folder;
-use planner::work::{Order, Work};
+use planner::work::{Order, Spent, Work};
 use rmcp::model::ProgressNotificationParam;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -76,8 +76,29 @@ fn ended(job: Job) -> Said {
             said["next"] = json!("it goes on by itself: call `job_status` with this id to wait for its end");
             Ok(said)
         }
-        State::Done | State::Cancelled => Ok(tasks_json::job(&job)),
+        State::Done | State::Cancelled => {
+            let mut said = tasks_json::job(&job);
+            if let Some(spent) = job.result.as_ref().and_then(Spent::of) {
+                said["telemetryData"] = telemetry(job.about().2, &spent);
+            }
+            Ok(said)
+        }
     }
+}
+
+/// What a call took, in the words of upstream's clients, which show it. Nothing of it goes anywhere else.
+fn telemetry(work: &str, spent: &Spent) -> Value {
+    let models: Vec<&str> = spent.models.iter().map(String::as_str).collect();
+    json!({
+        "commandName": work,
+        "modelUsed": models.join(", "),
+        "providerName": "taskmaster",
+        "inputTokens": spent.prompt_tokens,
+        "outputTokens": spent.answer_tokens,
+        "totalTokens": spent.prompt_tokens + spent.answer_tokens,
+        "totalCost": spent.cost,
+        "currency": "USD",
+    })
 }
 
 /// Tells a client that asked for it how far a job is. Its figures only grow, as the protocol wants.

@@ -1,11 +1,12 @@
 //! Tools about projects and the cluster behind them.
 
 use base::{Code, Fault};
+use planner::model::Role;
 use planner::projects::{ProjectChange, name_of_folder};
 use serde_json::{Value, json};
 
 use super::call::{Call, Said};
-use crate::tasks_json;
+use crate::{projects, tasks_json};
 
 pub(super) async fn initialize(call: &Call<'_>) -> Said {
     let named = call.given("projectName").or_else(|| call.given("project"));
@@ -28,12 +29,20 @@ pub(super) async fn initialize(call: &Call<'_>) -> Said {
 }
 
 pub(super) async fn models(call: &Call<'_>) -> Said {
-    for role in ["setMain", "setResearch", "setFallback"] {
-        if let Some(model) = call.given(role) {
-            let what = format!("could not set `{}`: roles are the cluster's, not a project's", model.escape_debug());
-            return Err(Fault::new(Code::NotSupported, what).hint("set `[roles]` in tmd's configuration").into());
+    let named = |argument| call.json(argument).map(|_| call.text(argument));
+    let change = ProjectChange::default().with_models(named("setMain"), named("setResearch"), named("setFallback"));
+    // Without a project there is nothing to set, but the cluster's models can be looked at.
+    let (own, notes) = match call.project().await {
+        Ok(project) => {
+            let notes = match change.models.is_empty() {
+                true => Vec::new(),
+                false => projects::change(call.desk(), &project, &change).await?,
+            };
+            (call.planning()?.projects.project(&project).await.unwrap_or_default().models, notes)
         }
-    }
+        Err(_) if change.models.is_empty() => Default::default(),
+        Err(fault) => return Err(fault.into()),
+    };
     let models: Vec<Value> = call
         .desk()
         .models()
@@ -47,10 +56,23 @@ pub(super) async fn models(call: &Call<'_>) -> Said {
         })
         .collect();
     Ok(json!({
-        "roles": ["main", "research", "fallback"],
+        "roles": {
+            "main": own.name(Role::Main),
+            "research": own.name(Role::Research),
+            "fallback": own.name(Role::Fallback),
+        },
         "models": models,
-        "note": "each role is a name that the cluster answers to; which model that is, `[roles]` in tmd's configuration says",
+        "notes": notes,
+        "note": "a role that is called as itself is the cluster's: `[roles]` in tmd's configuration says which model that is",
     }))
+}
+
+/// `tmctl mcp` does this on its own machine; only other ways lead here.
+pub(super) async fn rules(_: &Call<'_>) -> Said {
+    let fault = Fault::new(Code::NotSupported, "a server does not see the project's folder");
+    Err(fault
+        .hint("ask through `tmctl mcp`, or type `tmctl rules add` with the name of your editor in the folder")
+        .into())
 }
 
 pub(super) async fn language(call: &Call<'_>) -> Said {

@@ -127,6 +127,11 @@ async fn each_group_of_tools_does_its_work() {
     assert!(research["result"].as_str().unwrap().contains("knowledge base"), "{research}");
     bed.tool("research", at(json!({ "query": "how do I plant?", "saveTo": "2" }))).await;
     assert_eq!(bed.tool("models", json!({})).await["models"][0]["name"], "llama3.1:8b");
+    let set = bed.tool("models", at(json!({ "setMain": "llama3.1:8b", "setResearch": "away" }))).await;
+    assert_eq!(set["roles"], json!({ "main": "llama3.1:8b", "research": "away", "fallback": "fallback" }));
+    assert!(set["notes"][0].as_str().unwrap().starts_with("nobody offers `away` now"), "{set}");
+    let set = bed.tool("models", at(json!({ "setMain": "" }))).await;
+    assert_eq!((&set["roles"]["main"], &set["roles"]["research"]), (&json!("main"), &json!("away")));
     assert_eq!(bed.tool("cluster_status", json!({})).await["nodes"][0]["name"], "grey-area");
 }
 
@@ -160,7 +165,6 @@ async fn what_is_refused_says_why_and_changes_nothing() {
         ("scope_up_task", json!({ "id": "1", "strength": "huge" })),
         ("parse_prd", json!({ "input": "/etc/passwd" })),
         ("parse_prd", json!({ "prdText": "# Shed\nThe shed must have a door." })),
-        ("models", json!({ "setMain": "m" })),
         ("job_status", json!({ "id": "job-0000000000000001" })),
     ] {
         let (code, text) = bed.refusal(name, arguments.clone()).await;

@@ -111,6 +111,21 @@ async fn every_route_answers() {
 }
 
 #[tokio::test]
+async fn a_project_may_have_models_of_its_own_and_one_that_is_away_is_taken_with_a_note() {
+    let bed = Bed::garden().await;
+    let change = json!({ "models": { "main": "llama3.1:8b", "fallback": "fast" } });
+    let changed = bed.call("PATCH", "/api/projects/garden", &change).await;
+    let own = json!({ "main": "llama3.1:8b", "research": "", "fallback": "fast" });
+    assert_eq!((&changed["models"], &changed["notes"]), (&own, &json!([])));
+    let change = json!({ "models": { "main": "llama3.1:9b", "fallback": "" } });
+    let changed = bed.call("PATCH", "/api/projects/garden", &change).await;
+    let note = changed["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("nobody offers `llama3.1:9b` now (nearest names: llama3.1:8b"), "{note}");
+    let own = json!({ "main": "llama3.1:9b", "research": "", "fallback": "" });
+    assert_eq!(bed.get("/api/projects/garden").await["models"], own);
+}
+
+#[tokio::test]
 async fn a_list_of_tasks_goes_by_its_filters_a_page_at_a_time() {
     let bed = Bed::garden().await;
     let ids = async |query: &str| -> Vec<Value> {

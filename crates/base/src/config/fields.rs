@@ -291,13 +291,12 @@ fn model(mut s: Section, faults: &mut Vec<ConfigFault>) -> Model {
 }
 
 fn roles(mut s: Section, faults: &mut Vec<ConfigFault>) -> Vec<(String, Vec<String>)> {
-    const KNOWN: [&str; 7] = ["main", "research", "fallback", "code", "fast", "embed", "rerank"];
     let mut roles = Vec::new();
     for key in s.keys() {
         let Some(value) = s.take_named(&key) else { continue };
         match texts(&value).or_else(|| text(&value).map(|name| vec![name])) {
-            Some(models) if KNOWN.contains(&key.as_str()) => roles.push((key, models)),
-            Some(_) => s.fault(&key, "", "is no role", &format!("roles are {}", KNOWN.join(", "))),
+            Some(models) if ROLES.contains(&key.as_str()) => roles.push((key, models)),
+            Some(_) => s.fault(&key, "", "is no role", &format!("roles are {}", ROLES.join(", "))),
             None => s.fault(&key, &show(&value), "is not a list of models", "give names, in order of preference"),
         }
     }

@@ -9,6 +9,7 @@ use store::{Entry, Guard, MAX_TXN_OPS, StoreError, Txn};
 use super::names::{self, MAIN_TAG};
 use super::record::{self, Project, Tag};
 use super::{MOST_ATTEMPTS, Projects, pause};
+use crate::model::{OwnModels, Role};
 
 /// What may be different of a project; `None` stays.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,17 @@ pub struct ProjectChange {
     pub language: Option<String>,
     /// The tag that calls without one mean.
     pub current_tag: Option<String>,
+    /// The model of its own for a role, by that; an empty name gives the role back to the cluster.
+    pub models: Vec<(Role, String)>,
+}
+
+impl ProjectChange {
+    /// The same with models for roles, where any are named.
+    pub fn with_models(mut self, main: Option<String>, research: Option<String>, fallback: Option<String>) -> Self {
+        let named = [(Role::Main, main), (Role::Research, research), (Role::Fallback, fallback)];
+        self.models = named.into_iter().filter_map(|(role, name)| Some((role, name?))).collect();
+        self
+    }
 }
 
 impl Projects {
@@ -52,6 +64,7 @@ impl Projects {
             description: description.to_owned(),
             current_tag: MAIN_TAG.to_owned(),
             language: language.to_owned(),
+            models: OwnModels::default(),
             created_ms: now,
         };
         let key = names::project_key(name);
@@ -75,10 +88,11 @@ impl Projects {
             if let Some(tag) = &change.current_tag {
                 self.tag(name, tag).await?;
             }
-            let ProjectChange { description, language, current_tag } = change.clone();
+            let ProjectChange { description, language, current_tag, models } = change.clone();
             project.description = description.unwrap_or(project.description);
             project.language = language.unwrap_or(project.language);
             project.current_tag = current_tag.unwrap_or(project.current_tag);
+            models.iter().for_each(|(role, name)| project.models.set(*role, name));
             if self.is_committed(put_again(&project, &entry)?).await? {
                 return Ok(project);
             }

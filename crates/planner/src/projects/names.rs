@@ -86,14 +86,29 @@ pub(super) fn check_tag(name: &str) -> Result<()> {
 pub fn name_of_folder(root: &str) -> Result<String> {
     let root = root.strip_prefix("file://").unwrap_or(root);
     let last = root.split(['/', '\\']).rfind(|part| !part.is_empty()).unwrap_or_default();
-    let plain = |letter: char| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' };
-    let name: String = last.chars().map(plain).collect();
-    let name: String = name.trim_start_matches(['-', '_', '.']).chars().take(MOST_CHARS).collect();
+    let name = plain(last);
     if name.is_empty() {
         let what = format!("no project can be named after the folder `{}`", root.escape_debug());
         return Err(Fault::invalid(what).hint("give the project's name as `project`"));
     }
     Ok(name)
+}
+
+/// What the tag of a git branch is called: as the branch, in the letters that names have.
+pub fn tag_of_branch(branch: &str) -> Result<String> {
+    let name = plain(branch);
+    match name.is_empty() {
+        true => Err(Fault::invalid(format!("no tag can be named after the branch `{}`", branch.escape_debug()))
+            .hint("name the tag yourself")),
+        false => Ok(name),
+    }
+}
+
+/// A name with nothing in it that names do not have; it may be empty.
+fn plain(name: &str) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    name.trim_start_matches(['-', '_', '.']).chars().take(MOST_CHARS).collect()
 }
 
 fn check(what: &str, name: &str) -> Result<()> {
@@ -125,5 +140,14 @@ mod tests {
         }
         assert!(name_of_folder("/").is_err());
         assert!(name_of_folder("/..").is_err());
+    }
+
+    #[test]
+    fn a_tag_is_called_as_its_branch() {
+        for (branch, name) in [("main", "main"), ("feature/login", "feature-login"), ("ü/x", "x")] {
+            assert_eq!(tag_of_branch(branch).ok().as_deref(), Some(name), "{branch}");
+        }
+        assert_eq!(tag_of_branch(&"x".repeat(100)).unwrap().len(), MOST_CHARS);
+        assert!(tag_of_branch("ü").is_err());
     }
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::{Entry, Listing};
 
+use crate::model::OwnModels;
 use crate::{Extra, Status, Tasks};
 
 /// Such records go into transactions with much else.
@@ -25,6 +26,9 @@ pub struct Project {
     pub current_tag: String,
     /// The language of answers, in words; empty: that of the document.
     pub language: String,
+    /// The models that plan it, where they are not the cluster's.
+    #[serde(default)]
+    pub models: OwnModels,
     /// Unix milliseconds.
     pub created_ms: u64,
 }

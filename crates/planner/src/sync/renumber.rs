@@ -1,7 +1,7 @@
 //! New numbers for tasks of theirs whose numbers were given to other tasks here.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{by_number, says_same};
 use crate::{Task, TaskId, Tasks};
@@ -11,14 +11,28 @@ pub(super) fn moves(base: &Tasks, ours: &Tasks, theirs: &Tasks) -> Vec<(TaskId, 
     let mut plan = Plan::default();
     plan.siblings(None, base.top(), ours.top(), theirs.top());
     plan.follow();
+    if plan.moving.is_empty() {
+        return Vec::new();
+    }
     let mut last = plan.last;
+    // Who waits for nobody would wait for whoever gets that address.
+    let hanging: HashSet<&TaskId> = hanging(ours).chain(hanging(theirs)).collect();
     let free = |from: TaskId| {
         let last = last.entry(from.parent()).or_default();
-        *last += 1;
-        let to = from.parent().map_or_else(|| TaskId::top(*last), |parent| parent.child(*last));
-        (from, to)
+        loop {
+            *last += 1;
+            let to = from.parent().map_or_else(|| TaskId::top(*last), |parent| parent.child(*last));
+            if !hanging.contains(&to) {
+                return (from, to);
+            }
+        }
     };
     plan.moving.into_iter().map(free).collect()
+}
+
+/// What somebody depends on that is not there.
+fn hanging(tasks: &Tasks) -> impl Iterator<Item = &TaskId> {
+    tasks.walk().flat_map(|(_, task)| &task.dependencies).filter(|on| tasks.get(on).is_none())
 }
 
 /// Their tasks under their new addresses, with every reference.

@@ -250,6 +250,19 @@ fn edited(mut tasks: Tasks, side: &str, edits: &[(u8, usize, usize)]) -> Tasks {
     tasks
 }
 
+#[test]
+fn no_task_gets_a_number_that_somebody_waits_for_in_vain() {
+    let side = |title: &str, on: &[&str]| {
+        let mut tasks = Tasks::default();
+        put(&mut tasks, 1, title, on);
+        tasks
+    };
+    for (ours, theirs) in [(&[][..], &["2", "3"][..]), (&["2"], &["3"]), (&["3", "2"], &[])] {
+        let merged = merge(&Tasks::default(), &side("ours", ours), &side("theirs", theirs));
+        assert_eq!(merged.tasks.get(&id("4")).map(|task| task.title.as_str()), Some("theirs"), "{ours:?} {theirs:?}");
+    }
+}
+
 fn is_cyclic(tasks: &Tasks) -> bool {
     let knots: HashSet<usize> = edges::Graph::of(tasks).knots().into_iter().collect();
     knots.len() < tasks.count() || tasks.walk().any(|(id, task)| task.dependencies.contains(&id))

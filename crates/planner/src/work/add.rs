@@ -15,7 +15,7 @@ const MOST_CANDIDATES: usize = 60;
 
 pub(super) async fn run(w: &Working<'_>, work: &AddFromPrompt) -> Result<Value> {
     let snapshot = w.snapshot().await?;
-    let rules = w.rules().await?;
+    let rules = w.rules()?;
     w.progress(0, 2, "writing the task");
     let open = |task: &&std::sync::Arc<crate::Task>| task.status != Status::Cancelled;
     let candidates: Vec<String> = snapshot

@@ -27,7 +27,7 @@ struct Judged {
 pub(super) async fn run(w: &Working<'_>, work: &Analyze) -> Result<Value> {
     let snapshot = w.snapshot().await?;
     let chosen: Vec<TaskId> = w.context.step("chosen", || async { Ok(choose(&snapshot, work)) }).await?;
-    let rules = w.rules().await?;
+    let rules = w.rules()?;
     let total = chosen.len();
     w.progress(0, total, "judging tasks");
     let batches: Vec<&[TaskId]> = chosen.chunks(BATCH).collect();

@@ -19,7 +19,7 @@ const MOST_TASKS: usize = 5;
 const MARKS: [&str; 4] = ["TODO", "FIXME", "XXX", "HACK"];
 
 pub(super) async fn run(w: &Working<'_>, work: &TasksFromCode) -> Result<Value> {
-    let rules = w.rules().await?;
+    let rules = w.rules()?;
     let pieces: Vec<(usize, String)> = pieces(&work.files);
     let mut tasks: Vec<NewTask> = work.files.iter().flat_map(marked).collect();
     let total = pieces.len();

@@ -36,7 +36,7 @@ fn recommended(score: u8) -> u32 {
 pub(super) async fn run(w: &Working<'_>, work: &Expand) -> Result<Value> {
     let snapshot = w.snapshot().await?;
     let chosen: Vec<TaskId> = w.context.step("chosen", || async { Ok(choose(&snapshot, work)) }).await?;
-    let rules = w.rules().await?;
+    let rules = w.rules()?;
     let total = chosen.len();
     w.progress(0, total, "splitting tasks");
     let splits: Vec<_> = chosen.iter().map(|id| split_one(w, &rules, work, &snapshot.tasks, id)).collect();

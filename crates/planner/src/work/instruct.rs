@@ -43,7 +43,7 @@ struct Answer {
 
 pub(super) async fn run(w: &Working<'_>, work: &Do) -> Result<Value> {
     let snapshot = w.snapshot().await?;
-    let rules = w.rules().await?;
+    let rules = w.rules()?;
     w.progress(0, 1, "reading the wish");
     let (edits, by, unclear) = match plain(&work.text) {
         Some(edit) => (vec![edit], "grammar".to_owned(), String::new()),

@@ -65,9 +65,7 @@ pub(super) struct Draft {
     pub notes: Vec<String>,
     /// Which model wrote how many pieces; `structural` is one of them.
     pub made_by: BTreeMap<String, u32>,
-    pub asked: u32,
     pub refused: Vec<String>,
-    pub tokens: (u32, u32),
 }
 
 impl Draft {
@@ -76,10 +74,8 @@ impl Draft {
         self.made_by.keys().all(|by| by == structural::NAME)
     }
 
-    /// Takes note of what it took to get an answer.
+    /// Takes note of who answered, and whose answers were not taken.
     pub fn count<T>(&mut self, what: &str, checked: &Checked<T>) {
-        self.asked += checked.asked;
-        self.tokens = (self.tokens.0 + checked.tokens.0, self.tokens.1 + checked.tokens.1);
         for why in &checked.refused {
             // Said of one piece it is said of all.
             let why = if why == NO_MODEL { why.clone() } else { format!("{what}: {why}") };
@@ -148,7 +144,7 @@ async fn store(w: &Working<'_>, work: &ParsePrd, draft: &Draft, reasons: &[Strin
 
 /// The plan as a model sees it, batch by batch.
 async fn by_model(w: &Working<'_>, work: &ParsePrd, prd: &Prd, found: &[Requirement]) -> Result<Draft> {
-    let rules = w.rules().await?;
+    let rules = w.rules()?;
     let batches = batches::of(prd, found, work.tasks);
     let total = batches.len() + 1;
     w.progress(0, total, "reading the document");
@@ -391,8 +387,6 @@ fn report(
         "revision": done.revision,
         "notes": draft.notes.iter().chain(&done.notes).collect::<Vec<_>>(),
         "oddities": oddities,
-        "asked": draft.asked,
         "refused": draft.refused,
-        "tokens": {"prompt": draft.tokens.0, "answer": draft.tokens.1},
     })
 }

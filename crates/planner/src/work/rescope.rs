@@ -15,7 +15,7 @@ pub(super) const BY_HAND: &str =
     "say yourself what the task is: `tmctl tasks update ID --details TEXT`, with `--title` and `--description` as well";
 
 pub(super) async fn run(w: &Working<'_>, work: &Rescope) -> Result<Value> {
-    let rules = w.rules().await?;
+    let rules = w.rules()?;
     let total = work.ids.len();
     let mut told = Vec::new();
     for id in &work.ids {

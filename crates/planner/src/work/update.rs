@@ -15,7 +15,7 @@ use crate::{Edit, Status, TaskId, structural};
 pub(super) async fn run(w: &Working<'_>, work: &Update) -> Result<Value> {
     let snapshot = w.snapshot().await?;
     let chosen: Vec<TaskId> = w.context.step("chosen", || async { choose(&snapshot, work) }).await?;
-    let rules = w.rules().await?;
+    let rules = w.rules()?;
     let total = chosen.len();
     w.progress(0, total, "updating tasks");
     let updates: Vec<_> = chosen.iter().map(|id| one(w, &rules, work, &snapshot, id)).collect();

@@ -1,6 +1,9 @@
 //! Projects and tags come, change, and go.
 
+use std::time::Duration;
+
 use base::Code;
+use futures_util::StreamExt;
 use planner::projects::ProjectChange;
 
 use crate::bed::{Place, add, append, refused, titles, wanted};
@@ -53,6 +56,7 @@ pub async fn the_current_tag_is_what_calls_without_one_mean(place: Place) {
         current_tag: Some("other".into()),
         description: Some("a house".into()),
         language: Some("German".into()),
+        ..ProjectChange::default()
     };
     place.there.change_project("home", &change).await.unwrap();
     let project = place.here.project("home").await.unwrap();
@@ -63,6 +67,34 @@ pub async fn the_current_tag_is_what_calls_without_one_mean(place: Place) {
     assert_eq!(place.there.tag("home", "").await.unwrap().name, "renamed");
     place.here.delete_tag("home", "renamed").await.unwrap();
     assert_eq!(place.there.snapshot("home", "").await.unwrap().tag, "master");
+}
+
+pub async fn a_tag_tells_of_its_changes_until_it_is_gone(place: Place) {
+    place.here.add_tag("home", "spring", "", "", "ann").await.unwrap();
+    let (tag, revisions) = place.there.watch("home", "spring").await.unwrap();
+    let mut revisions = Box::pin(revisions);
+    let mut next = async || tokio::time::timeout(Duration::from_secs(20), revisions.next()).await.unwrap();
+    let before = next().await.unwrap().unwrap();
+    // A change of another tag, whose name only begins alike, is none of this one.
+    place.here.add_tag("home", "springtime", "", "", "ann").await.unwrap();
+    for tag in ["springtime", "spring"] {
+        place.here.change("home", tag, &wanted(vec![add("sow")])).await.unwrap();
+    }
+    assert_eq!((tag.as_str(), next().await.unwrap().unwrap()), ("spring", before + 1));
+    place.here.delete_tag("home", "spring").await.unwrap();
+    assert_eq!(next().await.unwrap().unwrap_err().code, Code::NotFound);
+    assert!(next().await.is_none());
+    refused(place.here.watch("home", "spring").await.map(drop), Code::NotFound);
+}
+
+pub async fn models_of_its_own_stay_with_a_project(place: Place) {
+    let models = |main: &str, research: Option<&str>| {
+        ProjectChange::default().with_models(Some(main.into()), research.map(str::to_owned), None)
+    };
+    place.here.change_project("home", &models(" qwen3:4b ", Some("llama3.1:70b"))).await.unwrap();
+    place.there.change_project("home", &models("", None)).await.unwrap();
+    let own = place.here.project("home").await.unwrap().models;
+    assert_eq!((own.main.as_str(), own.research.as_str(), own.fallback.as_str()), ("", "llama3.1:70b", ""));
 }
 
 pub async fn a_copy_has_the_tasks_and_a_life_of_its_own(place: Place) {

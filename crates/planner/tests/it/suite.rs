@@ -19,6 +19,8 @@ macro_rules! cases {
 cases! {
     life::a_name_is_taken_once_and_bad_ones_are_refused
     life::what_is_not_there_is_not_found
+    life::a_tag_tells_of_its_changes_until_it_is_gone
+    life::models_of_its_own_stay_with_a_project
     life::the_current_tag_is_what_calls_without_one_mean
     life::a_copy_has_the_tasks_and_a_life_of_its_own
     life::a_renamed_tag_keeps_tasks_and_history

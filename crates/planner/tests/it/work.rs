@@ -1,5 +1,6 @@
 //! Work that asks models: what is made of good, bad, forgetful and absent ones. The models are scripted, all else is real.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use base::{Code, Fault, NodeId, Result};
 use jobs::State;
 use planner::planning::Job;
-use planner::work::{AddFromPrompt, Analyze, Do, Expand, Order, ParsePrd, Planner, Rescope, Update, Work};
+use planner::projects::ProjectChange;
+use planner::work::{AddFromPrompt, Analyze, Do, Expand, Order, ParsePrd, Planner, Rescope, Spent, Update, Work};
 use planner::{Planning, TaskId, Tasks, graph};
 use serde_json::{Value, json};
 use store::SledStore;
@@ -313,6 +315,39 @@ async fn a_task_is_not_split_twice_into_the_same() {
     assert_eq!(titles, ["Build: Ring a bell", "Test: Ring a bell", "Design: Ring a bell"]);
     let (_, tasks) = bed.done(Planner::Structural, expand(3, true)).await;
     assert_eq!(tasks.get(&id("1")).unwrap().subtasks.len(), 3);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_project_is_planned_with_models_of_its_own() {
+    let models = Scripted::new(|question, asked| match question.model.as_str() {
+        "qwen3:4b" => Err(Fault::unavailable("its machine is off")),
+        _ => good(question, asked),
+    });
+    let bed = Bed::new(models.clone()).await;
+    let own = ProjectChange::default().with_models(Some("qwen3:4b".into()), None, Some("llama3.1:8b".into()));
+    bed.planning.projects.change_project("garden", &own).await.unwrap();
+    bed.done(Planner::Auto, parse(PRD)).await;
+    let asked: BTreeSet<String> = models.asked().into_iter().map(|question| question.model).collect();
+    assert_eq!(asked, ["llama3.1:8b".to_owned(), "qwen3:4b".to_owned()].into());
+    let back = ProjectChange::default().with_models(Some(String::new()), None, None);
+    bed.planning.projects.change_project("garden", &back).await.unwrap();
+    bed.done(Planner::Auto, Work::Analyze(Analyze::default())).await;
+    assert_eq!(models.asked().last().unwrap().model, "main", "a role without one is the cluster's");
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_job_tells_what_its_questions_took() {
+    let bed = Bed::new(Scripted::new(good)).await;
+    bed.done(Planner::Auto, parse(PRD)).await;
+    let (told, _) = bed.done(Planner::Auto, Work::Analyze(Analyze::default())).await;
+    let spent = Spent::of(&told).unwrap();
+    let questions = spent.questions;
+    assert_eq!((spent.prompt_tokens, spent.answer_tokens), (u64::from(questions) * 10, u64::from(questions) * 5));
+    assert_eq!((spent.models, spent.cost), (["scripted".to_owned()].into(), 0));
+    let (told, _) = bed.done(Planner::Structural, Work::Analyze(Analyze::default())).await;
+    assert_eq!(Spent::of(&told), None, "{told:#}");
     bed.end().await;
 }
 

@@ -10,15 +10,19 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use base::{Code, Fault, Result};
-use planner::projects::name_of_folder;
+use planner::projects::{name_of_folder, tag_of_branch};
 use serde_json::{Value, json};
 
 use super::folder;
 use super::leaves::Leaves;
+use crate::git;
+use crate::rules::{self, Action};
 use crate::tasks::sync::Folder;
 
 /// More than any document has that tasks are made of.
 const MAX_PRD_BYTES: u64 = 16 << 20;
+/// Concerns files of this machine alone.
+pub(super) const RULES: &str = "rules";
 /// Looks at what a job did in the meantime, which is a change for the folder.
 pub(super) const JOB_STATUS: &str = "job_status";
 /// Makes the project.
@@ -67,9 +71,34 @@ impl Roots {
         {
             arguments["prdText"] = json!(read_prd(&root, &input)?);
         }
+        if name == "add_tag" && [json!(true), json!("true")].contains(&arguments["fromBranch"]) {
+            // Upstream's tool wants a name all the same, which says nothing then.
+            arguments["name"] = json!(tag_of_branch(&git::branch(&root)?)?);
+            arguments["fromBranch"] = json!(false);
+        }
         let leaves = Leaves::of(&name, arguments);
         let is_change = name == JOB_STATUS || !reads.contains(&name);
         Ok(Beside { root: Some(root), project, is_change, leaves, notes: Vec::new() })
+    }
+
+    /// The tool `rules`, which needs no server.
+    pub(super) fn rules(&self, arguments: &Value) -> Result<Value> {
+        let action = match arguments["action"].as_str() {
+            Some("add") => Action::Add,
+            Some("remove") => Action::Remove,
+            _ => return Err(Fault::invalid("argument `action` of `rules` is missing").hint("say `add` or `remove`")),
+        };
+        let names: Vec<String> = match &arguments["profiles"] {
+            Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            names => names.as_str().unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect(),
+        };
+        let root = arguments["projectRoot"].as_str().filter(|root| !root.is_empty()).map(str::to_owned);
+        let root = self.root(root)?.ok_or_else(|| {
+            Fault::invalid("argument `projectRoot` of `rules` is missing").hint("give the whole path of the folder")
+        })?;
+        let changed = rules::apply_to(&root, &names, action)?;
+        let files = changed.iter().map(|one| json!({ "file": one.file, "isChanged": one.is_changed }));
+        Ok(json!({ "files": files.collect::<Vec<_>>() }))
     }
 
     /// The folder of a call: the one that it names, if it may, else the only one there is.

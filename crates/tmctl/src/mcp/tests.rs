@@ -100,6 +100,37 @@ const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialize
 const NEXT: &str = r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"next_task"}}"#;
 
 #[tokio::test]
+async fn rules_are_written_by_the_bridge_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let asked = |arguments: Value| {
+        let mut message = call("rules", arguments);
+        message["id"] = json!(1);
+        message.to_string()
+    };
+    let add = asked(json!({ "action": "add", "profiles": ["claude"], "projectRoot": root.path() }));
+    let unknown = asked(json!({ "action": "add", "profiles": "emacs", "projectRoot": root.path() }));
+    let said = bridged(&gone, &[&add, &unknown]).await;
+    let files = &said[0]["result"]["structuredContent"]["data"]["files"];
+    assert_eq!(files, &json!([{ "file": "CLAUDE.md", "isChanged": true }]), "{said:?}");
+    assert!(root.path().join("CLAUDE.md").is_file());
+    assert_eq!(said[1]["result"]["isError"], true, "{said:?}");
+}
+
+#[test]
+fn a_tag_from_a_branch_gets_its_name_here() {
+    let root = tempfile::tempdir().unwrap();
+    let roots = Roots::new(None).unwrap();
+    let mut message = call("add_tag", json!({ "projectRoot": root.path(), "name": "x", "fromBranch": true }));
+    assert_eq!(roots.prepare(&mut message.clone(), &HashSet::new()).unwrap_err().code, Code::NotFound);
+    fs::create_dir(root.path().join(".git")).unwrap();
+    fs::write(root.path().join(".git/HEAD"), "ref: refs/heads/feature/door\n").unwrap();
+    roots.prepare(&mut message, &HashSet::new()).unwrap();
+    let arguments = &message["params"]["arguments"];
+    assert_eq!((&arguments["name"], &arguments["fromBranch"]), (&json!("feature-door"), &json!(false)));
+}
+
+#[tokio::test]
 async fn without_a_server_every_call_is_answered_with_what_to_do() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let said = bridged(&gone, &[HELLO, INITIALIZED, "{", "", NEXT]).await;

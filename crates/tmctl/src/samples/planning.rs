@@ -1,6 +1,8 @@
 //! A small project, its jobs and changes, as a server tells of them.
 
-use proto::planning::{Complexity, Difference, Failure, HistoryItem, Job, Place, Project, Source, Tag, Task};
+use proto::planning::{
+    Complexity, Difference, Failure, HistoryItem, Job, OwnModels, Place, Project, Source, Tag, Task,
+};
 
 use super::NOW;
 
@@ -89,6 +91,7 @@ pub fn project() -> Project {
         language: "German".into(),
         created_unix_ms: NOW - 60_000,
         tags: vec![main, draft],
+        models: Some(OwnModels { main: "qwen3:4b".into(), ..OwnModels::default() }),
     }
 }
 

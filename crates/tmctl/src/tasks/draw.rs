@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use base::{Fault, Result};
-use planner::Tasks;
-use planner::report::into_readme;
-use planner::wire::task_from_wire;
+use planner::report;
 use proto::planning::{Filter, RenderRequest, RenderedFile, Rendering};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +13,7 @@ use crate::client::{CALL_LIMIT, call};
 use crate::file;
 use crate::place::At;
 use crate::screen::{Ended, Screen, Style, Verdict};
+use crate::section::Marks;
 use crate::table::{Table, fitting_lines};
 use crate::text::{counted, visible};
 
@@ -111,10 +110,19 @@ pub fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
 /// The list in a README.
 pub async fn readme(at: &mut At, screen: &mut Screen, path: &Path) -> Result<Verdict, Ended> {
     let old = if path.exists() { file::read_text(path)? } else { String::new() };
-    let tasks = list::all(at, Filter::default()).await?.tasks;
-    let tasks: Vec<_> = tasks.iter().map(|task| Ok(task_from_wire(task)?.1)).collect::<Result<_>>()?;
-    file::write(path, into_readme(&old, &Tasks::new(tasks)).as_bytes())?;
+    let list = one(at, Rendering::Readme).await?.text;
+    file::write(path, into_readme(&old, &list).as_bytes())?;
     tell_written(screen, &[path.to_owned()])
+}
+
+/// A README with its list of tasks brought up to date; added at its end where it has none.
+fn into_readme(readme: &str, list: &str) -> String {
+    let marks = Marks { begin: report::BEGIN, end: report::END };
+    match marks.replaced(readme, list) {
+        Some(readme) => readme,
+        None if readme.trim().is_empty() => list.to_owned(),
+        None => format!("{}\n\n## Tasks\n\n{list}", readme.trim_end()),
+    }
 }
 
 /// How hard tasks are; for programs, the report as Task Master clients know it.
@@ -161,6 +169,16 @@ mod tests {
         for name in ["", "..", "../x", "/etc/passwd", ".bashrc", "a\\b"] {
             assert!(inside(Path::new("out"), name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_readme_keeps_everything_but_its_old_list() {
+        let list = |task: &str| format!("{}\n- [ ] {task}\n{}\n", report::BEGIN, report::END);
+        assert_eq!(into_readme("", &list("1 Dig")), list("1 Dig"));
+        let first = into_readme("# Garden\n", &list("1 Dig"));
+        assert_eq!(first, format!("# Garden\n\n## Tasks\n\n{}", list("1 Dig")));
+        let again = into_readme(&format!("before\n{first}after\n"), &list("2 Plant"));
+        assert_eq!(again, format!("before\n# Garden\n\n## Tasks\n\n{}after\n", list("2 Plant")));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Tasks that pass a filter, single ones, and what to do next.
 
-use base::Result;
+use base::{Code, Fault, Result};
 use proto::planning::{
     Breach, CheckTasksRequest, CheckTasksResponse, Filter, ListTasksRequest, ListTasksResponse, NextTaskRequest,
-    NextTaskResponse,
+    NextTaskResponse, WatchTagRequest,
 };
 use serde::Serialize;
 
 use super::item::{self, HEADING, Item};
-use crate::client::{CALL_LIMIT, call};
+use crate::client::{CALL_LIMIT, call, told};
 use crate::place::At;
 use crate::screen::{Ended, Screen, Style, Verdict};
 use crate::table::Table;
@@ -38,6 +38,9 @@ pub struct Which {
     /// Show subtasks as well
     #[arg(long, conflicts_with = "without_subtasks")]
     with_subtasks: bool,
+    /// Show them again whenever they change, until interrupted
+    #[arg(long)]
+    watch: bool,
 }
 
 impl Which {
@@ -83,8 +86,18 @@ pub async fn all(at: &mut At, filter: Filter) -> Result<ListTasksResponse> {
 
 /// Shows those that pass.
 pub async fn list(at: &mut At, screen: &mut Screen, which: Which) -> Result<Verdict, Ended> {
-    let with_subtasks = which.with_subtasks;
-    let response = all(at, which.filter()).await?;
+    let (with_subtasks, is_watched) = (which.with_subtasks, which.watch);
+    let filter = which.filter();
+    if is_watched {
+        return watch(at, screen, &filter, with_subtasks).await;
+    }
+    show_all(at, screen, filter, with_subtasks).await?;
+    Ok(Verdict::Done)
+}
+
+/// Shows them, and gives the revision that they were shown at.
+async fn show_all(at: &mut At, screen: &mut Screen, filter: Filter, with_subtasks: bool) -> Result<u64, Ended> {
+    let response = all(at, filter).await?;
     let list = Listed {
         list: List::of_now(&at.server, item::items(&response.tasks)),
         project: &at.place.project,
@@ -93,7 +106,27 @@ pub async fn list(at: &mut At, screen: &mut Screen, which: Which) -> Result<Verd
         draft_because: &response.draft_because,
     };
     screen.show(|style| table(&response, with_subtasks, style) + &sum(at, &response), &list)?;
-    Ok(Verdict::Done)
+    Ok(response.revision)
+}
+
+/// Shows them with every change. What comes faster than it can be shown is shown at once.
+async fn watch(at: &mut At, screen: &mut Screen, filter: &Filter, with_subtasks: bool) -> Result<Verdict, Ended> {
+    let watched = at.planning.watch_tag(WatchTagRequest { place: at.place() });
+    let mut changes = call(CALL_LIMIT, watched).await?;
+    let mut shown = None;
+    // No limit on the wait between changes; the connection's own probes notice a server that is gone.
+    while let Some(change) = changes.message().await.map_err(|status| told(&status))? {
+        if shown >= Some(change.revision) {
+            continue;
+        }
+        // The one that was meant at first, whichever the project uses later.
+        at.place.tag = change.tag;
+        screen.begin_again()?;
+        shown = Some(show_all(at, screen, filter.clone(), with_subtasks).await?);
+    }
+    Err(Fault::new(Code::Unreachable, format!("`{}` stopped telling of changes", at.server))
+        .hint("it was probably stopped; name several servers and start again")
+        .into())
 }
 
 #[derive(Serialize)]

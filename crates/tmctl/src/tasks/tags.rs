@@ -1,8 +1,11 @@
 //! Tags: lists of tasks of one project beside each other.
 
+use std::path::PathBuf;
+
 use base::time::rfc3339;
 use base::{Code, Fault, Result};
 use clap::Subcommand;
+use planner::projects::tag_of_branch;
 use proto::planning::change_tag_request::Change;
 use proto::planning::{
     AddTag, ChangeProjectRequest, ChangeTagRequest, ChangeTagResponse, DeleteTag, ListTagsRequest, Place, RenameTag,
@@ -11,6 +14,7 @@ use proto::planning::{
 use serde::Serialize;
 
 use crate::client::{CALL_LIMIT, call};
+use crate::git;
 use crate::place::{At, options};
 use crate::screen::{Ended, Screen, Style, Verdict};
 use crate::table::{Cell, Table, Tone};
@@ -22,13 +26,7 @@ pub enum Verb {
     /// Shows them
     List,
     /// Makes an empty one
-    Add {
-        /// What to call it
-        name: String,
-        /// What it is for
-        #[arg(long, default_value = "", hide_default_value = true)]
-        description: String,
-    },
+    Add(Add),
     /// Makes one the project's current tag
     Use {
         /// Which one
@@ -61,11 +59,45 @@ pub enum Verb {
     },
 }
 
+/// A tag to make.
+#[derive(Debug, clap::Args)]
+pub struct Add {
+    /// What to call it
+    #[arg(required_unless_present = "from_branch")]
+    name: Option<String>,
+    /// Call it as the git branch that the folder is on
+    #[arg(long, conflicts_with = "name")]
+    from_branch: bool,
+    /// The folder
+    #[arg(long, default_value = ".", value_name = "DIR", requires = "from_branch")]
+    dir: PathBuf,
+    /// What it is for
+    #[arg(long, default_value = "", hide_default_value = true)]
+    description: String,
+}
+
+impl Add {
+    fn tag(self) -> Result<AddTag> {
+        let Self { name, dir, mut description, .. } = self;
+        let name = match name {
+            Some(name) => name,
+            None => {
+                let branch = git::branch(&dir)?;
+                if description.is_empty() {
+                    description = format!("branch {branch}");
+                }
+                tag_of_branch(&branch)?
+            }
+        };
+        Ok(AddTag { name, description, copy_from: String::new() })
+    }
+}
+
 /// Runs the verb; what is there then is shown.
 pub async fn run(at: &mut At, screen: &mut Screen, verb: Option<Verb>) -> Result<Verdict, Ended> {
     let change = match verb.unwrap_or(Verb::List) {
         Verb::List => None,
-        Verb::Add { name, description } => Some(Change::Add(AddTag { name, description, copy_from: String::new() })),
+        Verb::Add(add) => Some(Change::Add(add.tag()?)),
         Verb::Copy { name, to, description } => Some(Change::Add(AddTag { name: to, description, copy_from: name })),
         Verb::Rename { name, to } => Some(Change::Rename(RenameTag { name, to })),
         Verb::Delete { name, yes: false } => return Err(unconfirmed(at, &name).await?.into()),
@@ -173,6 +205,23 @@ mod tests {
     use super::*;
     use crate::samples;
     use crate::screen::fault_text;
+    use crate::scripted::{Script, type_in};
+
+    #[tokio::test]
+    async fn a_tag_is_named_after_the_branch_of_a_folder() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().to_str().unwrap();
+        let script = Script::default().on(|_: ChangeTagRequest| Ok(ChangeTagResponse::default()));
+        let words = ["tasks", "--project", "garden", "tags", "add", "--from-branch", "--dir", dir];
+        let typed = type_in(&script.serve(), &words).await;
+        assert!(typed.code == 1 && typed.notes.contains("lies in no git repository"), "{}", typed.notes);
+        std::fs::create_dir(home.path().join(".git")).unwrap();
+        std::fs::write(home.path().join(".git/HEAD"), "ref: refs/heads/feature/door\n").unwrap();
+        let typed = type_in(&script.serve(), &words).await;
+        let asked = script.asked::<ChangeTagRequest>().concat();
+        let wanted = r#"AddTag { name: "feature-door", description: "branch feature/door", copy_from: "" }"#;
+        assert!(typed.code == 0 && asked.contains(wanted), "{asked} {}", typed.notes);
+    }
 
     #[test]
     fn tags_as_table_and_json() {

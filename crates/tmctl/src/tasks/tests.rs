@@ -4,7 +4,7 @@ use base::{Code, Fault};
 use proto::planning::{
     Change, Conflict, EditRequest, EditResponse, ListProjectsRequest, ListProjectsResponse, ListTagsRequest,
     ListTagsResponse, ListTasksRequest, ListTasksResponse, MoveToTagRequest, MoveToTagResponse, RenderRequest,
-    RenderResponse, RenderedFile, UndoRequest, UndoResponse,
+    RenderResponse, RenderedFile, UndoRequest, UndoResponse, WatchTagRequest, WatchTagResponse,
 };
 
 use crate::samples;
@@ -122,6 +122,27 @@ async fn a_list_says_whose_it_is_and_has_all_pages() {
     let typed = type_in(&script.serve(), &["tasks"]).await;
     insta::assert_snapshot!("tasks", format!("{}---\n{}", typed.notes, typed.data));
     assert!(script.asked::<ListTasksRequest>()[1].contains("offset: 1"));
+}
+
+#[tokio::test]
+async fn a_list_that_is_watched_is_shown_with_every_change_until_the_server_ends() {
+    let mut revision = 3;
+    let script = Script::default()
+        .on(|_: WatchTagRequest| {
+            let told = |revision| Ok(WatchTagResponse { tag: "spring".into(), revision });
+            Ok::<Vec<Result<_, tonic::Status>>, _>([4, 5, 6].map(told).to_vec())
+        })
+        .on(move |_: ListTasksRequest| {
+            // The first one is newer already than the change that it is for.
+            revision += 2;
+            Ok(ListTasksResponse { revision, tag: "spring".into(), ..ListTasksResponse::default() })
+        });
+    let typed = tasks(&script, &["list", "--watch"]).await;
+    let shown: Vec<&str> = typed.data.lines().filter(|line| line.starts_with("garden/")).collect();
+    assert_eq!(shown, ["garden/spring, revision 5", "garden/spring, revision 7"]);
+    assert_eq!(typed.code, 3, "{}", typed.notes);
+    assert!(typed.notes.contains("`SERVER` stopped telling of changes\n  hint: "), "{}", typed.notes);
+    assert!(script.asked::<ListTasksRequest>().iter().all(|request| request.contains(r#"tag: "spring""#)));
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use super::*;
 
-/// As UPSTREAM.md, section 5, has them: `name(arguments)`, `*` for what is required. Left out are `rules` and `autopilot_*`,
-/// which concern the editor's machine.
+/// As UPSTREAM.md, section 5, has them: `name(arguments)`, `*` for what is required. Left out is `autopilot_*`,
+/// which concerns the editor's machine.
 const UPSTREAM: &str = "\
 initialize_project(skipInstall addAliases initGit storeTasksInGit yes rules) \
 models(setMain setResearch setFallback listAvailableModels openrouter ollama bedrock azure vertex openai-compatible baseURL) \
+rules(action* profiles* force) \
 response-language(language*) \
 parse_prd(input output numTasks force research append) \
 analyze_project_complexity(threshold research output ids from to) \
