@@ -119,7 +119,7 @@ fn check(what: &str, name: &str) -> Result<()> {
     }
     let shown: String = name.chars().take(MOST_CHARS).collect();
     Err(Fault::invalid(format!("`{}` cannot be the name of a {what}", shown.escape_debug()))
-        .hint(format!("use 1 to {MOST_CHARS} letters, digits, `-`, `_` and `.`, a letter or digit first")))
+        .hint(format!("use 1 to {MOST_CHARS} of a-z, A-Z, 0-9, `-`, `_` and `.`, a letter or digit first")))
 }
 
 #[cfg(test)]
@@ -140,6 +140,8 @@ mod tests {
         }
         assert!(name_of_folder("/").is_err());
         assert!(name_of_folder("/..").is_err());
+        let hint = check_project("f\u{fc}r").unwrap_err().hint.unwrap();
+        assert!(hint.contains("a-z, A-Z, 0-9"), "{hint}");
     }
 
     #[test]
