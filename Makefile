@@ -39,6 +39,7 @@ bench: ## Cost of the gateway beside nginx, of a routing decision, of an event, 
 	cargo bench -p routing --bench route
 	cargo bench -p inference --bench wire
 	cargo bench -p planner --bench plan --bench tasks --bench trees
+	cargo bench -p tests --bench plans
 	[ -z "$(SCOPE)" ] || cargo bench --workspace --bench engine
 
 soak: tools ## Full counts of crash and fault runs; takes an hour or more, and compiles llama-server
