@@ -27,7 +27,7 @@ use cache::Cache;
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use manage::ProjectChange;
-pub use names::{MAIN_TAG, name_of_folder};
+pub use names::{MAIN_TAG, check_project, name_of_folder};
 pub use once::Mark;
 pub use record::{Project, Tag};
 

@@ -15,10 +15,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::{Code, Fault, Result};
+use proto::planning::ListProjectsRequest;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::client::Servers;
+use crate::client::{CALL_LIMIT, Servers, call};
 use crate::screen::{Ended, Screen, Verdict, fault_text};
 use link::Link;
 use local::{After, Roots};
@@ -153,6 +154,9 @@ impl Bridge<'_> {
                 Ok(after) => after,
                 Err(fault) => return self.say(&refused(&id.unwrap_or_default(), &fault)),
             };
+            if let Err(fault) = self.settle(&after).await {
+                return self.say(&refused(&id.unwrap_or_default(), &fault));
+            }
         }
         if let Err(fault) = self.send(&method, &message).await {
             self.screen.note(&fault_text(&fault));
@@ -169,14 +173,28 @@ impl Bridge<'_> {
     }
 
     async fn send(&mut self, method: &str, message: &Value) -> Result<()> {
-        let link = match self.link.take() {
+        self.linked(method).await?.send(message).await
+    }
+
+    async fn linked(&mut self, method: &str) -> Result<&mut Link> {
+        Ok(match self.link.take() {
             Some(link) => self.link.insert(link),
             None => {
                 let hello = self.hello.as_ref().filter(|_| method != "initialize");
                 self.link.insert(Link::open(self.servers, &self.tools, hello).await?)
             }
-        };
-        link.send(message).await
+        })
+    }
+
+    /// Refuses a call whose project is there already where only its name says that the folder is that project's.
+    async fn settle(&mut self, after: &After) -> Result<()> {
+        let Some(home) = &after.doubts else { return Ok(()) };
+        let planning = self.linked("tools/call").await?.planning();
+        let known = call(CALL_LIMIT, planning.list_projects(ListProjectsRequest {})).await?.projects;
+        match known.iter().any(|project| project.name == after.project) {
+            true => Err(home.doubt(&after.project)),
+            false => Ok(()),
+        }
     }
 
     async fn take_answer(&mut self, answer: Result<Value>) -> Result<(), Ended> {
@@ -211,6 +229,9 @@ impl Bridge<'_> {
             && let Err(fault) = local::write_files(folder, answer)
         {
             self.tell(answer, &fault);
+        }
+        if let Some(text) = &after.note {
+            note(answer, text);
         }
         let (Some(root), Some(link)) = (&after.syncs, &mut self.link) else { return };
         match folder::sync(link.planning(), root, &after.project).await {

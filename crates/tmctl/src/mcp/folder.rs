@@ -16,7 +16,7 @@ use crate::tasks::sync::{BEFORE, Folder, Merged, Writes};
 /// Brings both together; gives what clashed, in words.
 pub(super) async fn sync(planning: &mut PlanningClient<Keyed>, root: &Path, project: &str) -> Result<Vec<String>> {
     stays_inside(root)?;
-    let folder = Folder::new(root)?;
+    let folder = Folder::new(root);
     let merged = folder.merge(planning, project, Writes::Everything, || {}).await?;
     let (Merged::Looked { looked: made, .. } | Merged::Done { done: made, .. }) = &merged;
     Ok(clashes(made))

@@ -13,6 +13,7 @@ use planner::projects::name_of_folder;
 use serde_json::{Value, json};
 
 use crate::file;
+use crate::folder::home::Home;
 use crate::tasks::draw;
 
 /// More than any document has that tasks are made of.
@@ -21,6 +22,8 @@ const MAX_PRD_BYTES: u64 = 16 << 20;
 const FILES: &str = ".taskmaster/tasks";
 /// Looks at what a job did in the meantime, which is a change for the folder.
 const JOB_STATUS: &str = "job_status";
+/// Makes a project: one that is there already is not what is wanted.
+const INITIALIZE: &str = "initialize_project";
 
 /// Which folders may be used.
 pub(super) struct Roots {
@@ -37,6 +40,10 @@ pub(super) struct After {
     pub(super) project: String,
     /// Where the files of the answer go.
     pub(super) writes: Option<Target>,
+    /// The folder, where nothing but its name says that the project is its: it may be, if it is not there yet.
+    pub(super) doubts: Option<Home>,
+    /// What else the agent is told.
+    pub(super) note: Option<String>,
 }
 
 /// A folder below a project's.
@@ -62,10 +69,14 @@ impl Roots {
             |arguments: &Value, name: &str| arguments[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let Some(root) = self.root(text(arguments, "projectRoot"))? else { return Ok(After::default()) };
         arguments["projectRoot"] = json!(root);
-        let project = match text(arguments, "project") {
-            Some(project) => project,
-            None => name_of_folder(&root.to_string_lossy())?,
-        };
+        let home = Home::of(&root)?;
+        let is_first = name == INITIALIZE;
+        let first =
+            text(arguments, "projectName").filter(|_| is_first).map(|named| name_of_folder(&named)).transpose()?;
+        let named = first.or_else(|| text(arguments, "project"));
+        let is_chosen = named.is_some() && !is_first;
+        let project = named.map_or_else(|| home.name(), Ok)?;
+        arguments["project"] = json!(project);
         if name == "parse_prd"
             && text(arguments, "prdText").is_none()
             && let Some(input) = text(arguments, "input")
@@ -77,7 +88,16 @@ impl Roots {
             let path = PathBuf::from(text(arguments, "output").unwrap_or_else(|| FILES.to_owned()));
             after.writes = Some(Target { root: root.clone(), path });
         }
-        after.syncs = (name == JOB_STATUS || !reads.contains(&name)).then_some(root);
+        let is_own = !home.is_noted() || home.project.as_ref() == Some(&after.project);
+        after.syncs = (is_own && (name == JOB_STATUS || !reads.contains(&name))).then_some(root);
+        if !home.is_sure() && !is_chosen {
+            after.doubts = Some(home);
+        } else if home.has_tasks && after.syncs.take().is_some() {
+            // The agent chose the project; that the folder's own tasks go there is for its owner to say.
+            let fault = home.doubt(&after.project);
+            after.note =
+                Some(format!("tasks.json was left alone: {}; {}", fault.message, fault.hint.unwrap_or_default()));
+        }
         Ok(after)
     }
 

@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::exchange;
 use crate::client::{CALL_LIMIT, Keyed, Servers, call};
 use crate::file;
+use crate::folder::home::SYNCED;
 use crate::place::{At, Missing, Named};
 use crate::screen::{Ended, Screen, Verdict};
 use crate::text::visible;
 
 /// How often the file may change under our hands before that is given up.
 const TRIES: usize = 5;
-const BASE: &str = ".tm-sync.json";
 /// The file as it was, where the server's version of something took its place.
 pub(crate) const BEFORE: &str = ".tm-sync.before.json";
 
@@ -46,8 +46,15 @@ struct Base {
     at: String,
     /// Of which project.
     project: String,
-    /// All of it.
+    /// All of it; empty when they never were, and `tmctl init` only noted the project.
     tasks_json: String,
+}
+
+/// Notes in a folder which project it belongs to, with which it was not synced yet.
+pub fn note_project(root: &Path, project: &str) -> Result<()> {
+    let folder = Folder::new(root);
+    folder.make_room()?;
+    folder.keep(&Base { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json: String::new() })
 }
 
 /// The files that a sync is about.
@@ -89,11 +96,13 @@ pub(crate) enum Merged {
 
 /// Brings them together.
 pub async fn run(servers: &Servers, screen: &mut Screen, named: Named, args: Args) -> Result<Verdict, Ended> {
-    let folder = Folder::new(&args.dir)?;
-    let base = folder.base()?;
-    let project = named.project.or_else(|| base.as_ref().map(|base| base.project.clone()));
-    let named = Named { project, ..named };
-    let mut at = At::open(servers, screen, &named, Missing::Make).await?;
+    let missing = if args.dry_run { Missing::Refuse } else { Missing::Make };
+    let mut at = At::open_for(servers, screen, &named, missing, &args.dir).await?;
+    let folder = Folder::new(&args.dir);
+    if !args.dry_run && !args.dir.join(".taskmaster").exists() {
+        // Whoever stands in the wrong folder should see it.
+        screen.note(&visible(&format!("made {}\n", args.dir.join(".taskmaster").display())));
+    }
     let writes = match (args.dry_run, args.take_server) {
         (true, _) => Writes::Nothing,
         (false, false) => Writes::WhatFits,
@@ -134,17 +143,21 @@ fn tell(
 }
 
 impl Folder {
-    /// Those of the project in `root`; the folder of the base is made where it is missing.
-    pub(crate) fn new(root: &Path) -> Result<Self> {
-        let tasks = Layout::new(root).tasks();
-        let inner = root.join(".taskmaster");
-        for folder in [Some(inner.as_path()), tasks.parent()].into_iter().flatten() {
+    /// Those of the project in `root`.
+    pub(crate) fn new(root: &Path) -> Self {
+        let (tasks, inner) = (Layout::new(root).tasks(), root.join(".taskmaster"));
+        Self { tasks, base: inner.join(SYNCED), before: inner.join(BEFORE) }
+    }
+
+    /// Makes the folders of these files.
+    fn make_room(&self) -> Result<()> {
+        for folder in [self.base.parent(), self.tasks.parent()].into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|error| {
                 let fault = Fault::invalid(format!("could not make `{}`", folder.display())).because(error);
                 fault.hint("name the project's folder with --dir")
             })?;
         }
-        Ok(Self { tasks, base: inner.join(BASE), before: inner.join(BEFORE) })
+        Ok(())
     }
 
     /// Brings the file and a project of the server together. `again` hears of each time that the file was changed meanwhile.
@@ -155,6 +168,9 @@ impl Folder {
         writes: Writes,
         mut again: impl FnMut(),
     ) -> Result<Merged> {
+        if writes != Writes::Nothing {
+            self.make_room()?;
+        }
         for _ in 0..TRIES {
             let file = self.read()?;
             // A file that is gone says nothing about its tasks: it is made anew from what the server has.
@@ -222,9 +238,13 @@ impl Folder {
         }
         let tasks_json = String::from_utf8_lossy(&done.tasks_json).into_owned();
         let base = Base { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json };
-        let text = serde_json::to_string(&base).map_err(|error| unwritable(&error))?;
-        file::write(&self.base, text.as_bytes())?;
+        self.keep(&base)?;
         Ok(Some(edited.is_written))
+    }
+
+    fn keep(&self, base: &Base) -> Result<()> {
+        let text = serde_json::to_string(base).map_err(|error| unwritable(&error))?;
+        file::write(&self.base, text.as_bytes())
     }
 }
 

@@ -36,8 +36,10 @@ fn conflicting(title: &str) -> ImportResponse {
 }
 
 async fn sync(script: &Script, folder: &Path, more: &[&str]) -> Typed {
-    let words: Vec<&str> =
-        ["tasks", "sync", "--dir", folder.to_str().unwrap()].into_iter().chain(more.iter().copied()).collect();
+    let words: Vec<&str> = ["tasks", "sync", "--project", "garden", "--dir", folder.to_str().unwrap()]
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect();
     type_in(&script.serve(), &words).await
 }
 
@@ -82,7 +84,7 @@ async fn where_both_changed_the_same_nothing_is_written_until_somebody_chose() {
     insta::assert_snapshot!("tasks_sync", format!("exit {}\n{}---\n{}", typed.code, typed.notes, typed.data));
     assert_eq!(read(&path), tasks_json("mine"));
     assert_eq!(script.asked::<ImportRequest>().len(), 1);
-    assert!(!folder.path().join(".taskmaster").join(BASE).exists());
+    assert!(!folder.path().join(".taskmaster").join(SYNCED).exists());
 
     let typed = sync(&script, folder.path(), &["--take-server"]).await;
     assert_eq!(typed.code, 1, "the conflict is still shown");
@@ -120,7 +122,7 @@ async fn an_edit_of_another_program_in_the_middle_is_not_lost() {
 #[tokio::test]
 async fn a_base_that_cannot_be_read_is_told_with_a_way_out() {
     let (folder, _) = folder_with("mine");
-    std::fs::write(folder.path().join(".taskmaster").join(BASE), "{").unwrap();
+    std::fs::write(folder.path().join(".taskmaster").join(SYNCED), "{").unwrap();
     let typed = sync(&script(|_| Ok(merged("theirs"))), folder.path(), &[]).await;
     assert_eq!(typed.code, 1);
     assert!(typed.notes.contains(".tm-sync.json") && typed.notes.contains("delete it"), "{}", typed.notes);
