@@ -30,6 +30,7 @@ pub use manage::ProjectChange;
 pub use names::{MAIN_TAG, check_project, name_of_folder};
 pub use once::Mark;
 pub use record::{Project, Tag};
+pub(crate) use tags::Beside;
 
 /// How often a change is tried again after others came first.
 const MOST_ATTEMPTS: u32 = 30;

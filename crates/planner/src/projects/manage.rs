@@ -9,6 +9,7 @@ use store::{Entry, Guard, MAX_TXN_OPS, StoreError, Txn};
 use super::names::{self, MAIN_TAG};
 use super::record::{self, Project, Tag};
 use super::{MOST_ATTEMPTS, Projects, pause};
+use crate::Extra;
 
 /// What may be different of a project; `None` stays.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,7 @@ impl Projects {
             current_tag: MAIN_TAG.to_owned(),
             language: language.to_owned(),
             created_ms: now,
+            extra: Extra::new(),
         };
         let key = names::project_key(name);
         let txn = Txn::new()
@@ -81,6 +83,19 @@ impl Projects {
             project.current_tag = current_tag.unwrap_or(project.current_tag);
             if self.is_committed(put_again(&project, &entry)?).await? {
                 return Ok(project);
+            }
+            pause(attempt).await;
+        }
+        Err(contended(name))
+    }
+
+    /// Keeps other fields of a project's tasks.json that are no tags.
+    pub(crate) async fn keep_extra(&self, name: &str, extra: &Extra) -> Result<()> {
+        for attempt in 0..MOST_ATTEMPTS {
+            let (project, entry) = self.project_entry(name).await?;
+            let project = Project { extra: extra.clone(), ..project };
+            if self.is_committed(put_again(&project, &entry)?).await? {
+                return Ok(());
             }
             pause(attempt).await;
         }
