@@ -165,8 +165,7 @@ pub fn readme_block(tasks: &Tasks) -> String {
 /// A README with its list of tasks brought up to date; added at its end where it has none.
 pub fn into_readme(readme: &str, tasks: &Tasks) -> String {
     let block = readme_block(tasks);
-    let found = readme.find(BEGIN).and_then(|begin| Some((begin, begin + readme.get(begin..)?.find(END)? + END.len())));
-    match found {
+    match list_in(readme) {
         Some((begin, end)) => {
             let (before, after) = (readme.get(..begin).unwrap_or_default(), readme.get(end..).unwrap_or_default());
             format!("{before}{}{after}", block.trim_end())
@@ -174,6 +173,17 @@ pub fn into_readme(readme: &str, tasks: &Tasks) -> String {
         None if readme.trim().is_empty() => block,
         None => format!("{}\n\n## Tasks\n\n{block}", readme.trim_end()),
     }
+}
+
+/// Where a README has its list. A mark that is opened again before it is closed begins none: what follows it is the
+/// owner's.
+fn list_in(readme: &str) -> Option<(usize, usize)> {
+    readme.match_indices(BEGIN).find_map(|(begin, _)| {
+        let inside = readme.get(begin + BEGIN.len()..)?;
+        let length = inside.find(END)?;
+        let is_whole = inside.find(BEGIN).is_none_or(|next| length < next);
+        is_whole.then_some((begin, begin + BEGIN.len() + length + END.len()))
+    })
 }
 
 /// Text that Markdown takes as text.
@@ -224,6 +234,15 @@ mod tests {
 
         - 3 Water waits for 2
         ");
+    }
+
+    #[test]
+    fn a_mark_that_nobody_closed_takes_nothing_of_the_owners_text_away() {
+        let torn = format!("# Garden\n{BEGIN}\n- mine\n\nMore of mine\n");
+        let first = into_readme(&torn, &sample());
+        assert!(first.starts_with(&torn), "{first}");
+        assert_eq!(into_readme(&first, &sample()), first);
+        assert_eq!(into_readme(&format!("{END}\n{first}"), &sample()), format!("{END}\n{first}"));
     }
 
     #[test]

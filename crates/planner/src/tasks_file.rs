@@ -22,7 +22,7 @@ mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use disk::{Edited, FileError, edit_file, read_file};
+pub use disk::{Edited, FileError, edit_file, read_file, read_whole};
 pub use error::ReadError;
 pub use layout::{Layout, Made, Move, Provider, Roles};
 pub use report::{Analysis, ReportFacts, complexity_report};

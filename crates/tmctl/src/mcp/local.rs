@@ -171,7 +171,7 @@ pub(super) fn write_files(target: &Target, answer: &mut Value) -> Result<()> {
     for one in &files {
         let (name, text) = (one["name"].as_str().unwrap_or_default(), one["text"].as_str().unwrap_or_default());
         let path = draw::inside(&folder, name)?;
-        file::write(&path, text.as_bytes())?;
+        file::write_drawn(&path, text)?;
         written.push(json!(path));
     }
     answer["result"]["structuredContent"]["data"] = json!({ "files": written });

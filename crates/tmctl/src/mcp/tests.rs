@@ -183,7 +183,8 @@ async fn a_change_is_in_the_folders_file_before_the_call_is_answered() {
         })
         .on(|_: ImportRequest| {
             let clash = MergeConflict { field: "title".into(), id: "1".into(), ..MergeConflict::default() };
-            Ok(ImportResponse { tasks_json: file.into(), conflicts: vec![clash], has_changed: true, notes: vec![] })
+            let conflicts = vec![clash];
+            Ok(ImportResponse { tasks_json: file.into(), conflicts, has_changed: true, ..ImportResponse::default() })
         });
     let running = server.serve();
     let arguments = json!({ "projectRoot": root.path(), "project": "garden", "id": "1", "status": "done" });
@@ -196,6 +197,16 @@ async fn a_change_is_in_the_folders_file_before_the_call_is_answered() {
         note.contains("title of task 1") && said[0]["result"]["content"][0]["text"].as_str().unwrap().contains("notes")
     );
     assert!(server.asked::<ImportRequest>()[0].contains("garden"));
+    assert!(note.ends_with("the file as it was is .taskmaster/.tm-sync.before.json"), "{note}");
+    // What somebody writes next is kept as well, beside the first.
+    let edited = r#"{"master":{"tasks":[{"id":1,"title":"by hand"}]}}"#;
+    fs::write(root.path().join(".taskmaster/tasks/tasks.json"), edited).unwrap();
+    let arguments = json!({ "projectRoot": root.path(), "id": "1", "status": "done" });
+    let said = bridged(&running.address, &[&call("set_task_status", arguments).to_string()]).await;
+    let note = said[0]["result"]["structuredContent"]["notes"][0].as_str().unwrap();
+    assert!(note.ends_with(".taskmaster/.tm-sync.before-2.json"), "{note}");
+    let kept = |name: &str| fs::read_to_string(root.path().join(".taskmaster").join(name)).unwrap();
+    assert!(kept(".tm-sync.before-2.json").contains("by hand") && !kept(".tm-sync.before.json").contains("by hand"));
 }
 
 /// A folder called `srv` with a task of its own.

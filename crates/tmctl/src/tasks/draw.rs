@@ -35,11 +35,12 @@ struct Written<'a> {
     files: &'a [String],
 }
 
-fn tell_written(screen: &mut Screen, paths: &[PathBuf]) -> Result<Verdict, Ended> {
+fn tell_written(screen: &mut Screen, folder: &Path, paths: &[PathBuf]) -> Result<Verdict, Ended> {
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let text = match names.as_slice() {
+        [] => "wrote nothing: there are no tasks\n".to_owned(),
         [one] => format!("wrote {one}\n"),
-        all => format!("wrote {}\n", counted(all.len(), "file")),
+        all => format!("wrote {} to {}\n", counted(all.len(), "file"), folder.display()),
     };
     screen.show(|_| visible(&text), &Written { files: &names })?;
     Ok(Verdict::Done)
@@ -51,7 +52,7 @@ async fn document(at: &mut At, screen: &mut Screen, what: Rendering, to: Option<
     match to {
         Some(path) => {
             file::write(&path, drawn.text.as_bytes())?;
-            return tell_written(screen, &[path]);
+            return tell_written(screen, Path::new("."), &[path]);
         }
         None if screen.style.json => screen.json(&Document { name: &drawn.name, text: &drawn.text })?,
         None => screen.model_text(&drawn.text)?,
@@ -87,10 +88,10 @@ pub async fn generate(at: &mut At, screen: &mut Screen, out: &Path) -> Result<Ve
     let mut written = Vec::new();
     for RenderedFile { name, text } in &files {
         let path = inside(out, name)?;
-        file::write(&path, text.as_bytes())?;
+        file::write_drawn(&path, text)?;
         written.push(path);
     }
-    tell_written(screen, &written)
+    tell_written(screen, out, &written)
 }
 
 /// A server names files, and must not lead out of the folder by that.
@@ -109,7 +110,7 @@ pub async fn readme(at: &mut At, screen: &mut Screen, path: &Path) -> Result<Ver
     let tasks = list::all(at, Filter::default()).await?.tasks;
     let tasks: Vec<_> = tasks.iter().map(|task| Ok(task_from_wire(task)?.1)).collect::<Result<_>>()?;
     file::write(path, into_readme(&old, &Tasks::new(tasks)).as_bytes())?;
-    tell_written(screen, &[path.to_owned()])
+    tell_written(screen, Path::new("."), &[path.to_owned()])
 }
 
 /// How hard tasks are; for programs, the report as Task Master clients know it.

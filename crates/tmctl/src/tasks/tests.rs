@@ -138,7 +138,7 @@ async fn what_is_drawn_goes_to_stdout_or_into_files() {
     tasks(&script, &["graph", "--svg", svg.to_str().unwrap()]).await;
     assert_eq!(std::fs::read_to_string(&svg).unwrap(), "Svg\n");
     let typed = tasks(&script, &["generate", "--out", out.to_str().unwrap()]).await;
-    assert_eq!(typed.data, "wrote 2 files\n", "{}", typed.notes);
+    assert_eq!(typed.data, format!("wrote 2 files to {}\n", out.display()), "{}", typed.notes);
     assert_eq!(std::fs::read_to_string(out.join("task_002.md")).unwrap(), "Files\n");
 }
 
