@@ -325,8 +325,11 @@ impl Rpc for Service {
         };
         let imported = async {
             let theirs = TasksFile::read(&tasks_json)?;
-            let base = (!base_tasks_json.is_empty()).then(|| TasksFile::read(&base_tasks_json)).transpose()?;
-            let base = base.as_ref().map(|base| &base.file);
+            // An unchanged file is its own base, and large ones are not read twice for that.
+            let is_own_base = base_tasks_json == tasks_json;
+            let is_other = !is_own_base && !base_tasks_json.is_empty();
+            let base = is_other.then(|| TasksFile::read(&base_tasks_json)).transpose()?;
+            let base = if is_own_base { Some(&theirs.file) } else { base.as_ref().map(|base| &base.file) };
             let imported = self.planning()?.import(&project, &theirs.file, base, &who, taking).await?;
             let conflicts = imported.conflicts.iter().map(|(tag, conflict)| merge_conflict(tag, conflict));
             let differences = imported.differences.iter();

@@ -204,11 +204,16 @@ impl Folder {
                 dry_run: false,
                 may_empty: may_empty == MayEmpty::Yes,
             };
+            let sent = request.tasks_json.clone();
+            // A large file that comes back as it went is not read again.
+            let merged_of = |response: &ImportResponse| {
+                if response.tasks_json == sent { Ok(file.clone()) } else { parsed(&response.tasks_json) }
+            };
             let mut looked = None;
             if writes != Writes::Everything {
                 let request = ImportRequest { dry_run: true, ..request.clone() };
                 let response = call(CALL_LIMIT, planning.import(request)).await?;
-                let merged = parsed(&response.tasks_json)?;
+                let merged = merged_of(&response)?;
                 if writes == Writes::Nothing || !response.conflicts.is_empty() {
                     return Ok(Merged::Looked { looked: response, file: InFile::of(&file, &merged) });
                 }
@@ -219,7 +224,7 @@ impl Folder {
                 Some(looked) => looked,
                 None => {
                     let done = call(CALL_LIMIT, planning.import(request)).await?;
-                    let merged = parsed(&done.tasks_json)?;
+                    let merged = merged_of(&done)?;
                     (done, merged)
                 }
             };
@@ -267,18 +272,21 @@ impl Folder {
     /// Writes what both sides should have, and keeps it as the next base. Not where the file is not `sent` any more.
     /// The base comes last: a stop before it only means that the next sync finds both sides with the same changes.
     fn take(&self, project: &str, sent: &TasksFile, merged: TasksFile, done: &ImportResponse) -> Result<bool> {
-        let edited = edit_file(&self.tasks, |file| -> Result<bool> {
-            let is_as_sent = file == sent;
-            if is_as_sent {
-                *file = merged;
-            }
-            Ok(is_as_sent)
-        })?;
-        if edited.value {
+        // With nothing to write, whatever is in the file meanwhile is a change since the base.
+        let is_taken = merged == *sent
+            || edit_file(&self.tasks, |file| -> Result<bool> {
+                let is_as_sent = file == sent;
+                if is_as_sent {
+                    *file = merged;
+                }
+                Ok(is_as_sent)
+            })?
+            .value;
+        if is_taken {
             let tasks_json = String::from_utf8_lossy(&done.tasks_json).into_owned();
             self.keep(&Base { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json })?;
         }
-        Ok(edited.value)
+        Ok(is_taken)
     }
 
     fn keep(&self, base: &Base) -> Result<()> {
