@@ -114,7 +114,7 @@ async fn plan(client: &mut PlanningClient<Channel>, node: &Node, sections: usize
     let job = job.unwrap();
     assert_eq!(job.state, "done", "{:?}", job.failure);
     let result: Value = serde_json::from_str(&job.result_json).unwrap();
-    let answers = result["asked"].as_u64().unwrap();
+    let answers = result["spent"]["questions"].as_u64().unwrap();
     assert_eq!(answers, sections as u64 + 1, "a question for each section and one for what connects them");
     Plan { ms, answers, in_a_row: sections.div_ceil(SLOTS) as u64 + 1, cpu_ms }
 }

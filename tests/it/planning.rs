@@ -109,8 +109,9 @@ async fn a_model_of_the_house_plans_and_what_it_took_is_told() {
     let result: serde_json::Value = serde_json::from_str(&job.result_json).unwrap();
     let shown = ["planner", "uncovered", "refused", "is_draft"].map(|name| result[name].clone());
     assert_eq!(serde_json::json!(shown), serde_json::json!(["model", [], [], false]), "{result:#}");
-    assert_eq!(result["made_by"]["fake"], result["asked"]);
-    assert!(result["tokens"]["prompt"].as_u64() > Some(0) && result["tokens"]["answer"].as_u64() > Some(0));
+    let spent = &result["spent"];
+    assert_eq!(result["made_by"]["fake"], spent["questions"]);
+    assert!(spent["prompt_tokens"].as_u64() > Some(0) && spent["answer_tokens"].as_u64() > Some(0), "{spent}");
     let listed = tasks(client).await.tasks;
     assert!(listed.iter().all(|task| task.made_by == "fake" && !task.sources.is_empty()), "{listed:#?}");
     assert!(listed.iter().any(|task| task.subtasks.len() >= 2), "{listed:#?}");

@@ -4,7 +4,7 @@ use base::{Code, Fault, Result};
 use jobs::State;
 use planner::edit::Changed;
 use planner::graph::{Breach, Next};
-use planner::planning::{Imported, Job};
+use planner::planning::{FieldClash, Imported, Job};
 use planner::projects::{Conflict, Done, Event, Project, Snapshot, Tag};
 use planner::sync;
 use planner::tasks_file::TasksFile;
@@ -169,9 +169,10 @@ fn why(code: Code, message: &str, hint: Option<&str>) -> Value {
 pub(crate) fn imported(imported: &Imported, oddities: &[String]) -> Result<Value> {
     let file = imported.file.write().map_err(unwritten)?;
     let file: Value = serde_json::from_str(&file).map_err(unwritten)?;
+    let conflicts = imported.conflicts.iter().map(|(tag, conflict)| clash(tag, conflict));
     Ok(json!({
         "hasChanged": imported.has_changed,
-        "conflicts": imported.conflicts.iter().map(|(tag, conflict)| clash(tag, conflict)).collect::<Vec<_>>(),
+        "conflicts": conflicts.chain(imported.clashes.iter().map(field_clash)).collect::<Vec<_>>(),
         "notes": oddities.iter().chain(&imported.notes).collect::<Vec<_>>(),
         "tasksJson": file,
     }))
@@ -183,6 +184,14 @@ fn clash(tag: &str, conflict: &sync::Conflict) -> Value {
         "tag": tag, "id": conflict.task, "field": field, "ours": ours, "theirs": theirs,
         "inWords": conflict.to_string(),
     })
+}
+
+/// A field beside tasks; its values are JSON as it stood.
+fn field_clash(clash: &FieldClash) -> Value {
+    let FieldClash { tag, field, ours, theirs } = clash;
+    let value = |json: &str| serde_json::from_str::<Value>(json).unwrap_or_default();
+    let words = format!("{} is `{ours}` here and `{theirs}` there; kept as here", field.escape_debug());
+    json!({ "tag": tag, "id": null, "field": field, "ours": value(ours), "theirs": value(theirs), "inWords": words })
 }
 
 /// The text of a tasks.json.

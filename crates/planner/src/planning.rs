@@ -1,5 +1,7 @@
 //! Projects and the jobs that work on them: what the faces of a node call, and what a node runs.
 
+mod import;
+
 use std::sync::Arc;
 
 use base::{Code, Fault, NodeId, Result};
@@ -11,13 +13,10 @@ use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::digest;
-use crate::edit::{self, Applied, Edit, Stamp};
 use crate::model::Models;
-use crate::projects::{Outcome, Projects, Snapshot, Wanted};
-use crate::sync::{self, Merged};
-use crate::tasks_file::{self, TasksFile};
+use crate::projects::Projects;
 use crate::work::{self, JOB_KIND, Order};
-use crate::{Raw, Tasks};
+pub use import::{FieldClash, Imported, Taking};
 
 /// Jobs that one node works on at once; each asks the cluster several questions at a time already.
 const JOBS_AT_ONCE: usize = 2;
@@ -56,19 +55,6 @@ fn parts(subject: &str) -> (&str, &str, &str) {
     let (place, work) = subject.split_once(' ').unwrap_or((subject, ""));
     let (project, tag) = place.split_once('/').unwrap_or((place, ""));
     (project, tag, work)
-}
-
-/// What came of taking a file in.
-#[derive(Debug, Default)]
-pub struct Imported {
-    /// All tags as they are on the server then.
-    pub file: TasksFile,
-    /// What both sides changed differently, by tag; the server's stays.
-    pub conflicts: Vec<(String, sync::Conflict)>,
-    /// What else a person should know.
-    pub notes: Vec<String>,
-    /// Whether anything changed on the server.
-    pub has_changed: bool,
 }
 
 impl Planning {
@@ -138,93 +124,6 @@ impl Planning {
         Ok(Job { view, result })
     }
 
-    /// All tags of a project, or one, as a tasks.json.
-    pub async fn export(&self, project: &str, tag: &str) -> Result<TasksFile> {
-        let mut file = TasksFile::default();
-        if !tag.is_empty() {
-            file.put(file_tag(&self.projects.snapshot(project, tag).await?)?);
-            return Ok(file);
-        }
-        for about in self.projects.tags(project).await? {
-            file.put(file_tag(&self.projects.snapshot(project, &about.name).await?)?);
-        }
-        Ok(file)
-    }
-
-    /// Merges a tasks.json into a project, by record; `base` is what both were when they were last alike.
-    ///
-    /// A tag that the file does not have stays. What is wrong with dependencies in the file is not taken over, and said.
-    pub async fn import(
-        &self,
-        project: &str,
-        theirs: &TasksFile,
-        base: Option<&TasksFile>,
-        who: &str,
-        dry_run: bool,
-    ) -> Result<Imported> {
-        let mut imported = Imported::default();
-        let known = self.projects.tags(project).await?;
-        for tag in theirs.tags() {
-            let name = tag.name();
-            let is_known = known.iter().any(|about| about.name == name);
-            let was_there = base.and_then(|base| base.tag(name)).is_some_and(|before| before.tasks() == tag.tasks());
-            if !is_known && was_there {
-                // Deleted or renamed here, and untouched there.
-                imported.notes.push(format!("{name}: the tag is gone here, and goes there as well"));
-                continue;
-            }
-            imported.has_changed |= !is_known;
-            if !is_known && !dry_run {
-                self.projects.make_tag(project, name, &tag.description(), tag.metadata().clone()).await?;
-            }
-            let before = base.and_then(|base| base.tag(name)).map(|tag| tag.tasks().clone()).unwrap_or_default();
-            let (ours, revision) = match is_known || !dry_run {
-                true => {
-                    let snapshot = self.projects.snapshot(project, name).await?;
-                    (snapshot.tasks, snapshot.about.revision)
-                }
-                false => (Tasks::default(), 0),
-            };
-            let Merged { tasks, conflicts, notes } = sync::merge(&before, &ours, tag.tasks());
-            imported.conflicts.extend(conflicts.into_iter().map(|conflict| (name.to_owned(), conflict)));
-            imported.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
-            let (tasks, cleaned) = edit::with_plain_titles(tasks);
-            imported.notes.extend(cleaned.iter().map(|note| format!("{name}: {note}")));
-            // Stamped when it is taken over.
-            let Applied { tasks, notes, .. } = edit::apply(&tasks, &Edit::Fix, &Stamp::default())?;
-            imported.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
-            if edit::changes(&ours, &tasks).is_empty() {
-                continue;
-            }
-            imported.has_changed = true;
-            if !dry_run {
-                self.take(project, name, revision, &tasks, who).await?;
-            }
-        }
-        imported.file = self.export(project, "").await?;
-        Ok(imported)
-    }
-
-    /// Puts the merged tasks in place of those that they were merged with.
-    async fn take(&self, project: &str, tag: &str, revision: u64, merged: &Tasks, who: &str) -> Result<()> {
-        let tasks = merged.top().iter().map(|task| (**task).clone()).collect();
-        let wanted = Wanted {
-            edits: vec![Edit::Replace { tasks }],
-            // Whoever changes something while the merge goes on is not overwritten.
-            expected_revision: Some(revision),
-            who: who.to_owned(),
-            what: "took in a tasks.json".to_owned(),
-            ..Wanted::default()
-        };
-        match self.projects.change(project, tag, &wanted).await? {
-            Outcome::Done(_) => Ok(()),
-            Outcome::Conflict(conflict) => {
-                let what = format!("task {} of tag `{tag}` was changed during the import", conflict.id);
-                Err(Fault::new(Code::Conflict, what).hint("import once more; this tag was not touched"))
-            }
-        }
-    }
-
     /// Works on jobs of this store until `stop`.
     pub async fn serve(self: Arc<Self>, models: Arc<dyn Models>, serving: Serving, stop: CancellationToken) {
         let planning = self.clone();
@@ -239,28 +138,6 @@ impl Planning {
     pub fn serving(lease_ttl: std::time::Duration) -> Serving {
         Serving { kinds: &[JOB_KIND], slots: JOBS_AT_ONCE, lease_ttl }
     }
-}
-
-/// A tag as tasks.json has it.
-fn file_tag(snapshot: &Snapshot) -> Result<tasks_file::Tag> {
-    let about = &snapshot.about;
-    let mut metadata = about.extra.clone();
-    let texts = [
-        ("created", base::time::rfc3339(about.created_ms)),
-        ("updated", base::time::rfc3339(about.updated_ms)),
-        ("description", about.description.clone()),
-    ];
-    for (name, text) in texts {
-        let value = serde_json::value::to_raw_value(&text);
-        let value = Raw(value.map_err(|error| Fault::internal("could not write a tag").because(error))?);
-        match metadata.iter_mut().find(|(known, _)| known == name) {
-            // When a tag came to be elsewhere is not ours to say.
-            Some((known, old)) if known != "created" => *old = value,
-            Some(_) => {}
-            None => metadata.push((name.to_owned(), value)),
-        }
-    }
-    Ok(tasks_file::Tag::new(&snapshot.tag, snapshot.tasks.clone(), metadata, Vec::new()))
 }
 
 #[cfg(test)]

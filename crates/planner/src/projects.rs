@@ -28,9 +28,10 @@ use cache::Cache;
 use commit::{Attempt, Written};
 pub use history::{Event, Events};
 pub use manage::ProjectChange;
-pub use names::{MAIN_TAG, name_of_folder, tag_of_branch};
+pub use names::{MAIN_TAG, check_project, name_of_folder, tag_of_branch};
 pub use once::Mark;
 pub use record::{Project, Tag};
+pub(crate) use tags::Beside;
 
 /// How often a change is tried again after others came first.
 const MOST_ATTEMPTS: u32 = 30;

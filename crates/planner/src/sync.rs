@@ -12,12 +12,16 @@ use serde::Serialize;
 
 use crate::{Task, TaskId, Tasks};
 
+mod differences;
 mod edges;
 mod fields;
 mod renumber;
 
 #[cfg(test)]
 mod tests;
+
+pub use differences::Differences;
+pub(crate) use fields::merge_extra;
 
 /// What came of two versions.
 #[derive(Clone, Debug, Default)]
@@ -162,6 +166,13 @@ impl Merged {
 
 /// Whether two tasks say the same, with everything below them. When and in which revision they were changed is no matter.
 fn says_same(one: &Task, other: &Task) -> bool {
+    says_same_itself(one, other)
+        && one.subtasks.len() == other.subtasks.len()
+        && one.subtasks.iter().zip(&other.subtasks).all(|(one, other)| says_same(one, other))
+}
+
+/// The same without what is below them.
+fn says_same_itself(one: &Task, other: &Task) -> bool {
     let Task {
         number,
         title,
@@ -171,7 +182,7 @@ fn says_same(one: &Task, other: &Task) -> bool {
         status,
         priority,
         dependencies,
-        subtasks,
+        subtasks: _,
         complexity,
         sources,
         made_by,
@@ -183,8 +194,6 @@ fn says_same(one: &Task, other: &Task) -> bool {
     (number, title, description, details, test_strategy) == of_other
         && (status, priority, dependencies) == (&other.status, &other.priority, &other.dependencies)
         && (complexity, sources, made_by, extra) == (&other.complexity, &other.sources, &other.made_by, &other.extra)
-        && subtasks.len() == other.subtasks.len()
-        && subtasks.iter().zip(&other.subtasks).all(|(one, other)| says_same(one, other))
 }
 
 impl fmt::Display for Conflict {

@@ -22,7 +22,7 @@ mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use disk::{Edited, FileError, edit_file, read_file};
+pub use disk::{Edited, FileError, edit_file, read_file, read_whole};
 pub use error::ReadError;
 pub use layout::{Layout, Made, Move, Provider, Roles};
 pub use report::{Analysis, ReportFacts, complexity_report};
@@ -119,6 +119,16 @@ impl TasksFile {
         self.tags.iter().find(|tag| tag.name == name)
     }
 
+    /// What stands beside the tags, and is none.
+    pub fn extra(&self) -> &Extra {
+        &self.extra
+    }
+
+    /// Puts other fields beside the tags.
+    pub fn set_extra(&mut self, extra: Extra) {
+        self.extra = extra;
+    }
+
     /// Gives the tag `name`, made if it is not there, these tasks; `now` (RFC 3339) becomes its time of change.
     /// With the tasks that it has, nothing changes.
     pub fn set_tasks(&mut self, name: &str, tasks: Tasks, now: &str) -> serde_json::Result<()> {
@@ -163,6 +173,11 @@ impl Tag {
         &self.metadata
     }
 
+    /// The fields beside its tasks and its `metadata`.
+    pub fn extra(&self) -> &Extra {
+        &self.extra
+    }
+
     /// What it is for; empty when nobody said so.
     pub fn description(&self) -> String {
         fields::text_of(&self.metadata, "description").unwrap_or_default()
@@ -178,15 +193,21 @@ impl Tag {
         if !has(&self.metadata, "description") {
             fields::set(&mut self.metadata, "description", format!("Tasks of {}", self.name))?;
         }
+        self.count()?;
+        if has(&self.metadata, "lastModified") {
+            fields::set(&mut self.metadata, "lastModified", now)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the figures up to date that newer clients keep in the metadata.
+    pub fn count(&mut self) -> serde_json::Result<()> {
         let finished = self.tasks.top().iter().filter(|task| task.status == crate::Status::Done).count();
         let figures = [("taskCount", self.tasks.top().len()), ("completedCount", finished)];
         for (name, figure) in figures {
-            if has(&self.metadata, name) {
+            if self.metadata.iter().any(|(field, _)| field == name) {
                 fields::set(&mut self.metadata, name, figure)?;
             }
-        }
-        if has(&self.metadata, "lastModified") {
-            fields::set(&mut self.metadata, "lastModified", now)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use proto::planning as wire;
 
 use crate::edit::{Changed, Edit, Fields, NewTask};
 use crate::projects::{Conflict, Done, Event, Outcome, Project, Tag};
+use crate::sync::Differences;
 use crate::{Complexity, Priority, Raw, Source, Status, Task, TaskId};
 
 /// A task at `id` with everything below it.
@@ -322,4 +323,14 @@ pub fn project_to_wire(project: &Project, tags: &[Tag]) -> wire::Project {
             fallback: project.models.fallback.clone(),
         }),
     }
+}
+/// What is different in a tag, with the first few tasks of each kind by name.
+pub fn difference_to_wire(tag: &str, differences: &Differences) -> wire::TagDifference {
+    const NAMED: usize = 5;
+    let some = |list: &[(TaskId, String)]| {
+        let first = list.iter().take(NAMED).map(|(id, title)| format!("{id} {title}")).collect();
+        Some(wire::SomeTasks { count: u32::try_from(list.len()).unwrap_or(u32::MAX), first })
+    };
+    let Differences { added, changed, removed } = differences;
+    wire::TagDifference { tag: tag.to_owned(), added: some(added), changed: some(changed), removed: some(removed) }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base::{Code, Fault, Result};
 
@@ -29,19 +29,42 @@ pub fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Puts `bytes` in the place of a file, in one step: whoever looks finds the old ones or the new. A link there is replaced,
-/// not followed.
+/// not followed. They outlive a power cut.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.display().to_string();
-    let beside = path.with_added_extension("new");
+    put(path, bytes, true)
+}
+
+/// The same for what can be drawn again, and comes in thousands: the disk is not waited for.
+pub fn write_drawn(path: &Path, text: &str) -> Result<()> {
+    put(path, text.as_bytes(), false)
+}
+
+/// Writes a file that is not there; answers whether it was not.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let mut file = match File::options().write(true).create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        file => file.map_err(|error| could_not("write", &path.display().to_string(), error))?,
+    };
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map(|()| true).map_err(|error| could_not("write", &path.display().to_string(), error))
+}
+
+fn put(path: &Path, bytes: &[u8], is_kept: bool) -> Result<()> {
+    let written = beside(path, bytes, is_kept).and_then(|beside| std::fs::rename(&beside, path));
+    written.map_err(|error| could_not("write", &path.display().to_string(), error))
+}
+
+/// Writes a new file beside another, under a name that no other process uses and where nothing was.
+fn beside(path: &Path, bytes: &[u8], is_kept: bool) -> io::Result<PathBuf> {
+    let beside = path.with_added_extension(format!("{}.new", std::process::id()));
     // One that was left behind, or that somebody put there to be followed.
     let _ = std::fs::remove_file(&beside);
-    let made = File::options().write(true).create_new(true).open(&beside);
-    let written = made.and_then(|mut file| {
-        file.write_all(bytes)?;
+    let mut file = File::options().write(true).create_new(true).open(&beside)?;
+    file.write_all(bytes)?;
+    if is_kept {
         file.sync_all()?;
-        std::fs::rename(&beside, path)
-    });
-    written.map_err(|error| could_not("write", &name, error))
+    }
+    Ok(beside)
 }
 
 fn within_limit(from: impl Read, name: &str) -> Result<Vec<u8>> {
@@ -63,6 +86,19 @@ fn could_not(what: &str, name: &str, error: io::Error) -> Fault {
 mod tests {
     use super::*;
     use crate::screen::fault_text;
+
+    #[test]
+    fn a_file_that_another_process_writes_at_the_same_time_is_none_of_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note.json");
+        let of_other = folder.path().join("note.json.new");
+        std::fs::write(&of_other, "half").unwrap();
+        write(&path, b"whole").unwrap();
+        assert_eq!(std::fs::read(&of_other).unwrap(), b"half");
+        assert_eq!((write_new(&path, b"other").unwrap(), std::fs::read(&path).unwrap()), (false, b"whole".to_vec()));
+        assert!(write_new(&folder.path().join("first"), b"x").unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left beside them");
+    }
 
     #[test]
     fn what_cannot_be_read_is_told_with_a_hint() {

@@ -1,15 +1,19 @@
 //! `tmctl init` and `tmctl migrate`: a project's folder on this machine, made or brought into today's order.
 
+pub mod home;
+
 use std::path::{Path, PathBuf};
 
-use base::{Fault, Result, time};
-use planner::projects::name_of_folder;
+use base::{Code, Fault, Result, time};
+use planner::projects::check_project;
 use planner::tasks_file::{Layout, Made, Move, Provider, Roles};
 use serde::Serialize;
 
 use crate::client::Servers;
 use crate::screen::{Ended, Screen, Verdict};
+use crate::tasks::sync;
 use crate::text::visible;
+use home::{By, Home};
 
 /// Where a server of the house listens for HTTP unless it was told otherwise.
 const HTTP_PORT: u16 = 3001;
@@ -22,7 +26,7 @@ pub struct Init {
     /// The folder
     #[arg(long, default_value = ".", value_name = "DIR")]
     dir: PathBuf,
-    /// What the project is called; as the folder when left out
+    /// What the project is called; what the folder says, or as it is called itself, when left out
     #[arg(long)]
     name: Option<String>,
     /// Where Task Master clients ask for models; the first server's HTTP address when left out
@@ -54,8 +58,12 @@ pub fn init(servers: &Servers, screen: &mut Screen, init: Init) -> Result<Verdic
         base_url: init.base_url.unwrap_or_else(|| base_url(servers)),
         model: init.model,
     };
-    let name = init.name.map_or_else(|| name_of(&init.dir), Ok)?;
+    let name = name_for(&init.dir, init.name)?;
     let made = make(&init.dir, &name, &roles)?;
+    // A config.json that was there stays as it is, and may name none, or another.
+    if Home::of(&init.dir)?.project.as_ref() != Some(&name) {
+        sync::note_project(&init.dir, &name)?;
+    }
     screen.show(|_| made_text(&name, &init.dir, &made), &made_json(&name, &made))?;
     Ok(Verdict::Done)
 }
@@ -76,9 +84,19 @@ fn base_url(servers: &Servers) -> String {
     format!("http://{host}:{HTTP_PORT}/v1")
 }
 
-fn name_of(folder: &Path) -> Result<String> {
-    let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    name_of_folder(&real.to_string_lossy()).map_err(|fault| fault.hint("say what it is called with --name"))
+/// The project's name: the one that was typed, else what the folder says. A folder that was synced keeps its project.
+fn name_for(folder: &Path, typed: Option<String>) -> Result<String> {
+    let home = Home::of(folder)?;
+    let Some(name) = typed else { return home.name().map_err(|fault| fault.hint("say what it is called with --name")) };
+    check_project(&name)?;
+    match &home.project {
+        Some(project) if home.by == By::Sync && *project != name => {
+            let what = format!("`{}` belongs to the project `{project}` already", folder.display());
+            let hint = format!("`tmctl tasks sync --project {name}` brings its tasks to that project instead");
+            Err(Fault::new(Code::Conflict, what).hint(hint))
+        }
+        _ => Ok(name),
+    }
 }
 
 fn made_text(name: &str, dir: &Path, made: &[Made]) -> String {
@@ -175,6 +193,25 @@ mod tests {
         let typed = type_in(&Script::default().serve(), &words).await;
         let told: serde_json::Value = serde_json::from_str(&typed.data).unwrap();
         assert_eq!(told["project"], "My-Shed", "{}", typed.notes);
+    }
+
+    #[tokio::test]
+    async fn the_name_that_was_typed_is_noted_even_beside_a_config_of_others() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, inner) = (home.path().to_str().unwrap(), home.path().join(".taskmaster"));
+        let server = Script::default().serve();
+        let refused = type_in(&server, &["init", "--dir", dir, "--name", "../x"]).await;
+        assert!(refused.code != 0 && refused.notes.contains("hint: use 1 to 64 of a-z"), "{}", refused.notes);
+        assert!(!inner.exists());
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("config.json"), r#"{"global":{"projectName":"Task Master"}}"#).unwrap();
+        type_in(&server, &["init", "--dir", dir, "--name", "bar"]).await;
+        let found = Home::of(home.path()).unwrap();
+        assert_eq!((found.project.as_deref(), found.by), (Some("bar"), By::Init));
+        std::fs::write(inner.join(home::SYNCED), r#"{"at":"","project":"bar","tasks_json":"{}"}"#).unwrap();
+        let refused = type_in(&server, &["init", "--dir", dir, "--name", "baz"]).await;
+        assert!(refused.notes.contains("belongs to the project `bar` already"), "{}", refused.notes);
+        assert!(type_in(&server, &["init", "--dir", dir]).await.data.contains("--project bar"));
     }
 
     #[test]

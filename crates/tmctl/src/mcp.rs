@@ -17,12 +17,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::{Code, Fault, Result};
+use proto::planning::ListProjectsRequest;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::Servers;
+use crate::client::{CALL_LIMIT, Servers, call};
 use crate::screen::{Ended, Screen, Verdict, fault_text};
 use link::Link;
 use local::{Beside, INITIALIZE, Roots};
@@ -189,6 +190,9 @@ impl Bridge<'_> {
                 Ok(beside) => beside,
                 Err(fault) => return self.say(&refused(&id.unwrap_or_default(), &fault)),
             };
+            if let Err(fault) = self.settle(&beside).await {
+                return self.say(&refused(&id.unwrap_or_default(), &fault));
+            }
         } else if method == "notifications/cancelled" {
             // Nobody answers it any more.
             self.open.remove(&message["params"]["requestId"].to_string());
@@ -208,24 +212,43 @@ impl Bridge<'_> {
     }
 
     async fn send(&mut self, method: &str, message: &Value, beside: &mut Beside) -> Result<()> {
-        let link = match self.link.take() {
+        let link = self.linked(method).await?;
+        // A project that is not there yet has nothing to be brought together with.
+        let root = beside.root.as_deref().filter(|_| beside.is_in_step && message["params"]["name"] != INITIALIZE);
+        let caught_up = match root {
+            Some(root) => folder::catch_up(link.planning(), root, &beside.project).await,
+            None => Ok(Vec::new()),
+        };
+        link.send(message).await?;
+        match caught_up {
+            Ok(clashes) => beside.notes.extend(clashes),
+            Err(fault) => {
+                self.screen.note(&fault_text(&fault));
+                beside.notes.push(in_words(&fault));
+            }
+        }
+        Ok(())
+    }
+
+    async fn linked(&mut self, method: &str) -> Result<&mut Link> {
+        Ok(match self.link.take() {
             Some(link) => self.link.insert(link),
             None => {
                 let hello = self.hello.as_ref().filter(|_| method != "initialize");
                 self.link.insert(Link::open(self.servers, &self.tools, hello).await?)
             }
-        };
-        // A project that is not there yet has nothing to be brought together with.
-        if let Some(root) = beside.root.as_deref().filter(|_| message["params"]["name"] != INITIALIZE) {
-            match folder::catch_up(link.planning(), root, &beside.project).await {
-                Ok(clashes) => beside.notes.extend(clashes),
-                Err(fault) => {
-                    self.screen.note(&fault_text(&fault));
-                    beside.notes.push(in_words(&fault));
-                }
-            }
+        })
+    }
+
+    /// Refuses a call whose project is there already where only its name says that the folder is that project's.
+    async fn settle(&mut self, beside: &Beside) -> Result<()> {
+        let Some(home) = &beside.doubts else { return Ok(()) };
+        let planning = self.linked("tools/call").await?.planning();
+        let known = call(CALL_LIMIT, planning.list_projects(ListProjectsRequest {})).await?.projects;
+        match known.iter().any(|project| project.name == beside.project) {
+            true => Err(home.doubt(&beside.project)),
+            false => Ok(()),
         }
-        link.send(message).await
     }
 
     async fn take_answer(&mut self, answer: Result<Value>) -> Result<(), Ended> {
@@ -262,7 +285,7 @@ impl Bridge<'_> {
         if let Err(fault) = leaves::write(self.servers, link.planning(), beside, answer).await {
             faults.push(fault);
         }
-        if beside.is_change {
+        if beside.is_in_step && beside.is_change {
             match folder::sync(link.planning(), root, &beside.project).await {
                 Ok(clashes) => clashes.iter().for_each(|clash| note(answer, clash)),
                 Err(fault) => faults.push(fault),

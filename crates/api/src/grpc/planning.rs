@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base::{Fault, Result};
 use futures_util::{Stream, StreamExt};
 use planner::edit::Dependencies;
+use planner::planning::{FieldClash, Taking};
 use planner::projects::{ProjectChange, Snapshot, Wanted};
 use planner::query::Filter;
 use planner::sync;
@@ -69,6 +70,11 @@ fn merge_conflict(tag: &str, conflict: &sync::Conflict) -> p::MergeConflict {
         ours: ours.unwrap_or_default(),
         theirs: theirs.unwrap_or_default(),
     }
+}
+
+fn field_clash(clash: &FieldClash) -> p::MergeConflict {
+    let FieldClash { tag, field, ours, theirs } = clash.clone();
+    p::MergeConflict { tag, id: String::new(), field, ours, theirs }
 }
 
 impl Service {
@@ -320,15 +326,26 @@ impl Rpc for Service {
 
     async fn import(&self, request: Request<p::ImportRequest>) -> Answered<p::ImportResponse> {
         let who = who(&request, "");
-        let p::ImportRequest { project, tasks_json, base_tasks_json, dry_run } = request.into_inner();
+        let p::ImportRequest { project, tasks_json, base_tasks_json, dry_run, may_empty } = request.into_inner();
+        let taking = match (dry_run, may_empty) {
+            (true, _) => Taking::Nothing,
+            (false, false) => Taking::UnlessItEmpties,
+            (false, true) => Taking::Everything,
+        };
         let imported = async {
             let theirs = TasksFile::read(&tasks_json)?;
-            let base = (!base_tasks_json.is_empty()).then(|| TasksFile::read(&base_tasks_json)).transpose()?;
-            let base = base.as_ref().map(|base| &base.file);
-            let imported = self.planning()?.import(&project, &theirs.file, base, &who, dry_run).await?;
+            // An unchanged file is its own base, and large ones are not read twice for that.
+            let is_own_base = base_tasks_json == tasks_json;
+            let is_other = !is_own_base && !base_tasks_json.is_empty();
+            let base = is_other.then(|| TasksFile::read(&base_tasks_json)).transpose()?;
+            let base = if is_own_base { Some(&theirs.file) } else { base.as_ref().map(|base| &base.file) };
+            let imported = self.planning()?.import(&project, &theirs.file, base, &who, taking).await?;
+            let conflicts = imported.conflicts.iter().map(|(tag, conflict)| merge_conflict(tag, conflict));
+            let differences = imported.differences.iter();
             Ok(p::ImportResponse {
                 tasks_json: tasks_json::file(&imported.file)?.into(),
-                conflicts: imported.conflicts.iter().map(|(tag, conflict)| merge_conflict(tag, conflict)).collect(),
+                conflicts: conflicts.chain(imported.clashes.iter().map(field_clash)).collect(),
+                differences: differences.map(|(tag, found)| wire::difference_to_wire(tag, found)).collect(),
                 notes: [tasks::oddities(&theirs), imported.notes].concat(),
                 has_changed: imported.has_changed,
             })

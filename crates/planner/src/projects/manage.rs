@@ -9,6 +9,7 @@ use store::{Entry, Guard, MAX_TXN_OPS, StoreError, Txn};
 use super::names::{self, MAIN_TAG};
 use super::record::{self, Project, Tag};
 use super::{MOST_ATTEMPTS, Projects, pause};
+use crate::Extra;
 use crate::model::{OwnModels, Role};
 
 /// What may be different of a project; `None` stays.
@@ -66,6 +67,7 @@ impl Projects {
             language: language.to_owned(),
             models: OwnModels::default(),
             created_ms: now,
+            extra: Extra::new(),
         };
         let key = names::project_key(name);
         let txn = Txn::new()
@@ -95,6 +97,19 @@ impl Projects {
             models.iter().for_each(|(role, name)| project.models.set(*role, name));
             if self.is_committed(put_again(&project, &entry)?).await? {
                 return Ok(project);
+            }
+            pause(attempt).await;
+        }
+        Err(contended(name))
+    }
+
+    /// Keeps other fields of a project's tasks.json that are no tags.
+    pub(crate) async fn keep_extra(&self, name: &str, extra: &Extra) -> Result<()> {
+        for attempt in 0..MOST_ATTEMPTS {
+            let (project, entry) = self.project_entry(name).await?;
+            let project = Project { extra: extra.clone(), ..project };
+            if self.is_committed(put_again(&project, &entry)?).await? {
+                return Ok(());
             }
             pause(attempt).await;
         }

@@ -74,7 +74,8 @@ pub(super) fn marks_prefix(kind: &str) -> String {
     format!("projects/once/{kind}/")
 }
 
-pub(super) fn check_project(name: &str) -> Result<()> {
+/// Refuses what cannot be a project's name.
+pub fn check_project(name: &str) -> Result<()> {
     check("project", name)
 }
 

@@ -31,6 +31,9 @@ pub struct Project {
     pub models: OwnModels,
     /// Unix milliseconds.
     pub created_ms: u64,
+    /// Fields of its tasks.json that are no tags.
+    #[serde(default)]
+    pub extra: Extra,
 }
 
 /// What is known of a tag beside its tasks.
@@ -58,6 +61,9 @@ pub struct Tag {
     /// Fields of its metadata in tasks.json that nobody here knows.
     #[serde(default)]
     pub extra: Extra,
+    /// Fields that stand there beside its tasks and its metadata.
+    #[serde(default)]
+    pub beside: Extra,
     /// A change of many tasks writes all of them anew beside the old ones; these are the last few, the newest last.
     pub(super) generations: Vec<String>,
     /// Somebody writes a generation who was crossed before, and wants the others to wait; empty: nobody does.
@@ -70,7 +76,7 @@ pub struct Tag {
 
 impl Tag {
     /// A new tag without tasks.
-    pub(super) fn new(description: &str, now: u64) -> Self {
+    pub(crate) fn new(description: &str, now: u64) -> Self {
         Self {
             id: random(),
             description: description.to_owned(),
@@ -147,7 +153,10 @@ pub(super) fn write_about<T: Serialize>(value: &T) -> Result<Bytes> {
     if value.len() > MOST_ABOUT_BYTES {
         let what = format!("could not keep {} bytes about a project or a tag", value.len());
         return Err(Fault::new(Code::TooLarge, what)
-            .hint(format!("at most {MOST_ABOUT_BYTES} bytes are possible: write a shorter description")));
+            .hint(format!(
+                "at most {MOST_ABOUT_BYTES} bytes are possible: write a shorter description, or take out of the tasks.json what \
+                 is no task"
+            )));
     }
     Ok(value)
 }

@@ -11,6 +11,17 @@ use super::{Done, Event, MOST_ATTEMPTS, Projects, Snapshot, Wanted, pause};
 use crate::edit::{self, Edit, Stamp};
 use crate::{Extra, Tasks};
 
+/// What a tasks.json has of a tag beside its tasks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Beside {
+    /// What the tag is for.
+    pub(crate) description: String,
+    /// The fields of its metadata that nobody here knows.
+    pub(crate) metadata: Extra,
+    /// Those beside the metadata.
+    pub(crate) others: Extra,
+}
+
 impl Projects {
     /// The tags of a project, by name.
     pub async fn tags(&self, project: &str) -> Result<Vec<Tag>> {
@@ -34,7 +45,7 @@ impl Projects {
             other => self.snapshot(project, other).await?.tasks,
         };
         if tasks.is_empty() {
-            return self.make_tag(project, tag, description, Vec::new()).await;
+            return self.make_tag(project, tag, description).await;
         }
         let now = base::time::unix_ms();
         let stamp = Stamp { updated_at: base::time::rfc3339(now), version: 1 };
@@ -62,14 +73,30 @@ impl Projects {
         Err(contended(project))
     }
 
-    /// Makes a tag without tasks, with the fields that stood beside them in a tasks.json.
-    pub(crate) async fn make_tag(&self, project: &str, tag: &str, description: &str, extra: Extra) -> Result<()> {
+    /// Makes a tag without tasks.
+    pub(crate) async fn make_tag(&self, project: &str, tag: &str, description: &str) -> Result<()> {
         names::check_tag(tag)?;
-        let about = record::write_about(&Tag { extra, ..Tag::new(description, base::time::unix_ms()) })?;
+        let about = record::write_about(&Tag::new(description, base::time::unix_ms()))?;
         let key = names::tag_key(project, tag);
         for attempt in 0..MOST_ATTEMPTS {
             let txn = self.for_new_tag(project, tag).await?;
             if self.is_committed(txn.when(Guard::Absent(key.clone())).put(key.clone(), about.clone())).await? {
+                return Ok(());
+            }
+            pause(attempt).await;
+        }
+        Err(contended(project))
+    }
+
+    /// Keeps what a tasks.json has of a tag beside its tasks: its description, the fields of its metadata, others.
+    pub(crate) async fn keep_beside(&self, project: &str, tag: &str, beside: &Beside) -> Result<()> {
+        let Beside { description, metadata, others } = beside.clone();
+        for attempt in 0..MOST_ATTEMPTS {
+            let (about, entry) = self.tag_entry(project, tag).await?;
+            let (description, extra, beside) = (description.clone(), metadata.clone(), others.clone());
+            let about = record::write_about(&Tag { description, extra, beside, ..about })?;
+            let guard = Guard::ModifiedAt(entry.key.clone(), entry.modified);
+            if self.is_committed(Txn::new().when(guard).put(entry.key, about)).await? {
                 return Ok(());
             }
             pause(attempt).await;

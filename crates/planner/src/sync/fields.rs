@@ -71,28 +71,38 @@ impl Merge<'_> {
         if ours == base || (theirs != base && theirs > ours) { theirs.clone() } else { ours.clone() }
     }
 
-    /// Field by field: what stands in one side only was put in or taken out by one of them.
     fn extra(&mut self) -> Extra {
         let [base, ours, theirs] = [self.base, self.ours, self.theirs].map(|task| &task.extra);
-        if ours == base || theirs == base {
-            return if ours == base { theirs.clone() } else { ours.clone() };
-        }
-        let mut merged = Extra::new();
-        let added = theirs.iter().filter(|(name, _)| get(ours, name).is_none());
-        for (name, _) in ours.iter().chain(added) {
-            let (old, here, there) = (get(base, name), get(ours, name), get(theirs, name));
-            let kept = if here == there || there == old {
-                here
-            } else if here == old {
-                there
-            } else {
-                self.clash(name, here.map(shown), there.map(shown));
-                here
-            };
-            merged.extend(kept.map(|raw| (name.clone(), raw.clone())));
-        }
-        merged
+        merge_extra(base, ours, theirs, |name, here, there| self.clash(name, here.map(shown), there.map(shown)))
     }
+}
+
+/// Unknown fields one by one: what stands in one side only was put in or taken out by one of them. Ours stays where both
+/// changed one differently, of which `clash` hears.
+pub fn merge_extra(
+    base: &Extra,
+    ours: &Extra,
+    theirs: &Extra,
+    mut clash: impl FnMut(&str, Option<&Raw>, Option<&Raw>),
+) -> Extra {
+    if ours == base || theirs == base {
+        return if ours == base { theirs.clone() } else { ours.clone() };
+    }
+    let mut merged = Extra::new();
+    let added = theirs.iter().filter(|(name, _)| get(ours, name).is_none());
+    for (name, _) in ours.iter().chain(added) {
+        let (old, here, there) = (get(base, name), get(ours, name), get(theirs, name));
+        let kept = if here == there || there == old {
+            here
+        } else if here == old {
+            there
+        } else {
+            clash(name, here, there);
+            here
+        };
+        merged.extend(kept.map(|raw| (name.clone(), raw.clone())));
+    }
+    merged
 }
 
 fn get<'a>(extra: &'a Extra, name: &str) -> Option<&'a Raw> {

@@ -124,7 +124,14 @@ pub struct Edited<T> {
 /// Reads a tasks.json.
 pub fn read_file(path: &Path) -> Result<Read, FileError> {
     let missing = || FileError::io("read", path, ErrorKind::NotFound.into());
-    tasks_of(path, read_bytes(path)?.ok_or_else(missing)?)
+    tasks_of(path, &read_bytes(path)?.ok_or_else(missing)?)
+}
+
+/// Reads a tasks.json and gives its bytes along; nothing if it is not there.
+pub fn read_whole(path: &Path) -> Result<Option<(Vec<u8>, Read)>, FileError> {
+    let Some(bytes) = read_bytes(path)? else { return Ok(None) };
+    let read = tasks_of(path, &bytes)?;
+    Ok(Some((bytes, read)))
 }
 
 /// Reads a tasks.json, changes it and writes it back, with nobody else writing in between. A file that is not there
@@ -142,7 +149,7 @@ fn edit_within<T, E: From<FileError>>(
     edit: impl FnOnce(&mut TasksFile) -> Result<T, E>,
 ) -> Result<Edited<T>, E> {
     change(path, patience, |bytes| {
-        let old = bytes.map(|bytes| tasks_of(path, bytes)).transpose()?;
+        let old = bytes.map(|bytes| tasks_of(path, &bytes)).transpose()?;
         let mut file = old.map(|read| read.file).unwrap_or_default();
         let before = file.clone();
         let value = edit(&mut file)?;
@@ -195,8 +202,8 @@ pub(super) fn unwritable(path: &Path, error: &serde_json::Error) -> FileError {
     FileError::Unwritable { path: path.to_owned(), why: error.to_string() }
 }
 
-fn tasks_of(path: &Path, bytes: Vec<u8>) -> Result<Read, FileError> {
-    TasksFile::read(&bytes).map_err(|source| FileError::Unreadable { path: path.to_owned(), source })
+fn tasks_of(path: &Path, bytes: &[u8]) -> Result<Read, FileError> {
+    TasksFile::read(bytes).map_err(|source| FileError::Unreadable { path: path.to_owned(), source })
 }
 
 /// Where the file itself is, behind any links; for one that is to be made, in the real folder.

@@ -120,7 +120,7 @@ fn look(dir: &Path) -> Made {
         Made {
             tasks: tasks.collect(),
             planner: result["planner"].clone(),
-            asked: result["asked"].clone(),
+            asked: result["spent"]["questions"].clone(),
             top: result["tasks"].clone(),
         }
     })

@@ -11,21 +11,24 @@ use proto::planning::ImportResponse;
 use proto::planning::planning_client::PlanningClient;
 
 use crate::client::Keyed;
-use crate::tasks::sync::{BEFORE, Folder, Merged, Writes};
+use crate::tasks::sync::{Folder, MayEmpty, Merged, Writes};
 
 /// Brings both together; gives what clashed, in words.
 pub(super) async fn sync(planning: &mut PlanningClient<Keyed>, root: &Path, project: &str) -> Result<Vec<String>> {
     stays_inside(root)?;
-    let folder = Folder::new(root)?;
-    let merged = folder.merge(planning, project, Writes::Everything, || {}).await?;
-    let (Merged::Looked { looked: made, .. } | Merged::Done { done: made, .. }) = &merged;
-    Ok(clashes(made))
+    let folder = Folder::new(root);
+    match folder.merge(planning, project, (Writes::Everything, MayEmpty::No), || {}).await? {
+        Merged::Done { done, before: Some(before), .. } => {
+            Ok(clashes(&done, &before.strip_prefix(root).unwrap_or(&before).display().to_string()))
+        }
+        Merged::Done { .. } | Merged::Looked { .. } => Ok(Vec::new()),
+    }
 }
 
 /// Brings both together before a call, where somebody wrote the file since the last time.
 pub(super) async fn catch_up(planning: &mut PlanningClient<Keyed>, root: &Path, project: &str) -> Result<Vec<String>> {
     stays_inside(root)?;
-    match Folder::at(root).is_edited(project)? {
+    match Folder::new(root).is_edited(project)? {
         true => sync(planning, root, project).await,
         false => Ok(Vec::new()),
     }
@@ -56,12 +59,14 @@ pub(super) fn stays_inside(root: &Path) -> Result<()> {
     }
 }
 
-fn clashes(merged: &ImportResponse) -> Vec<String> {
+fn clashes(merged: &ImportResponse, before: &str) -> Vec<String> {
     let shown = merged.conflicts.iter().map(|clash| {
+        let task = if clash.id.is_empty() { String::new() } else { format!(" of task {}", clash.id) };
+        let tag = if clash.tag.is_empty() { String::new() } else { format!(" (tag {})", clash.tag) };
         format!(
-            "tasks.json and the server differ in {} of task {} (tag {}): the server's `{}` was kept instead of `{}`; the \
-             file as it was is .taskmaster/{BEFORE}",
-            clash.field, clash.id, clash.tag, clash.ours, clash.theirs
+            "tasks.json and the server differ in {}{task}{tag}: the server's `{}` was kept instead of `{}`; the file as it was \
+             is {before}",
+            clash.field, clash.ours, clash.theirs
         )
     });
     shown.collect()

@@ -120,7 +120,7 @@ fn write_tasks(root: &Path, to: &Path, said: &mut Value) -> Result<()> {
     for one in &files {
         let (name, text) = (one["name"].as_str().unwrap_or_default(), one["text"].as_str().unwrap_or_default());
         let path = draw::inside(&folder, name)?;
-        file::write(&path, text.as_bytes())?;
+        file::write_drawn(&path, text)?;
         written.push(json!(path));
     }
     put(said, "files", json!(written));

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use super::folder;
 use super::leaves::Leaves;
+use crate::folder::home::Home;
 use crate::git;
 use crate::rules::{self, Action};
-use crate::tasks::sync::Folder;
 
 /// More than any document has that tasks are made of.
 const MAX_PRD_BYTES: u64 = 16 << 20;
@@ -25,7 +25,7 @@ const MAX_PRD_BYTES: u64 = 16 << 20;
 pub(super) const RULES: &str = "rules";
 /// Looks at what a job did in the meantime, which is a change for the folder.
 pub(super) const JOB_STATUS: &str = "job_status";
-/// Makes the project.
+/// Makes a project: one that is there already is not what is wanted.
 pub(super) const INITIALIZE: &str = "initialize_project";
 
 /// Which folders may be used.
@@ -41,10 +41,14 @@ pub(super) struct Beside {
     pub(super) root: Option<PathBuf>,
     /// The project.
     pub(super) project: String,
-    /// Whether the folder's tasks.json may be another one after the call.
+    /// Whether the folder's tasks.json is kept in step with the project.
+    pub(super) is_in_step: bool,
+    /// Whether tasks may be others after the call.
     pub(super) is_change: bool,
     /// What becomes of the answer.
     pub(super) leaves: Option<Leaves>,
+    /// The folder, where nothing but its name says that the project is its: it may be, if it is not there yet.
+    pub(super) doubts: Option<Home>,
     /// What is to be told with the answer.
     pub(super) notes: Vec<String>,
 }
@@ -63,7 +67,14 @@ impl Roots {
         let arguments = &mut message["params"]["arguments"];
         let Some(root) = self.root(text(arguments, "projectRoot"))? else { return Ok(Beside::default()) };
         arguments["projectRoot"] = json!(root);
-        let project = project(&name, arguments, &root)?;
+        folder::stays_inside(&root)?;
+        let home = Home::of(&root)?;
+        let is_first = name == INITIALIZE;
+        let first =
+            text(arguments, "projectName").filter(|_| is_first).map(|named| name_of_folder(&named)).transpose()?;
+        let named = first.or_else(|| text(arguments, "project"));
+        let is_chosen = named.is_some() && !is_first;
+        let project = named.map_or_else(|| home.name(), Ok)?;
         arguments["project"] = json!(project);
         if name == "parse_prd"
             && text(arguments, "prdText").is_none()
@@ -78,7 +89,18 @@ impl Roots {
         }
         let leaves = Leaves::of(&name, arguments);
         let is_change = name == JOB_STATUS || !reads.contains(&name);
-        Ok(Beside { root: Some(root), project, is_change, leaves, notes: Vec::new() })
+        let is_in_step = !home.is_noted() || home.project.as_ref() == Some(&project);
+        let mut beside = Beside { is_in_step, is_change, leaves, ..Beside::default() };
+        if !home.is_sure() && !is_chosen {
+            beside.doubts = Some(home);
+        } else if home.has_tasks && is_in_step {
+            // The agent chose the project; that the folder's own tasks go there is for its owner to say.
+            beside.is_in_step = false;
+            let fault = home.doubt(&project);
+            let text = format!("tasks.json was left alone: {}; {}", fault.message, fault.hint.unwrap_or_default());
+            beside.notes.extend(is_change.then_some(text));
+        }
+        Ok(Beside { root: Some(root), project, ..beside })
     }
 
     /// The tool `rules`, which needs no server.
@@ -113,19 +135,6 @@ impl Roots {
             _ => Ok(Some(root)),
         }
     }
-}
-
-/// The project of a call: the one that it names, else the one that the folder was last in step with, else the one that is
-/// called as the folder.
-fn project(tool: &str, arguments: &Value, root: &Path) -> Result<String> {
-    if let Some(named) = text(arguments, "projectName").filter(|_| tool == INITIALIZE) {
-        return name_of_folder(&named);
-    }
-    if let Some(named) = text(arguments, "project") {
-        return Ok(named);
-    }
-    folder::stays_inside(root)?;
-    Folder::at(root).project()?.map_or_else(|| name_of_folder(&root.to_string_lossy()), Ok)
 }
 
 /// An argument that is there and not empty.

@@ -5,7 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::sync::{Arc, Mutex};
 
-use proto::planning::{ImportRequest, ImportResponse, McpRequest, McpResponse, MergeConflict};
+use proto::planning::{
+    ImportRequest, ImportResponse, ListProjectsResponse, McpRequest, McpResponse, MergeConflict, Project,
+};
 
 use super::*;
 use crate::scripted::Script;
@@ -183,7 +185,8 @@ async fn a_change_is_in_the_folders_file_before_the_call_is_answered() {
         })
         .on(|_: ImportRequest| {
             let clash = MergeConflict { field: "title".into(), id: "1".into(), ..MergeConflict::default() };
-            Ok(ImportResponse { tasks_json: file.into(), conflicts: vec![clash], has_changed: true, notes: vec![] })
+            let conflicts = vec![clash];
+            Ok(ImportResponse { tasks_json: file.into(), conflicts, has_changed: true, ..ImportResponse::default() })
         });
     let running = server.serve();
     let arguments = json!({ "projectRoot": root.path(), "project": "garden", "id": "1", "status": "done" });
@@ -196,4 +199,68 @@ async fn a_change_is_in_the_folders_file_before_the_call_is_answered() {
         note.contains("title of task 1") && said[0]["result"]["content"][0]["text"].as_str().unwrap().contains("notes")
     );
     assert!(server.asked::<ImportRequest>()[0].contains("garden"));
+    assert!(note.ends_with("the file as it was is .taskmaster/.tm-sync.before.json"), "{note}");
+    // What somebody writes next is kept as well, beside the first.
+    let edited = r#"{"master":{"tasks":[{"id":1,"title":"by hand"}]}}"#;
+    fs::write(root.path().join(".taskmaster/tasks/tasks.json"), edited).unwrap();
+    let arguments = json!({ "projectRoot": root.path(), "id": "1", "status": "done" });
+    let said = bridged(&running.address, &[&call("set_task_status", arguments).to_string()]).await;
+    let note = said[0]["result"]["structuredContent"]["notes"][0].as_str().unwrap();
+    assert!(note.ends_with(".taskmaster/.tm-sync.before-2.json"), "{note}");
+    let kept = |name: &str| fs::read_to_string(root.path().join(".taskmaster").join(name)).unwrap();
+    assert!(kept(".tm-sync.before-2.json").contains("by hand") && !kept(".tm-sync.before.json").contains("by hand"));
+}
+
+/// A folder called `srv` with a task of its own.
+fn folder_with_a_task() -> (tempfile::TempDir, std::path::PathBuf) {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().canonicalize().unwrap().join("srv");
+    fs::create_dir_all(root.join(".taskmaster/tasks")).unwrap();
+    let own = r#"{"master":{"tasks":[{"id":1,"title":"Other project first"}]}}"#;
+    fs::write(root.join(".taskmaster/tasks/tasks.json"), own).unwrap();
+    (home, root)
+}
+
+#[tokio::test]
+async fn a_folder_is_not_mixed_with_the_project_of_another_that_has_its_name() {
+    let (_home, root) = folder_with_a_task();
+    let server = Script::default()
+        .on(|request: McpRequest| {
+            let message: Value = serde_json::from_slice(&request.message).unwrap();
+            Ok(answer(&message["id"], &json!({ "isError": false, "structuredContent": {} })))
+        })
+        .on(|_: ListProjectsRequest| {
+            Ok(ListProjectsResponse { projects: vec![Project { name: "srv".into(), ..Project::default() }] })
+        });
+    let running = server.serve();
+    let asked = |name: &str, more: Value| {
+        let mut arguments = json!({ "projectRoot": root });
+        arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        call(name, arguments).to_string()
+    };
+    for line in [asked("next_task", json!({})), asked("initialize_project", json!({ "projectName": "srv" }))] {
+        let said = bridged(&running.address, &[&line]).await;
+        assert_eq!(said[0]["result"]["isError"], true, "{said:?}");
+        let text = said[0]["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("has tasks of its own") && text.contains("tmctl tasks sync --project srv"), "{text}");
+    }
+    assert!(server.asked::<McpRequest>().is_empty() && server.asked::<ImportRequest>().is_empty());
+    let said = bridged(&running.address, &[&asked("add_task", json!({ "project": "srv" }))]).await;
+    let note = said[0]["result"]["structuredContent"]["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("tasks.json was left alone"), "{note}");
+    assert!(server.asked::<ImportRequest>().is_empty());
+}
+
+#[test]
+fn a_folder_that_was_synced_is_its_projects_whatever_it_is_called() {
+    let (_home, root) = folder_with_a_task();
+    fs::write(root.join(".taskmaster/.tm-sync.json"), r#"{"project":"nas","tasks_json":"{}"}"#).unwrap();
+    let roots = Roots::new(None).unwrap();
+    let prepared = |arguments: Value| {
+        let mut message = call("add_task", arguments);
+        let after = roots.prepare(&mut message, &HashSet::new()).unwrap();
+        (message["params"]["arguments"]["project"].clone(), after.is_in_step && after.is_change, after.doubts.is_some())
+    };
+    assert_eq!(prepared(json!({ "projectRoot": root })), (json!("nas"), true, false));
+    assert_eq!(prepared(json!({ "projectRoot": root, "project": "srv" })), (json!("srv"), false, false));
 }

@@ -34,15 +34,12 @@ struct Written<'a> {
     files: &'a [String],
 }
 
-fn tell_written(screen: &mut Screen, paths: &[PathBuf]) -> Result<Verdict, Ended> {
+fn tell_written(screen: &mut Screen, folder: &Path, paths: &[PathBuf]) -> Result<Verdict, Ended> {
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let text = match names.as_slice() {
         [] => "wrote no file: there are no tasks\n".to_owned(),
         [one] => format!("wrote {one}\n"),
-        all => {
-            let folder = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("."));
-            format!("wrote {} into {}\n", counted(all.len(), "file"), folder.display())
-        }
+        all => format!("wrote {} into {}\n", counted(all.len(), "file"), folder.display()),
     };
     screen.show(|_| visible(&text), &Written { files: &names })?;
     Ok(Verdict::Done)
@@ -54,7 +51,7 @@ async fn document(at: &mut At, screen: &mut Screen, what: Rendering, to: Option<
     match to {
         Some(path) => {
             file::write(&path, drawn.text.as_bytes())?;
-            return tell_written(screen, &[path]);
+            return tell_written(screen, Path::new("."), &[path]);
         }
         None if screen.style.json => screen.json(&Document { name: &drawn.name, text: &drawn.text })?,
         None if what == Rendering::Tree => screen.data(&fitting_lines(&visible(&drawn.text), screen.style))?,
@@ -91,10 +88,10 @@ pub async fn generate(at: &mut At, screen: &mut Screen, out: &Path) -> Result<Ve
     let mut written = Vec::new();
     for RenderedFile { name, text } in &files {
         let path = inside(out, name)?;
-        file::write(&path, text.as_bytes())?;
+        file::write_drawn(&path, text)?;
         written.push(path);
     }
-    tell_written(screen, &written)
+    tell_written(screen, out, &written)
 }
 
 /// A server names files, and must not lead out of the folder by that.
@@ -112,7 +109,7 @@ pub async fn readme(at: &mut At, screen: &mut Screen, path: &Path) -> Result<Ver
     let old = if path.exists() { file::read_text(path)? } else { String::new() };
     let list = one(at, Rendering::Readme).await?.text;
     file::write(path, into_readme(&old, &list).as_bytes())?;
-    tell_written(screen, &[path.to_owned()])
+    tell_written(screen, Path::new("."), &[path.to_owned()])
 }
 
 /// A README with its list of tasks brought up to date; added at its end where it has none.

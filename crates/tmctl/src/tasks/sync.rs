@@ -7,23 +7,27 @@
 use std::path::{Path, PathBuf};
 
 use base::{Code, Fault, Result, time};
-use planner::tasks_file::{Layout, TasksFile, edit_file, read_file};
+use planner::sync::Differences;
+use planner::tasks_file::{Layout, TasksFile, edit_file, read_whole};
+use planner::{Tasks, wire};
 use proto::planning::planning_client::PlanningClient;
-use proto::planning::{ImportRequest, ImportResponse};
+use proto::planning::{ImportRequest, ImportResponse, TagDifference};
 use serde::{Deserialize, Serialize};
 
-use super::exchange;
+use super::exchange::{self, Outcome};
 use crate::client::{CALL_LIMIT, Keyed, Servers, call};
 use crate::file;
+use crate::folder::home::SYNCED;
 use crate::place::{At, Missing, Named};
 use crate::screen::{Ended, Screen, Verdict};
 use crate::text::visible;
 
 /// How often the file may change under our hands before that is given up.
 const TRIES: usize = 5;
-const BASE: &str = ".tm-sync.json";
-/// The file as it was, where the server's version of something took its place.
-pub(crate) const BEFORE: &str = ".tm-sync.before.json";
+/// How the file as it was is called where the server's version of something took its place; the second one has a number.
+const BEFORE: &str = ".tm-sync.before";
+/// So many of them; then somebody should look at them.
+const MOST_BEFORE: u32 = 1000;
 
 /// A folder to bring together with a project.
 #[derive(Debug, clap::Args)]
@@ -37,6 +41,9 @@ pub struct Args {
     /// Where both changed the same, take what the server has; the file's version is kept beside it
     #[arg(long)]
     take_server: bool,
+    /// Do it even where most tasks of the server are not in the file any more, and go
+    #[arg(long)]
+    yes: bool,
 }
 
 /// What both sides had when they were last alike.
@@ -46,8 +53,15 @@ struct Base {
     at: String,
     /// Of which project.
     project: String,
-    /// All of it.
+    /// All of it; empty when they never were, and `tmctl init` only noted the project.
     tasks_json: String,
+}
+
+/// Notes in a folder which project it belongs to, with which it was not synced yet.
+pub fn note_project(root: &Path, project: &str) -> Result<()> {
+    let folder = Folder::new(root);
+    folder.make_room()?;
+    folder.keep(&Base { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json: String::new() })
 }
 
 /// The files that a sync is about.
@@ -55,7 +69,7 @@ pub(crate) struct Folder {
     /// The tasks.json.
     tasks: PathBuf,
     base: PathBuf,
-    before: PathBuf,
+    inner: PathBuf,
 }
 
 /// What may be written on both sides.
@@ -69,101 +83,107 @@ pub(crate) enum Writes {
     Everything,
 }
 
+/// Whether most tasks of the server may go because the file does not have them any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayEmpty {
+    /// Somebody said so.
+    Yes,
+    /// The server refuses it.
+    No,
+}
+
 /// How far a merge came.
 pub(crate) enum Merged {
     /// Nothing was written on either side.
     Looked {
         /// What the server would make of it.
         looked: ImportResponse,
-        /// What the file has.
-        file: TasksFile,
+        /// What would be different in the file.
+        file: InFile,
     },
     /// Both sides are alike.
     Done {
         /// What the server made of it.
         done: ImportResponse,
-        /// Whether the file is another one now.
-        is_written: bool,
+        /// What is different in the file.
+        file: InFile,
+        /// Where the file as it was is kept, if something of it was not taken.
+        before: Option<PathBuf>,
     },
+}
+
+/// What becomes of the file.
+pub(crate) struct InFile {
+    /// Whether it is another one.
+    pub(crate) is_changed: bool,
+    /// Which of its tasks are, by tag.
+    pub(crate) differences: Vec<TagDifference>,
 }
 
 /// Brings them together.
 pub async fn run(servers: &Servers, screen: &mut Screen, named: Named, args: Args) -> Result<Verdict, Ended> {
-    let folder = Folder::new(&args.dir)?;
-    let base = folder.base()?;
-    let project = named.project.or_else(|| base.as_ref().map(|base| base.project.clone()));
-    let named = Named { project, ..named };
-    let mut at = At::open(servers, screen, &named, Missing::Make).await?;
+    let missing = if args.dry_run { Missing::Refuse } else { Missing::Make };
+    let mut at = At::open_for(servers, screen, &named, missing, &args.dir).await?;
+    let folder = Folder::new(&args.dir);
+    if !args.dry_run && !args.dir.join(".taskmaster").exists() {
+        // Whoever stands in the wrong folder should see it.
+        screen.note(&visible(&format!("made {}\n", args.dir.join(".taskmaster").display())));
+    }
     let writes = match (args.dry_run, args.take_server) {
         (true, _) => Writes::Nothing,
         (false, false) => Writes::WhatFits,
         (false, true) => Writes::Everything,
     };
+    let may_empty = if args.yes { MayEmpty::Yes } else { MayEmpty::No };
     let project = at.project();
     let again = || screen.note("the file was changed in the meantime; once more\n");
-    match folder.merge(&mut at.planning, &project, writes, again).await? {
-        Merged::Looked { looked, file } => only_tell(screen, &at, &looked, &file),
-        Merged::Done { done, is_written } => tell(screen, &at, &folder, &done, is_written),
+    match folder.merge(&mut at.planning, &project, (writes, may_empty), again).await? {
+        Merged::Looked { looked, file } => {
+            let outcome = if args.dry_run { Outcome::WouldBe } else { Outcome::NothingWritten };
+            let verdict = exchange::tell(screen, &at, &looked, outcome, Some(&file))?;
+            if outcome == Outcome::NothingWritten {
+                screen.note(
+                    "hint: make the field alike on one side (`tmctl tasks update`, or in the file) and sync again, or take \
+                     the server's with --take-server\n",
+                );
+            }
+            Ok(verdict)
+        }
+        Merged::Done { done, file, before } => {
+            let verdict = exchange::tell(screen, &at, &done, Outcome::Is, Some(&file))?;
+            if let Some(before) = before {
+                screen.note(&visible(&format!("the file as it was is in {}\n", before.display())));
+            }
+            Ok(verdict)
+        }
     }
-}
-
-fn only_tell(screen: &mut Screen, at: &At, looked: &ImportResponse, file: &TasksFile) -> Result<Verdict, Ended> {
-    let would_change = parsed(&looked.tasks_json)? != *file;
-    let verdict = exchange::tell(screen, at, looked, true, Some(would_change))?;
-    if !looked.conflicts.is_empty() {
-        screen.note(
-            "nothing was written on either side\n  hint: make the field alike on one side (`tmctl tasks update`, or in \
-             the file) and sync again, or take the server's with --take-server\n",
-        );
-    }
-    Ok(verdict)
-}
-
-fn tell(
-    screen: &mut Screen,
-    at: &At,
-    folder: &Folder,
-    done: &ImportResponse,
-    is_written: bool,
-) -> Result<Verdict, Ended> {
-    let verdict = exchange::tell(screen, at, done, false, Some(is_written))?;
-    if !done.conflicts.is_empty() {
-        screen.note(&visible(&format!("the file as it was is in {}\n", folder.before.display())));
-    }
-    Ok(verdict)
 }
 
 impl Folder {
-    /// Those of the project in `root`; the folder of the base is made where it is missing.
-    pub(crate) fn new(root: &Path) -> Result<Self> {
-        let folder = Self::at(root);
-        for dir in [&folder.base, &folder.tasks].into_iter().filter_map(|file| file.parent()) {
-            std::fs::create_dir_all(dir).map_err(|error| {
-                let fault = Fault::invalid(format!("could not make `{}`", dir.display())).because(error);
-                fault.hint("name the project's folder with --dir")
-            })?;
-        }
-        Ok(folder)
-    }
-
-    /// The same to look only.
-    pub(crate) fn at(root: &Path) -> Self {
-        let inner = root.join(".taskmaster");
-        Self { tasks: Layout::new(root).tasks(), base: inner.join(BASE), before: inner.join(BEFORE) }
-    }
-
-    /// The project that it was last brought together with.
-    pub(crate) fn project(&self) -> Result<Option<String>> {
-        Ok(self.base()?.map(|base| base.project))
+    /// Those of the project in `root`.
+    pub(crate) fn new(root: &Path) -> Self {
+        let (tasks, inner) = (Layout::new(root).tasks(), root.join(".taskmaster"));
+        Self { tasks, base: inner.join(SYNCED), inner }
     }
 
     /// Whether somebody wrote the file since it was brought together with the project.
     pub(crate) fn is_edited(&self, project: &str) -> Result<bool> {
-        let Some(file) = self.read()? else { return Ok(false) };
-        match self.base()?.filter(|base| base.project == project) {
-            Some(base) => Ok(parsed(base.tasks_json.as_bytes())? != file),
+        let Some((_, file)) = read_whole(&self.tasks)? else { return Ok(false) };
+        match self.base()?.filter(|base| base.project == project && !base.tasks_json.is_empty()) {
+            Some(base) => Ok(parsed(base.tasks_json.as_bytes())? != file.file),
             None => Ok(true),
         }
+    }
+
+    /// Makes the folders of these files.
+    fn make_room(&self) -> Result<()> {
+        for folder in [self.base.parent(), self.tasks.parent()].into_iter().flatten() {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                let fault = Fault::invalid(format!("could not make `{}`", folder.display())).because(error);
+                fault.hint("name the project's folder with --dir")
+            })?;
+        }
+        Ok(())
     }
 
     /// Brings the file and a project of the server together. `again` hears of each time that the file was changed meanwhile.
@@ -171,43 +191,61 @@ impl Folder {
         &self,
         planning: &mut PlanningClient<Keyed>,
         project: &str,
-        writes: Writes,
+        (writes, may_empty): (Writes, MayEmpty),
         mut again: impl FnMut(),
     ) -> Result<Merged> {
+        if writes != Writes::Nothing {
+            self.make_room()?;
+        }
         for _ in 0..TRIES {
-            let file = self.read()?;
+            let read = read_whole(&self.tasks)?;
             // A file that is gone says nothing about its tasks: it is made anew from what the server has.
-            let base = self.base()?.filter(|base| base.project == project && file.is_some());
-            let file = file.unwrap_or_default();
+            let base = self.base()?.filter(|base| base.project == project && read.is_some());
+            // The bytes as they stand, so that what the server says of them is true of their lines.
+            let (bytes, file) = match read {
+                Some((bytes, read)) => (bytes, read.file),
+                None => (json_of(&TasksFile::default())?.into_bytes(), TasksFile::default()),
+            };
             let request = ImportRequest {
                 project: project.to_owned(),
-                tasks_json: json_of(&file)?.into(),
+                tasks_json: bytes.into(),
                 base_tasks_json: base.map(|base| base.tasks_json.into()).unwrap_or_default(),
                 dry_run: false,
+                may_empty: may_empty == MayEmpty::Yes,
             };
+            let sent = request.tasks_json.clone();
+            // A large file that comes back as it went is not read again.
+            let merged_of = |response: &ImportResponse| {
+                if response.tasks_json == sent { Ok(file.clone()) } else { parsed(&response.tasks_json) }
+            };
+            let mut looked = None;
             if writes != Writes::Everything {
                 let request = ImportRequest { dry_run: true, ..request.clone() };
-                let looked = call(CALL_LIMIT, planning.import(request)).await?;
-                if writes == Writes::Nothing || !looked.conflicts.is_empty() {
-                    return Ok(Merged::Looked { looked, file });
+                let response = call(CALL_LIMIT, planning.import(request)).await?;
+                let merged = merged_of(&response)?;
+                if writes == Writes::Nothing || !response.conflicts.is_empty() {
+                    return Ok(Merged::Looked { looked: response, file: InFile::of(&file, &merged) });
                 }
+                looked = (!response.has_changed).then_some((response, merged));
             }
-            let done = call(CALL_LIMIT, planning.import(request)).await?;
-            if let Some(is_written) = self.take(project, &file, &done)? {
-                return Ok(Merged::Done { done, is_written });
+            // Where nothing would change on the server, the look said all there is.
+            let (done, merged) = match looked {
+                Some(looked) => looked,
+                None => {
+                    let done = call(CALL_LIMIT, planning.import(request)).await?;
+                    let merged = merged_of(&done)?;
+                    (done, merged)
+                }
+            };
+            let before = if done.conflicts.is_empty() { None } else { Some(self.keep_before(&file)?) };
+            let in_file = InFile::of(&file, &merged);
+            if self.take(project, &file, merged, &done)? {
+                return Ok(Merged::Done { done, file: in_file, before });
             }
             again();
         }
         let busy = Fault::new(Code::Conflict, format!("`{}` is written all the time", self.tasks.display()));
         Err(busy.hint("do it again when whoever writes it has finished; nothing is lost"))
-    }
-
-    /// The tasks; nothing when there is no file.
-    fn read(&self) -> Result<Option<TasksFile>> {
-        if !self.tasks.exists() {
-            return Ok(None);
-        }
-        Ok(Some(read_file(&self.tasks)?.file))
     }
 
     /// What both sides had, if they were alike once.
@@ -222,28 +260,60 @@ impl Folder {
         })
     }
 
-    /// Writes what both sides should have, and keeps it as the next base. Nothing when the file is not `sent` any more.
-    /// The base comes last: a stop before it only means that the next sync finds both sides with the same changes.
-    fn take(&self, project: &str, sent: &TasksFile, done: &ImportResponse) -> Result<Option<bool>> {
-        let merged = parsed(&done.tasks_json)?;
-        if !done.conflicts.is_empty() {
-            file::write(&self.before, json_of(sent)?.as_bytes())?;
-        }
-        let edited = edit_file(&self.tasks, |file| -> Result<bool> {
-            let is_as_sent = file == sent;
-            if is_as_sent {
-                *file = merged;
+    /// Keeps the file as it was, beside those that were kept before; gives where.
+    fn keep_before(&self, was: &TasksFile) -> Result<PathBuf> {
+        let text = json_of(was)?;
+        for number in 1..=MOST_BEFORE {
+            let number = if number == 1 { String::new() } else { format!("-{number}") };
+            let path = self.inner.join(format!("{BEFORE}{number}.json"));
+            if file::write_new(&path, text.as_bytes())? {
+                return Ok(path);
             }
-            Ok(is_as_sent)
-        })?;
-        if !edited.value {
-            return Ok(None);
         }
-        let tasks_json = String::from_utf8_lossy(&done.tasks_json).into_owned();
-        let base = Base { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json };
-        let text = serde_json::to_string(&base).map_err(|error| unwritable(&error))?;
-        file::write(&self.base, text.as_bytes())?;
-        Ok(Some(edited.is_written))
+        let what = format!(
+            "could not keep the file as it was: there are {MOST_BEFORE} such files in `{}`",
+            self.inner.display()
+        );
+        Err(Fault::new(Code::Conflict, what)
+            .hint(format!("look through `{BEFORE}*.json` and delete what is not needed")))
+    }
+
+    /// Writes what both sides should have, and keeps it as the next base. Not where the file is not `sent` any more.
+    /// The base comes last: a stop before it only means that the next sync finds both sides with the same changes.
+    fn take(&self, project: &str, sent: &TasksFile, merged: TasksFile, done: &ImportResponse) -> Result<bool> {
+        // With nothing to write, whatever is in the file meanwhile is a change since the base.
+        let is_taken = merged == *sent
+            || edit_file(&self.tasks, |file| -> Result<bool> {
+                let is_as_sent = file == sent;
+                if is_as_sent {
+                    *file = merged;
+                }
+                Ok(is_as_sent)
+            })?
+            .value;
+        if is_taken {
+            let tasks_json = String::from_utf8_lossy(&done.tasks_json).into_owned();
+            self.keep(&Base { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json })?;
+        }
+        Ok(is_taken)
+    }
+
+    fn keep(&self, base: &Base) -> Result<()> {
+        let text = serde_json::to_string(base).map_err(|error| unwritable(&error))?;
+        file::write(&self.base, text.as_bytes())
+    }
+}
+
+impl InFile {
+    fn of(was: &TasksFile, is: &TasksFile) -> Self {
+        let none = Tasks::default();
+        let tasks = |file: &TasksFile, tag: &str| file.tag(tag).map_or_else(|| none.clone(), |tag| tag.tasks().clone());
+        let added = is.tags().iter().filter(|tag| was.tag(tag.name()).is_none());
+        let differences = was.tags().iter().chain(added).filter_map(|tag| {
+            let found = Differences::of(&tasks(was, tag.name()), &tasks(is, tag.name()));
+            (!found.is_empty()).then(|| wire::difference_to_wire(tag.name(), &found))
+        });
+        Self { is_changed: was != is, differences: differences.collect() }
     }
 }
 

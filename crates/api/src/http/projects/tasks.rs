@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use base::{Fault, Result};
 use bytes::Bytes;
 use planner::edit::{Dependencies, Edit};
+use planner::planning::Taking;
 use planner::projects::{Key, Outcome, Wanted};
 use planner::query::{self, Filter};
 use planner::render::{self, Kind};
@@ -312,6 +313,7 @@ pub(super) async fn import(
     let theirs = TasksFile::read(theirs).map_err(Fault::from)?;
     let base = base.map(TasksFile::read).transpose().map_err(Fault::from)?;
     let base = base.as_ref().map(|base| &base.file);
-    let imported = desk.planning()?.import(&project, &theirs.file, base, &who, how.dry_run).await?;
+    let taking = if how.dry_run { Taking::Nothing } else { Taking::Everything };
+    let imported = desk.planning()?.import(&project, &theirs.file, base, &who, taking).await?;
     Ok(Json::<Value>(tasks_json::imported(&imported, &oddities(&theirs))?))
 }

@@ -36,8 +36,10 @@ fn conflicting(title: &str) -> ImportResponse {
 }
 
 async fn sync(script: &Script, folder: &Path, more: &[&str]) -> Typed {
-    let words: Vec<&str> =
-        ["tasks", "sync", "--dir", folder.to_str().unwrap()].into_iter().chain(more.iter().copied()).collect();
+    let words: Vec<&str> = ["tasks", "sync", "--project", "garden", "--dir", folder.to_str().unwrap()]
+        .into_iter()
+        .chain(more.iter().copied())
+        .collect();
     type_in(&script.serve(), &words).await
 }
 
@@ -65,7 +67,10 @@ async fn an_empty_folder_gets_what_the_server_has_and_the_next_sync_knows_it() {
     });
     let first = sync(&script, folder.path(), &[]).await;
     assert_eq!(first.code, 0, "{}", first.notes);
-    assert_eq!(first.data, "the project garden is changed, the file is changed\n");
+    assert_eq!(
+        first.data,
+        "the project garden is changed, the file is changed\n  file, tag master: 1 added (1 theirs)\n"
+    );
     assert_eq!(read(&folder.path().join(".taskmaster/tasks/tasks.json")), tasks_json("theirs"));
     let second = sync(&script, folder.path(), &[]).await;
     assert_eq!(second.data, "the project garden is changed, the file is as it was\n");
@@ -82,12 +87,12 @@ async fn where_both_changed_the_same_nothing_is_written_until_somebody_chose() {
     insta::assert_snapshot!("tasks_sync", format!("exit {}\n{}---\n{}", typed.code, typed.notes, typed.data));
     assert_eq!(read(&path), tasks_json("mine"));
     assert_eq!(script.asked::<ImportRequest>().len(), 1);
-    assert!(!folder.path().join(".taskmaster").join(BASE).exists());
+    assert!(!folder.path().join(".taskmaster").join(SYNCED).exists());
 
     let typed = sync(&script, folder.path(), &["--take-server"]).await;
     assert_eq!(typed.code, 1, "the conflict is still shown");
     assert_eq!(read(&path), tasks_json("theirs"));
-    assert_eq!(read(&folder.path().join(".taskmaster").join(BEFORE)), tasks_json("mine"));
+    assert_eq!(read(&folder.path().join(".taskmaster").join(".tm-sync.before.json")), tasks_json("mine"));
 }
 
 #[tokio::test]
@@ -95,7 +100,10 @@ async fn a_dry_run_writes_nothing() {
     let (folder, path) = folder_with("mine");
     let script = script(|_| Ok(merged("theirs")));
     let typed = sync(&script, folder.path(), &["--dry-run"]).await;
-    assert_eq!(typed.data, "the project garden would be changed, the file would be changed\n");
+    assert_eq!(
+        typed.data,
+        "the project garden would be changed, the file would be changed\n  file, tag master: 1 changed (1 theirs)\n"
+    );
     assert_eq!((read(&path), script.asked::<ImportRequest>().len()), (tasks_json("mine"), 1));
 }
 
@@ -109,7 +117,8 @@ async fn an_edit_of_another_program_in_the_middle_is_not_lost() {
         if calls == 2 {
             std::fs::write(&edited, tasks_json("newer")).unwrap();
         }
-        Ok(ImportResponse { tasks_json: request.tasks_json, ..ImportResponse::default() })
+        let tasks_json = if calls <= 2 { tasks_json("both").into() } else { request.tasks_json };
+        Ok(ImportResponse { tasks_json, has_changed: true, ..ImportResponse::default() })
     });
     let typed = sync(&script, folder.path(), &[]).await;
     assert_eq!((typed.code, read(&path)), (0, tasks_json("newer")));
@@ -120,8 +129,54 @@ async fn an_edit_of_another_program_in_the_middle_is_not_lost() {
 #[tokio::test]
 async fn a_base_that_cannot_be_read_is_told_with_a_way_out() {
     let (folder, _) = folder_with("mine");
-    std::fs::write(folder.path().join(".taskmaster").join(BASE), "{").unwrap();
+    std::fs::write(folder.path().join(".taskmaster").join(SYNCED), "{").unwrap();
     let typed = sync(&script(|_| Ok(merged("theirs"))), folder.path(), &[]).await;
     assert_eq!(typed.code, 1);
     assert!(typed.notes.contains(".tm-sync.json") && typed.notes.contains("delete it"), "{}", typed.notes);
+}
+
+#[tokio::test]
+async fn a_sync_that_changes_nothing_asks_once_and_says_so() {
+    let (folder, path) = folder_with("same");
+    let script = script(|_| Ok(ImportResponse { has_changed: false, ..merged("same") }));
+    let typed = sync(&script, folder.path(), &[]).await;
+    assert_eq!(typed.data, "the project garden is as it was, the file is as it was\n");
+    assert_eq!((read(&path), script.asked::<ImportRequest>().len()), (tasks_json("same"), 1));
+    assert!(folder.path().join(".taskmaster").join(SYNCED).exists());
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_lines_is_about_those_of_the_file() {
+    let (folder, path) = folder_with("mine");
+    let odd = r#"{"master":{"tasks":[]},"master":{"tasks":[{"id":1,"title":"mine"}]}}"#;
+    std::fs::write(&path, odd).unwrap();
+    let script = script(|request: ImportRequest| {
+        assert_eq!(request.tasks_json, r#"{"master":{"tasks":[]},"master":{"tasks":[{"id":1,"title":"mine"}]}}"#);
+        Ok(merged("mine"))
+    });
+    assert_eq!(sync(&script, folder.path(), &[]).await.code, 0);
+}
+
+#[tokio::test]
+async fn most_tasks_of_the_server_go_only_with_a_yes() {
+    let (folder, _) = folder_with("mine");
+    let asked: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let seen = asked.clone();
+    let script = script(move |request: ImportRequest| {
+        seen.lock().unwrap().push(request.may_empty);
+        Ok(merged("mine"))
+    });
+    sync(&script, folder.path(), &[]).await;
+    sync(&script, folder.path(), &["--yes"]).await;
+    assert_eq!(*asked.lock().unwrap(), [false, false, true, true]);
+}
+
+#[tokio::test]
+async fn a_dry_run_makes_no_folder_and_a_sync_tells_that_it_made_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = script(|_| Ok(merged("theirs")));
+    sync(&script, folder.path(), &["--dry-run"]).await;
+    assert!(!folder.path().join(".taskmaster").exists());
+    let typed = sync(&script, folder.path(), &[]).await;
+    assert!(typed.notes.contains("made ") && typed.notes.contains(".taskmaster"), "{}", typed.notes);
 }
