@@ -8,6 +8,7 @@ mod apply;
 mod changes;
 mod json;
 mod moving;
+mod readdress;
 mod refused;
 mod status;
 mod titles;

@@ -262,13 +262,12 @@ pub fn said(value: &Value) -> String {
         (Some(line), _, _) | (_, _, Some(line)) => format!("line {}: ", said(line)),
         _ => String::new(),
     };
-    let says = |value: &Value| !value.is_null() && value.as_array().is_none_or(|values| !values.is_empty());
-    let rest = fields.iter().filter(|(name, value)| !is_line(name) && says(value));
+    let rest = fields.iter().filter(|(name, value)| !is_line(name) && !said(value).is_empty());
     let rest = rest.map(|(name, value)| match name.as_str() {
         "text" | "what" | "title" | "id" => said(value),
         _ => format!("{} {}", spoken(name), said(value)),
     });
-    place + &rest.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    place + &rest.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -298,6 +297,11 @@ mod tests {
         assert_eq!(said(&both), "lines 2 to 4: R3, water");
         assert_eq!(said(&json!({"text": "water", "first_line": 2, "last_line": 2})), "line 2: water");
         assert_eq!(said(&json!({"text": "water", "lines": [2, 3]})), "line 2, 3: water");
+        assert_eq!(
+            said(&json!({"id": "1", "refused": [], "why": "", "left": null})),
+            "1",
+            "what says nothing is left out"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use proto::planning::{
 use serde::Serialize;
 
 use super::item::{self, HEADING, Item};
+use super::tags;
 use crate::client::{CALL_LIMIT, call, told};
 use crate::place::At;
 use crate::screen::{Ended, Screen, Style, Verdict};
@@ -41,6 +42,9 @@ pub struct Which {
     /// Show them again whenever they change, until interrupted
     #[arg(long)]
     watch: bool,
+    /// Those of every tag of the project
+    #[arg(long, conflicts_with = "watch")]
+    all_tags: bool,
 }
 
 impl Which {
@@ -86,17 +90,48 @@ pub async fn all(at: &mut At, filter: Filter) -> Result<ListTasksResponse> {
 
 /// Shows those that pass.
 pub async fn list(at: &mut At, screen: &mut Screen, which: Which) -> Result<Verdict, Ended> {
-    let (with_subtasks, is_watched) = (which.with_subtasks, which.watch);
+    let Which { with_subtasks, watch: is_watched, all_tags, .. } = which;
     let filter = which.filter();
-    if is_watched {
-        return watch(at, screen, &filter, with_subtasks).await;
+    match (is_watched, all_tags) {
+        (true, _) => return watch(at, screen, &filter, with_subtasks).await,
+        (_, true) => of_all_tags(at, screen, &filter, with_subtasks).await?,
+        _ => drop(of_one_tag(at, screen, filter, with_subtasks).await?),
     }
-    show_all(at, screen, filter, with_subtasks).await?;
     Ok(Verdict::Done)
 }
 
-/// Shows them, and gives the revision that they were shown at.
-async fn show_all(at: &mut At, screen: &mut Screen, filter: Filter, with_subtasks: bool) -> Result<u64, Ended> {
+/// Shows those of every tag, one tag after the other.
+async fn of_all_tags(at: &mut At, screen: &mut Screen, filter: &Filter, with_subtasks: bool) -> Result<(), Ended> {
+    let mut found = Vec::new();
+    for tag in tags::list(at).await?.tags {
+        at.place.tag = tag.name;
+        found.push(all(at, filter.clone()).await?);
+    }
+    let shown = |style| {
+        let one = |response: &ListTasksResponse| table(response, with_subtasks, style) + &sum(at, response) + "\n";
+        found.iter().map(one).collect::<String>() + &text::told_by(&at.server)
+    };
+    let items = found.iter().map(|response| Tagged {
+        project: &at.place.project,
+        tag: &response.tag,
+        revision: response.revision,
+        draft_because: &response.draft_because,
+        tasks: item::items(&response.tasks),
+    });
+    screen.show(shown, &List::of_now(&at.server, items.collect()))
+}
+
+#[derive(Serialize)]
+struct Tagged<'a> {
+    project: &'a str,
+    tag: &'a str,
+    revision: u64,
+    draft_because: &'a [String],
+    tasks: Vec<Item<'a>>,
+}
+
+/// Shows those of the tag that is meant, and gives the revision that they were shown at.
+async fn of_one_tag(at: &mut At, screen: &mut Screen, filter: Filter, with_subtasks: bool) -> Result<u64, Ended> {
     let response = all(at, filter).await?;
     let list = Listed {
         list: List::of_now(&at.server, item::items(&response.tasks)),
@@ -105,7 +140,8 @@ async fn show_all(at: &mut At, screen: &mut Screen, filter: Filter, with_subtask
         revision: response.revision,
         draft_because: &response.draft_because,
     };
-    screen.show(|style| table(&response, with_subtasks, style) + &sum(at, &response), &list)?;
+    let told_by = text::told_by(&at.server);
+    screen.show(|style| table(&response, with_subtasks, style) + &sum(at, &response) + &told_by, &list)?;
     Ok(response.revision)
 }
 
@@ -122,7 +158,7 @@ async fn watch(at: &mut At, screen: &mut Screen, filter: &Filter, with_subtasks:
         // The one that was meant at first, whichever the project uses later.
         at.place.tag = change.tag;
         screen.begin_again()?;
-        shown = Some(show_all(at, screen, filter.clone(), with_subtasks).await?);
+        shown = Some(of_one_tag(at, screen, filter.clone(), with_subtasks).await?);
     }
     Err(Fault::new(Code::Unreachable, format!("`{}` stopped telling of changes", at.server))
         .hint("it was probably stopped; name several servers and start again")
@@ -154,7 +190,7 @@ fn sum(at: &At, response: &ListTasksResponse) -> String {
         response.draft_because.iter().map(|why| format!("the plan is only a draft: {why}\n")).collect();
     let place = format!("{}/{}, revision {}", at.place.project, response.tag, response.revision);
     let counts = if counts.is_empty() { String::new() } else { format!("; in all: {}", counts.join(", ")) };
-    visible(&format!("{drafts}{place}{counts}\n")) + &text::told_by(&at.server)
+    visible(&format!("{drafts}{place}{counts}\n"))
 }
 
 /// Shows single ones; one that is not there is an error.

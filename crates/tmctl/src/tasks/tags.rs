@@ -119,7 +119,8 @@ pub async fn run(at: &mut At, screen: &mut Screen, verb: Option<Verb>) -> Result
     Ok(Verdict::Done)
 }
 
-async fn list(at: &mut At) -> Result<ChangeTagResponse> {
+/// The tags of the project, and the one that it uses.
+pub async fn list(at: &mut At) -> Result<ChangeTagResponse> {
     let listed = call(CALL_LIMIT, at.planning.list_tags(ListTagsRequest { project: at.project() })).await?;
     Ok(ChangeTagResponse { tags: listed.tags, current_tag: listed.current_tag })
 }

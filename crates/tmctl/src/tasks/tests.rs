@@ -125,6 +125,24 @@ async fn a_list_says_whose_it_is_and_has_all_pages() {
 }
 
 #[tokio::test]
+async fn a_list_of_all_tags_has_each_with_its_tasks() {
+    let script = Script::default()
+        .on(|_: ListTagsRequest| {
+            Ok(ListTagsResponse { tags: samples::planning::project().tags, current_tag: "master".into() })
+        })
+        .on(|request: ListTasksRequest| {
+            let tag = request.place.unwrap_or_default().tag;
+            let tasks = vec![samples::planning::task("1", &format!("of {tag}"))];
+            Ok(ListTasksResponse { tasks, total: 1, revision: 4, tag, ..ListTasksResponse::default() })
+        });
+    let typed = tasks(&script, &["list", "--all-tags"]).await;
+    insta::assert_snapshot!("tasks_of_all_tags", typed.notes + &typed.data);
+    let typed = tasks(&script, &["list", "--all-tags", "--json"]).await;
+    let told: serde_json::Value = serde_json::from_str(&typed.data).unwrap();
+    assert_eq!((&told["items"][1]["tag"], &told["items"][1]["tasks"][0]["title"]), (&"try".into(), &"of try".into()));
+}
+
+#[tokio::test]
 async fn a_list_that_is_watched_is_shown_with_every_change_until_the_server_ends() {
     let mut revision = 3;
     let script = Script::default()
