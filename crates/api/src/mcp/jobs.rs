@@ -149,3 +149,26 @@ pub(super) async fn cancel(call: &Call<'_>) -> Said {
     let cancelled = job::cancel(&*call.planning()?, &call.text("id")).await?;
     Ok(tasks_json::job(&cancelled))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_call_took_is_told_as_upstream_tells_it() {
+        let spent = Spent {
+            questions: 3,
+            prompt_tokens: 300,
+            answer_tokens: 20,
+            models: ["llama3.1:8b".to_owned(), "qwen3:4b".to_owned()].into(),
+            cost: 0,
+        };
+        let told = telemetry("expand", &spent);
+        assert_eq!((&told["commandName"], &told["modelUsed"]), (&json!("expand"), &json!("llama3.1:8b, qwen3:4b")));
+        assert_eq!(
+            (&told["inputTokens"], &told["outputTokens"], &told["totalTokens"]),
+            (&json!(300), &json!(20), &json!(320))
+        );
+        assert_eq!(told["totalCost"], 0);
+    }
+}

@@ -9,8 +9,8 @@ use proto::admin::{ExplainRequest, GetModeRequest, ListNodesRequest, PullModelRe
 use proto::inference::generate_response::Event;
 use proto::inference::inference_client::InferenceClient;
 use proto::inference::{EmbedRequest, Finish, GenerateRequest, ListModelsRequest, Message, RerankRequest};
-use proto::planning::McpRequest;
 use proto::planning::planning_client::PlanningClient;
+use proto::planning::{ChangeProjectRequest, McpRequest, OwnModels, Place, WatchTagRequest};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
@@ -225,6 +225,41 @@ async fn who_makes_a_change_stands_in_the_metadata_where_the_message_has_no_plac
     request.metadata_mut().insert("x-tm-who", "tmctl".parse().unwrap());
     PlanningClient::new(served.channel).undo(request).await.unwrap();
     assert_eq!(bed.get("/api/projects/garden/history").await["items"][0]["who"], "tmctl");
+}
+
+#[tokio::test]
+async fn a_project_gets_models_of_its_own_and_is_told_of_those_that_are_away() {
+    let bed = crate::projects::Bed::garden().await;
+    let served = serve_desk(bed.server.desk.clone()).await;
+    let mut client = PlanningClient::new(served.channel);
+    let request = ChangeProjectRequest {
+        project: "garden".into(),
+        main_model: Some("llama3.1:8b".into()),
+        research_model: Some("away".into()),
+        ..ChangeProjectRequest::default()
+    };
+    let changed = client.change_project(request).await.unwrap().into_inner();
+    assert_eq!(changed.notes.len(), 1, "{:?}", changed.notes);
+    assert!(changed.notes[0].starts_with("nobody offers `away` now"), "{:?}", changed.notes);
+    let own = OwnModels { main: "llama3.1:8b".into(), research: "away".into(), fallback: String::new() };
+    assert_eq!(changed.project.unwrap().models, Some(own));
+}
+
+#[tokio::test]
+async fn a_tag_tells_of_its_changes_until_the_server_stops() {
+    let bed = crate::projects::Bed::garden().await;
+    let served = serve_desk(bed.server.desk.clone()).await;
+    let place = Some(Place { project: "garden".into(), tag: String::new() });
+    let request = WatchTagRequest { place };
+    let mut told = PlanningClient::new(served.channel).watch_tag(request).await.unwrap().into_inner();
+    let mut next = async || tokio::time::timeout(PATIENCE, told.next()).await.unwrap();
+    let before = next().await.unwrap().unwrap();
+    let done = json!({ "edits": [{ "edit": "set-status", "ids": ["1"], "status": "done" }] });
+    bed.call("POST", "/api/projects/garden/edits", &done).await;
+    let after = next().await.unwrap().unwrap();
+    assert_eq!((after.tag.as_str(), after.revision), ("master", before.revision + 1));
+    served.cancel.cancel();
+    assert!(next().await.is_none(), "a stopping server lets its watchers go");
 }
 
 #[tokio::test]
