@@ -101,6 +101,9 @@ impl Planning {
         taking: Taking,
     ) -> Result<Imported> {
         let mut imported = Imported::default();
+        if theirs.tags().is_empty() && !theirs.extra().is_empty() {
+            imported.notes.push("the file has no list of tasks: what it has is kept beside them".to_owned());
+        }
         let known = self.projects.tags(project).await?;
         let extra = self.projects.project(project).await?.extra;
         let none = Extra::new();

@@ -150,4 +150,6 @@ async fn a_task_without_a_title_is_refused_before_anything_is_written() {
         assert!(refused.message.contains("title of task 1"), "{refused:?}");
     }
     assert_eq!(planning.projects.tags("home").await.unwrap().len(), 1);
+    let bare = planning.import("home", &file(r#"{"id":1}"#), None, "me", Taking::Nothing).await.unwrap();
+    assert_eq!(bare.notes, ["the file has no list of tasks: what it has is kept beside them"]);
 }
