@@ -35,10 +35,10 @@ fn positions(how_many: usize) -> Vec<usize> {
     let seed = std::env::var("TM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     eprintln!("TM_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut all: Vec<usize> = (2..TOKENS - 1).collect();
+    let mut all: Vec<usize> = (2..TOKENS - 1).filter(|&at| at != TOKENS / 2).collect();
     random.shuffle(&mut all);
-    // The first and the last token are where things go wrong first.
-    [1, TOKENS - 1].into_iter().chain(all).take(how_many).collect()
+    // The first and the last token are where things go wrong first; in the middle every stream has begun and none is over.
+    [1, TOKENS - 1, TOKENS / 2].into_iter().chain(all).take(how_many).collect()
 }
 
 /// Fifty streams; the first one rings when it has `position` pieces and waits for what happens then.
@@ -114,27 +114,27 @@ async fn chats_of_llamacpp_survive_the_death_of_their_engine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chats_of_vllm_survive_the_death_of_their_engine() {
-    survives("vllm", Face::Chat, Victim::Engine, 2).await;
+    survives("vllm", Face::Chat, Victim::Engine, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_prompts_of_ollama_survive_the_death_of_their_engine() {
-    survives("ollama", Face::OllamaRaw, Victim::Engine, 2).await;
+    survives("ollama", Face::OllamaRaw, Victim::Engine, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chats_of_ollama_survive_the_death_of_their_engine() {
-    survives("ollama", Face::OllamaChat, Victim::Engine, 2).await;
+    survives("ollama", Face::OllamaChat, Victim::Engine, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn completions_of_openai_survive_the_death_of_their_engine() {
-    survives("openai", Face::Completion, Victim::Engine, 2).await;
+    survives("openai", Face::Completion, Victim::Engine, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_survive_the_death_of_their_workers_node() {
-    survives("llamacpp", Face::Chat, Victim::Node, 2).await;
+    survives("llamacpp", Face::Chat, Victim::Node, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,7 +55,8 @@ pub(super) fn fields() -> [(&'static str, Value); 4] {
     [
         ("title", text(5, 120)),
         ("description", text(10, 600)),
-        ("details", text(10, 2500)),
+        // Clients of Task Master take no fewer characters.
+        ("details", text(20, 2500)),
         ("test_strategy", text(5, 1000)),
     ]
 }
