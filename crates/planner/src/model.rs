@@ -55,6 +55,11 @@ pub struct OwnModels {
 }
 
 impl OwnModels {
+    /// Whether every role is the cluster's.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The name by which the cluster is asked for a role.
     pub fn name(&self, role: Role) -> &str {
         let own = match role {
@@ -176,18 +181,19 @@ impl Asking<'_> {
             let name = self.own.name(role);
             let mut question = Question { model: name.to_owned(), ..question.clone() };
             for _ in 0..2 {
-                told.asked += 1;
                 let reply = match self.models.ask(question.clone()).await {
                     Ok(reply) => reply,
                     Err(fault) if matches!(fault.code, Code::Cancelled | Code::StaleEpoch) => return Err(fault),
                     Err(fault) => {
                         has_one |= fault.code != Code::ModelNotFound;
+                        told.asked += u32::from(fault.code != Code::ModelNotFound);
                         told.refused.push(format!("{name}: {}", fault.full_message()));
                         told.unanswered = Some(fault.code).filter(|_| !was_answered);
                         break;
                     }
                 };
                 (has_one, was_answered, told.unanswered) = (true, true, None);
+                told.asked += 1;
                 told.tokens = (told.tokens.0 + reply.tokens.0, told.tokens.1 + reply.tokens.1);
                 let wrong = match good(&reply, &question.schema).and_then(&read) {
                     Ok(answer) => return Ok(Checked { answer: Some(answer), model: reply.model, ..told }),
@@ -197,7 +203,7 @@ impl Asking<'_> {
                 question.prompt = format!("{}\n{}", question.prompt, prompts::again(&wrong));
             }
         }
-        if !has_one {
+        if !has_one && self.own.is_empty() {
             told.refused = vec![NO_MODEL.to_owned()];
         }
         Ok(told)
@@ -287,7 +293,7 @@ mod tests {
     async fn a_cluster_without_models_is_told_in_one_sentence() {
         let none = || Err(Fault::new(Code::ModelNotFound, "no model of the cluster is for `x`"));
         let told = ask(&Scripted::new([none(), none(), none()])).await.unwrap();
-        assert_eq!((told.asked, told.refused.as_slice()), (3, &[NO_MODEL.to_owned()][..]));
+        assert_eq!((told.asked, told.refused.as_slice()), (0, &[NO_MODEL.to_owned()][..]));
         assert_eq!(told.no_model("wait").hint.unwrap(), "see `tmctl models`, set `[roles] main`, or wait");
         let told = ask(&Scripted::new([none(), Err(Fault::unavailable("away")), none()])).await.unwrap();
         assert_eq!(told.refused.len(), 3, "{:?}", told.refused);

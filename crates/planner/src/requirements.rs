@@ -18,6 +18,9 @@ use crate::prd::{Oddity, Prd, in_order};
 
 pub(crate) use label::unnumbered;
 
+/// So many sections are named whose lists ask for nothing.
+const MOST_UNASKED: usize = 20;
+
 /// One thing that a document asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Requirement {
@@ -85,12 +88,23 @@ pub fn extract(prd: &Prd) -> Extracted {
         finder.takes_any_list = true;
         finder.run();
     }
-    let finder::Finder { mut found, mut oddities, not_wanted, orders, sequence, .. } = finder;
+    let finder::Finder { mut found, mut oddities, not_wanted, passed_over, orders, sequence, .. } = finder;
+    oddities.extend(passed_over.chunk_by(|(one, _), (other, _)| one == other).filter_map(unasked).take(MOST_UNASKED));
     for (number, requirement) in (1..).zip(found.iter_mut()) {
         requirement.name = format!("R{number}");
     }
     order::apply(prd, &mut found, &orders, sequence, &mut oddities);
     Extracted { requirements: found, oddities: in_order(oddities), not_wanted }
+}
+
+/// What is said of items of lists in one section that no word makes requirements of.
+fn unasked(items: &[(usize, u32)]) -> Option<Oddity> {
+    let (first, last) = (items.first()?.1, items.last()?.1);
+    let what = match items.len() {
+        1 => "an item of a list asks for nothing by its words; it is not planned".to_owned(),
+        more => format!("{more} items of lists ask for nothing by their words; they are not planned"),
+    };
+    Some(Oddity::new(first, last, what))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub(crate) enum Class {
     /// What someone or something can or will do: a requirement only where requirements are listed.
     Ability,
     Not,
+    /// What makes nobody of whom something may: `no user may` is no wish, but a ban.
+    Nobody,
     /// The word for requirement itself.
     Marker,
     Wanted,
@@ -158,6 +160,7 @@ struct File {
     may: Vec<String>,
     ability: Vec<String>,
     not: Vec<String>,
+    nobody: Vec<String>,
     marker: Vec<String>,
     wanted: Vec<String>,
     acceptance: Vec<String>,
@@ -199,6 +202,7 @@ impl Known {
             (Class::May, file.may),
             (Class::Ability, file.ability),
             (Class::Not, file.not),
+            (Class::Nobody, file.nobody),
             (Class::Marker, file.marker),
             (Class::Wanted, file.wanted),
             (Class::Acceptance, file.acceptance),

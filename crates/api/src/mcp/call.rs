@@ -139,7 +139,7 @@ impl<'a> Call<'a> {
         match all.as_slice() {
             [only] => Ok(only.name.clone()),
             _ => Err(Fault::invalid("no project is named")
-                .hint("give `project`, or `projectRoot`, whose last folder is the project's name")),
+                .hint("give `project`, or in `projectRoot` the folder that belongs to it")),
         }
     }
 

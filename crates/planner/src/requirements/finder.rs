@@ -22,6 +22,8 @@ pub(super) struct Finder<'a> {
     pub found: Vec<Requirement>,
     pub oddities: Vec<Oddity>,
     pub not_wanted: Vec<String>,
+    /// Items of lists that ask for nothing: their sections and lines.
+    pub passed_over: Vec<(usize, u32)>,
     pub orders: Vec<Order>,
     /// Steps that a section numbers: a requirement, the one before it, and the line.
     pub sequence: Vec<(usize, usize, u32)>,
@@ -43,12 +45,14 @@ pub(super) struct Scene {
     pub is_given: bool,
     /// The last numbered item of a section of steps: how far it was set in, and its requirement.
     step: Option<(usize, usize)>,
+    /// Whether its lists are of requirements, although only some items say so.
+    pub takes_lists: bool,
 }
 
 impl Scene {
     /// The beginning of a section.
     pub fn of(section: usize) -> Self {
-        Self { section, lead: None, item: None, is_given: false, step: None }
+        Self { section, lead: None, item: None, is_given: false, step: None, takes_lists: false }
     }
 }
 
@@ -99,6 +103,7 @@ impl<'a> Finder<'a> {
             found: Vec::new(),
             oddities: Vec::new(),
             not_wanted: Vec::new(),
+            passed_over: Vec::new(),
             orders: Vec::new(),
             sequence: Vec::new(),
             last: HashMap::new(),
@@ -111,6 +116,7 @@ impl<'a> Finder<'a> {
         for (index, section) in self.prd.sections.iter().enumerate() {
             let blocks = blocks::cut(self.prd, section);
             let mut scene = Scene::of(index);
+            scene.takes_lists = self.takes_any_list || self.roles.role(index) == Role::Plain && asks_in_lists(&blocks);
             self.has_lists |= blocks.iter().any(Block::is_listed);
             for (place, block) in blocks.iter().enumerate() {
                 let next = blocks.get(place + 1);
@@ -301,6 +307,12 @@ impl<'a> Finder<'a> {
         scene.lead = Some(Lead { role: role.or(wanted).unwrap_or(upper), strength, prefix, indent });
         true
     }
+}
+
+/// Whether an item of a list says that it must or should be so: what stands beside it is wanted as well then.
+fn asks_in_lists(blocks: &[Block]) -> bool {
+    let asks = |block: &Block| roles::strength(&words::scan(&block.text)).is_some_and(|said| said != Strength::May);
+    blocks.iter().any(|block| matches!(block.kind, Kind::Item { .. }) && asks(block))
 }
 
 /// What the columns of a table are for.

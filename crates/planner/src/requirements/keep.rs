@@ -35,12 +35,18 @@ impl Finder<'_> {
         let by_place = match role {
             Role::Wanted => speaks,
             Role::Acceptance => piece.text.split_whitespace().count() >= 3,
-            Role::Plain => piece.is_listed && self.takes_any_list,
+            Role::Plain => piece.is_listed && scene.takes_lists,
             Role::Context | Role::Unwanted => false,
         };
         let is_named = role != Role::Context && label::leading(piece.text).is_some();
         let by_words = piece.is_binding() || piece.is_story() || is_named;
-        if by_place || by_words { self.push(scene, piece, None) } else { None }
+        if by_place || by_words {
+            return self.push(scene, piece, None);
+        }
+        if piece.is_listed && role == Role::Plain {
+            self.passed_over.push((scene.section, piece.first_line));
+        }
+        None
     }
 
     /// Takes `Out of scope: …` and `Acceptance: …` within a list for what they say that they are.

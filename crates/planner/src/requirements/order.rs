@@ -98,16 +98,25 @@ pub(super) fn apply(
         };
         for target in &order.targets {
             match (subject, names.get(target)) {
+                // A part of the document that asks for nothing has no place in an order.
+                (Some([]), Some(_)) | (Some(_), Some([])) if order.is_plain => {
+                    let what = format!(
+                        "an order that has to do with `{target}` ties nothing together, for one of its sides asks for nothing"
+                    );
+                    unknown.push((order.line, what));
+                }
                 (Some(subject), Some(target)) if order.waits => tie(subject, target, order.line, &mut edges),
                 (Some(subject), Some(target)) => tie(target, subject, order.line, &mut edges),
-                _ if order.is_plain => unknown.push((order.line, target.clone())),
+                _ if order.is_plain => {
+                    let what = format!("an order that names `{target}`, which is not in the document; it is not used");
+                    unknown.push((order.line, what));
+                }
                 _ => {}
             }
         }
     }
     unknown.dedup();
-    for (line, target) in unknown.into_iter().take(MOST_NAMED) {
-        let what = format!("an order that names `{target}`, which is not in the document; it is not used");
+    for (line, what) in unknown.into_iter().take(MOST_NAMED) {
         oddities.push(Oddity::new(line, line, what));
     }
     let mut seen = HashSet::new();

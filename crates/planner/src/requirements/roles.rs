@@ -109,6 +109,11 @@ fn strength_of_heading(heading: &str) -> Option<Strength> {
 
 /// How binding the words are; nothing when they do not say.
 pub(super) fn strength(hits: &[words::Hit]) -> Option<Strength> {
+    // What nobody may do must not be.
+    let nobody = hits.iter().find(|hit| hit.class == Class::Nobody);
+    if nobody.is_some_and(|nobody| hits.iter().any(|hit| hit.class == Class::May && hit.start > nobody.start)) {
+        return Some(Strength::Must);
+    }
     let order = [(Class::Must, Strength::Must), (Class::Should, Strength::Should), (Class::May, Strength::May)];
     order.into_iter().find(|(class, _)| words::has(hits, *class)).map(|(_, strength)| strength)
 }

@@ -15,6 +15,38 @@ fn odd(text: &str) -> Vec<String> {
     found(text).oddities.iter().map(ToString::to_string).collect()
 }
 
+#[test]
+fn what_nobody_may_do_must_not_be() {
+    for text in [
+        "No port may be reachable from the internet.",
+        "Nobody may delete files.",
+        "Kein Port darf von außen erreichbar sein.",
+        "Niemand darf Dateien löschen.",
+        "Nadie podría borrar archivos.",
+        "Aucun utilisateur pourrait entrer.",
+    ] {
+        let found = found(&format!("# A\n\n## Requirements\n\n- {text}\n")).requirements;
+        assert_eq!(found.iter().map(|one| one.strength).collect::<Vec<_>>(), [Strength::Must], "{text}");
+    }
+    let found = found("# A\n\n## Requirements\n\n- A user may delete files.\n").requirements;
+    assert_eq!(found[0].strength, Strength::May);
+}
+
+#[test]
+fn items_beside_some_that_must_be_are_wanted_as_well() {
+    let text = "# Garden\n\n- Water the beds at 6.\n- The pump must stop at 20 °C.\n\n## People\n\n- Ann\n- Bob\n";
+    assert_eq!(texts(text), ["Water the beds at 6.", "The pump must stop at 20 °C."]);
+    let odd = odd(text);
+    assert!(odd.iter().any(|odd| odd.contains("2 items of lists ask for nothing")), "{odd:?}");
+}
+
+#[test]
+fn an_order_about_what_asks_for_nothing_is_named() {
+    let text = "# A\n\n## A\n- It must work.\n\n## B\n- B must come after A.\n\n## C\n- C depends on B.\n";
+    let odd = odd(text);
+    assert!(odd.iter().any(|odd| odd.contains("asks for nothing")), "{odd:?}");
+}
+
 /// A document with what is expected of it: line, label, strength and text of each requirement.
 struct Case {
     language: &'static str,

@@ -82,8 +82,10 @@ fn said<'a>(clauses: impl Iterator<Item = &'a str>) -> Vec<Part> {
 }
 
 fn of_parts(task: &Task, parts: &[Part]) -> Task {
-    let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
-    let text = texts.join("; ");
+    let text = match parts {
+        [one] => one.text.clone(),
+        all => all.iter().map(|part| part.text.trim_end_matches(['.', ';'])).collect::<Vec<_>>().join("; "),
+    };
     Task {
         title: title(&text),
         description: text,

@@ -98,7 +98,12 @@ async fn split_one(w: &Working<'_>, rules: &str, work: &Expand, tasks: &Tasks, i
     let (subtasks, by) = match answer {
         Some((written, model)) => (numbered(written, id, stay, model), model.to_owned()),
         None => {
-            let split = structural::expand(task, (wish > 0).then_some(wish));
+            // Beside subtasks that stay, parts that were put together would be doubles of those in other words.
+            let number = match work.subtasks {
+                0 if !staying.is_empty() => None,
+                _ => (wish > 0).then_some(wish),
+            };
+            let split = structural::expand(task, number);
             let split: Vec<NewTask> = split.iter().map(|sub| below(sub, id, stay)).collect();
             (split, structural::NAME.to_owned())
         }

@@ -36,6 +36,8 @@ const TOKENS_PER_TASK: u32 = 700;
 /// Things that the document does not want, as far as a report names them, and the characters of each.
 const MOST_NOT_WANTED: usize = 200;
 const MOST_TEXT: usize = 400;
+/// So many tasks of a plan that are there already are named.
+const MOST_DOUBLES: usize = 10;
 /// Two tasks of different batches that share so much of their words are one.
 const SAME: f64 = gates::NEAR;
 
@@ -116,7 +118,11 @@ pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
     let (of, tasks) = (document.clone(), draft.tasks.clone());
     let check = move || gates::check(&crate::Tasks::new(tasks), &of.1.requirements);
     let gates = aside("judge a plan", check).await?;
-    let reasons = gates.reasons();
+    let mut reasons = gates.reasons();
+    if work.append {
+        // Recorded: once the plan is stored, all of it is there already.
+        reasons.extend(w.context.step("doubles", || doubles_of_others(w, draft.tasks.clone())).await?);
+    }
     w.progress(0, 0, "storing the plan");
     let done = store(w, work, &draft, &reasons).await?;
     // What replaces the same thing adds nothing, and is the plan all the same.
@@ -125,6 +131,25 @@ pub(super) async fn run(w: &Working<'_>, work: &ParsePrd) -> Result<Value> {
         false => done.added.clone(),
     };
     Ok(report(w, prd, extracted, &draft, (&gates, &reasons), (&done, &planned)))
+}
+
+/// Which tasks of a plan are almost those that are there already.
+async fn doubles_of_others(w: &Working<'_>, tasks: Vec<Task>) -> Result<Vec<String>> {
+    let there = w.snapshot().await?.tasks;
+    let compare = move || {
+        let others: Vec<(u32, Words)> = there.top().iter().map(|task| (task.number, words(task))).collect();
+        let double = |task: &Task| {
+            let here = words(task);
+            let (number, _) = others.iter().find(|(_, other)| other.likeness(&here) >= SAME)?;
+            Some(format!("`{}` is almost task {number}, which is there already", task.title))
+        };
+        let mut found: Vec<String> = tasks.iter().filter_map(double).collect();
+        let more = found.len().saturating_sub(MOST_DOUBLES);
+        found.truncate(MOST_DOUBLES);
+        found.extend((more > 0).then(|| format!("{more} more tasks are almost some that are there already")));
+        found
+    };
+    aside("compare a plan with what is there", compare).await
 }
 
 fn depth(work: &ParsePrd) -> u32 {

@@ -213,6 +213,17 @@ async fn a_plan_that_replaces_another_one_names_all_its_tasks() {
 }
 
 #[tokio::test]
+async fn a_plan_of_what_is_there_already_is_a_draft() {
+    let bed = Bed::new(Scripted::new(good)).await;
+    bed.done(Planner::Structural, parse(PRD)).await;
+    let work = ParsePrd { prd: PRD.into(), append: true, ..ParsePrd::default() };
+    let (told, _) = bed.done(Planner::Structural, Work::ParsePrd(work)).await;
+    assert_eq!(told["is_draft"], true, "{told:#}");
+    assert!(told["draft_because"].to_string().contains("is almost task 1, which is there already"), "{told:#}");
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn where_only_a_model_will_do_its_absence_is_an_error() {
     let bed =
         Bed::new(Scripted::new(|_, _| Err(Fault::new(Code::ModelNotFound, "no worker offers model `main`")))).await;
