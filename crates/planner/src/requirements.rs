@@ -88,12 +88,12 @@ pub fn extract(prd: &Prd) -> Extracted {
         finder.takes_any_list = true;
         finder.run();
     }
-    let finder::Finder { mut found, mut oddities, not_wanted, passed_over, orders, sequence, .. } = finder;
+    let finder::Finder { mut found, mut oddities, not_wanted, passed_over, orders, numbered, sequence, .. } = finder;
     oddities.extend(passed_over.chunk_by(|(one, _), (other, _)| one == other).filter_map(unasked).take(MOST_UNASKED));
     for (number, requirement) in (1..).zip(found.iter_mut()) {
         requirement.name = format!("R{number}");
     }
-    order::apply(prd, &mut found, &orders, sequence, &mut oddities);
+    order::apply(prd, &mut found, (&orders, numbered), sequence, &mut oddities);
     Extracted { requirements: found, oddities: in_order(oddities), not_wanted }
 }
 

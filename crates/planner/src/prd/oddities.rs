@@ -191,6 +191,8 @@ const TOKENS: &[&str] = &[
     "${jndi:",
     "$(touch",
     "$(curl",
+    "$(rm ",
+    "; drop table",
     "| sh\"",
     "<script",
     "javascript:",

@@ -21,7 +21,8 @@ pub(super) struct Block {
 pub(super) enum Kind {
     Item {
         indent: usize,
-        is_numbered: bool,
+        /// The number that stands in front of it.
+        number: Option<u32>,
     },
     Row {
         cells: Vec<String>,
@@ -91,8 +92,10 @@ impl Cutter {
             return self.close();
         }
         if let Some((indent, rest)) = item(line) {
-            let is_numbered = line.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '(');
-            return self.push(Kind::Item { indent, is_numbered }, clean(rest), number);
+            let digits = line.trim_start().trim_start_matches('(');
+            let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+            let item = Kind::Item { indent, number: digits.get(..end).and_then(|digits| digits.parse().ok()) };
+            return self.push(item, clean(rest), number);
         }
         let text = clean(line);
         if self.is_step(&text) || line.trim_start().starts_with('<') {
@@ -100,7 +103,7 @@ impl Cutter {
         }
         if self.is_open && is_named_acceptance(&text) {
             let indent = line.len() - line.trim_start().len();
-            return self.push(Kind::Item { indent: indent.saturating_sub(1), is_numbered: false }, text, number);
+            return self.push(Kind::Item { indent: indent.saturating_sub(1), number: None }, text, number);
         }
         match self.blocks.last_mut().filter(|_| self.is_open) {
             Some(block) => {

@@ -27,6 +27,8 @@ pub(super) struct Finder<'a> {
     pub orders: Vec<Order>,
     /// Steps that a section numbers: a requirement, the one before it, and the line.
     pub sequence: Vec<(usize, usize, u32)>,
+    /// The requirements that numbers of lists stand before, by section and number.
+    pub numbered: HashMap<(usize, u32), usize>,
     /// The last requirement of each section.
     pub last: HashMap<usize, usize>,
     pub by_text: HashMap<String, usize>,
@@ -106,6 +108,7 @@ impl<'a> Finder<'a> {
             passed_over: Vec::new(),
             orders: Vec::new(),
             sequence: Vec::new(),
+            numbered: HashMap::new(),
             last: HashMap::new(),
             by_text: HashMap::new(),
             by_sense: HashMap::new(),
@@ -208,7 +211,8 @@ impl<'a> Finder<'a> {
         }
         let became = self.decide(scene, &piece);
         scene.item = Some((indent, became));
-        if let Some(became) = became.filter(|_| matches!(block.kind, Kind::Item { is_numbered: true, .. })) {
+        if let (Some(became), Kind::Item { number: Some(number), .. }) = (became, &block.kind) {
+            self.numbered.entry((scene.section, *number)).or_insert(became);
             self.step(scene, indent, became, block.first_line);
         }
     }

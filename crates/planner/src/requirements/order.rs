@@ -43,7 +43,9 @@ pub(super) fn is_only(text: &str, hits: &[Hit]) -> bool {
     let first = hits.iter().filter(|hit| is_order(hit)).map(|hit| hit.start).min();
     let Some(before) = first.and_then(|start| text.get(..start)) else { return false };
     let words = words::split(before);
-    words.len() <= 3 && (words.is_empty() || names_something(before))
+    // A sentence of its own in front says something else.
+    let is_other = !words.is_empty() && before.trim_end().ends_with(['.', '!', '?']);
+    !is_other && words.len() <= 3 && (words.is_empty() || names_something(before))
 }
 
 /// [`is_only`] for a text that was not scanned yet.
@@ -59,8 +61,13 @@ pub(super) fn read(text: &str, hits: &[Hit], line: u32, subject: Subject) -> Vec
     for (place, hit) in statements.iter().enumerate() {
         let before = last_part(text.get(..hit.start).unwrap_or_default());
         let clause = before.rsplit(['.', ',', ';']).next().unwrap_or_default();
-        let clause =
-            if clause.trim().is_empty() || clause.starts_with(char::is_alphanumeric) { before } else { clause };
+        let clause = match clause.trim() {
+            // Behind a whole sentence the statement is about what that was.
+            "" if before.trim_end().ends_with('.') => "",
+            "" => before,
+            _ if clause.starts_with(char::is_alphanumeric) => before,
+            _ => clause,
+        };
         let behind = match statements.get(place + 1).and_then(|next| text.get(hit.end..next.start)) {
             // The last name in front of the next statement is that one's subject.
             Some(between) => first_part(between.rsplit_once([',', ';', '.']).map_or(between, |(own, _)| own)),
@@ -70,7 +77,9 @@ pub(super) fn read(text: &str, hits: &[Hit], line: u32, subject: Subject) -> Vec
         let mut targets = targets(behind);
         targets.retain(|target| is_plain || label::is_one(target));
         if !targets.is_empty() {
-            let is_named = is_plain && names_something(clause);
+            // `It` is the subject that is known anyway.
+            let is_named =
+                is_plain && names_something(clause) && !clause.split_whitespace().last().is_some_and(is_pronoun);
             let named = is_named.then(|| name_of(clause)).filter(|name| !name.is_empty());
             let waits = matches!(hit.class, Class::Waits | Class::After);
             found.push(Order { subject, named, targets, waits, is_plain, line });
@@ -85,11 +94,11 @@ pub(super) fn read(text: &str, hits: &[Hit], line: u32, subject: Subject) -> Vec
 pub(super) fn apply(
     prd: &Prd,
     found: &mut [Requirement],
-    orders: &[Order],
+    (orders, numbered): (&[Order], HashMap<(usize, u32), usize>),
     mut edges: Vec<(usize, usize, u32)>,
     oddities: &mut Vec<Oddity>,
 ) {
-    let names = Names::of(prd, found);
+    let names = Names::of(prd, found, numbered);
     let mut unknown = Vec::new();
     for order in orders {
         let subject = match &order.named {
@@ -97,7 +106,7 @@ pub(super) fn apply(
             None => Some(names.of_subject(order.subject)),
         };
         for target in &order.targets {
-            match (subject, names.get(target)) {
+            match (subject, names.get(target).or_else(|| names.beside(order.subject, target))) {
                 // A part of the document that asks for nothing has no place in an order.
                 (Some([]), Some(_)) | (Some(_), Some([])) if order.is_plain => {
                     let what = format!(
@@ -108,7 +117,8 @@ pub(super) fn apply(
                 (Some(subject), Some(target)) if order.waits => tie(subject, target, order.line, &mut edges),
                 (Some(subject), Some(target)) => tie(target, subject, order.line, &mut edges),
                 _ if order.is_plain => {
-                    let what = format!("an order that names `{target}`, which is not in the document; it is not used");
+                    let missing = if subject.is_none() { order.named.as_ref().unwrap_or(target) } else { target };
+                    let what = format!("an order that names `{missing}`, which is not in the document; it is not used");
                     unknown.push((order.line, what));
                 }
                 _ => {}
@@ -267,15 +277,20 @@ struct Names {
     sections: HashMap<String, usize>,
     /// The requirements of each section and those below it.
     of_section: Vec<Vec<usize>>,
+    /// By section and number in a list.
+    numbered: HashMap<(usize, u32), usize>,
+    section_of: Vec<usize>,
 }
 
 impl Names {
-    fn of(prd: &Prd, found: &[Requirement]) -> Self {
+    fn of(prd: &Prd, found: &[Requirement], numbered: HashMap<(usize, u32), usize>) -> Self {
         let mut names = Self {
             requirements: HashMap::new(),
             each: (0..found.len()).collect(),
             sections: HashMap::new(),
             of_section: Vec::new(),
+            numbered,
+            section_of: found.iter().map(|requirement| requirement.section).collect(),
         };
         for (index, section) in prd.sections.iter().enumerate() {
             let heading = &section.heading;
@@ -286,6 +301,10 @@ impl Names {
                     names.sections.entry(key(name)).or_insert(index);
                 }
             }
+        }
+        // `Part 3` is also what a statement calls 3, if nothing else is.
+        for (index, section) in prd.sections.iter().enumerate() {
+            names.sections.entry(name_of(&section.heading)).or_insert(index);
         }
         names.of_section = vec![Vec::new(); prd.sections.len()];
         let mut above: Vec<usize> = Vec::new();
@@ -313,6 +332,16 @@ impl Names {
         }
         let section = self.sections.get(name)?;
         self.of_section.get(*section).map(Vec::as_slice)
+    }
+
+    /// What a number in a list of the subject's own section stands before.
+    fn beside(&self, subject: Subject, name: &str) -> Option<&[usize]> {
+        let section = match subject {
+            Subject::Requirement(index) => *self.section_of.get(index)?,
+            Subject::Section(index) => index,
+        };
+        let &index = self.numbered.get(&(section, name.parse().ok()?))?;
+        self.each.get(index..=index)
     }
 
     fn of_subject(&self, subject: Subject) -> &[usize] {

@@ -41,6 +41,18 @@ fn items_beside_some_that_must_be_are_wanted_as_well() {
 }
 
 #[test]
+fn numbers_of_lists_and_headings_with_a_word_before_are_names() {
+    let steps = "# Shop\n\n## Steps\n\n1. Build the login page.\n2. Build the cart. Depends on step 1.\n3. Ship it. Depends on 1.\n";
+    let waits: Vec<Vec<String>> = found(steps).requirements.into_iter().map(|one| one.depends_on).collect();
+    assert_eq!(waits, [vec![], vec!["R1".to_owned()], vec!["R2".to_owned(), "R1".to_owned()]]);
+    assert_eq!(odd(steps), Vec::<String>::new());
+    let parts = "# A\n\n## Part 0\n- It must be red.\n\n## Part 1\n- It must be blue.\n- It depends on Part 0.\n";
+    assert_eq!((found(parts).requirements[1].depends_on.clone(), odd(parts)), (vec!["R1".to_owned()], Vec::new()));
+    let letters = "# X\n\n## A\nThe A part must be red. It depends on B.\n## B\nThe B part must be blue.\n";
+    assert_eq!((found(letters).requirements[0].depends_on.clone(), odd(letters)), (vec!["R2".to_owned()], Vec::new()));
+}
+
+#[test]
 fn an_order_about_what_asks_for_nothing_is_named() {
     let text = "# A\n\n## A\n- It must work.\n\n## B\n- B must come after A.\n\n## C\n- C depends on B.\n";
     let odd = odd(text);
