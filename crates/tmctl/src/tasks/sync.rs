@@ -41,7 +41,7 @@ pub struct Args {
     /// Where both changed the same, take what the server has; the file's version is kept beside it
     #[arg(long)]
     take_server: bool,
-    /// Do it even where most tasks of the server are not in the file any more, and go
+    /// Do it even where most tasks of one side are not on the other any more, and go
     #[arg(long)]
     yes: bool,
 }
@@ -226,6 +226,7 @@ impl Folder {
                 if writes == Writes::Nothing || !response.conflicts.is_empty() {
                     return Ok(Merged::Looked { looked: response, file: InFile::of(&file, &merged) });
                 }
+                self.may_lose(&file, &merged, project, may_empty)?;
                 looked = (!response.has_changed).then_some((response, merged));
             }
             // Where nothing would change on the server, the look said all there is.
@@ -237,6 +238,7 @@ impl Folder {
                     (done, merged)
                 }
             };
+            self.may_lose(&file, &merged, project, may_empty)?;
             let before = if done.conflicts.is_empty() { None } else { Some(self.keep_before(&file)?) };
             let in_file = InFile::of(&file, &merged);
             if self.take(project, &file, merged, &done)? {
@@ -246,6 +248,27 @@ impl Folder {
         }
         let busy = Fault::new(Code::Conflict, format!("`{}` is written all the time", self.tasks.display()));
         Err(busy.hint("do it again when whoever writes it has finished; nothing is lost"))
+    }
+
+    /// Refuses to take most tasks out of the file, as a project that was deleted or made anew would have it.
+    fn may_lose(&self, was: &TasksFile, is: &TasksFile, project: &str, may_empty: MayEmpty) -> Result<()> {
+        let none = Tasks::default();
+        let lost = was.tags().iter().map(|tag| {
+            let is = is.tag(tag.name()).map_or(&none, |tag| tag.tasks());
+            Differences::of(tag.tasks(), is).removed.len()
+        });
+        let (lost, all): (usize, usize) = (lost.sum(), was.tags().iter().map(|tag| tag.tasks().count()).sum());
+        if may_empty == MayEmpty::Yes || lost * 2 <= all {
+            return Ok(());
+        }
+        let what = format!(
+            "`{}` would lose {lost} of its {all} tasks, which the project `{project}` does not have any more",
+            self.tasks.display()
+        );
+        Err(Fault::new(Code::Conflict, what).hint(format!(
+            "--yes takes them out of the file; to bring them to the server instead, delete `{}` and sync again",
+            self.base.display()
+        )))
     }
 
     /// What both sides had, if they were alike once.

@@ -172,6 +172,19 @@ async fn most_tasks_of_the_server_go_only_with_a_yes() {
 }
 
 #[tokio::test]
+async fn most_tasks_of_the_file_go_only_with_a_yes() {
+    let (folder, path) = folder_with("mine");
+    let before = std::fs::read(&path).unwrap();
+    // As a project that was deleted and made anew says it.
+    let gone = script(|_| Ok(ImportResponse { tasks_json: r#"{"master":{"tasks":[]}}"#.into(), ..merged("mine") }));
+    let refused = sync(&gone, folder.path(), &[]).await;
+    assert!(refused.code != 0 && refused.notes.contains("would lose 1 of its 1 tasks"), "{}", refused.notes);
+    assert!(refused.notes.contains("delete `") && std::fs::read(&path).unwrap() == before, "{}", refused.notes);
+    let taken = sync(&gone, folder.path(), &["--yes"]).await;
+    assert!(taken.code == 0 && std::fs::read(&path).unwrap() != before, "{}", taken.notes);
+}
+
+#[tokio::test]
 async fn a_dry_run_makes_no_folder_and_a_sync_tells_that_it_made_one() {
     let folder = tempfile::tempdir().unwrap();
     let script = script(|_| Ok(merged("theirs")));
