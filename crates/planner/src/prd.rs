@@ -80,11 +80,13 @@ pub(crate) fn in_order(mut oddities: Vec<Oddity>) -> Vec<Oddity> {
 
 impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first_line == self.last_line {
-            return write!(f, "line {}: {}", self.first_line, self.what);
-        }
-        write!(f, "lines {} to {}: {}", self.first_line, self.last_line, self.what)
+        write!(f, "{}: {}", lines_named(self.first_line, self.last_line), self.what)
     }
+}
+
+/// Lines of a document for people: `line 3`, `lines 3 to 5`.
+pub fn lines_named(first: u32, last: u32) -> String {
+    if first == last { format!("line {first}") } else { format!("lines {first} to {last}") }
 }
 
 /// Why a document could not be read.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::edit::joined;
 use crate::graph::{self, blocked_by};
+use crate::prd::lines_named;
 use crate::{Status, Task, TaskId, Tasks};
 
 /// Marks between which a README has its list of tasks.
@@ -124,13 +125,8 @@ fn one(text: &mut String, id: &TaskId, task: &Task, level: usize) {
         task.priority
     );
     for source in &task.sources {
-        let _ = writeln!(
-            text,
-            "- covers {} (lines {} to {})",
-            escaped(&source.requirement),
-            source.first_line,
-            source.last_line
-        );
+        let lines = lines_named(source.first_line, source.last_line);
+        let _ = writeln!(text, "- covers {} ({lines})", escaped(&source.requirement));
     }
     for (heading, part) in [("", &task.description), ("Details", &task.details), ("Test strategy", &task.test_strategy)]
     {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use crate::edit::counted;
 use crate::{Status, Task, TaskId, Tasks};
 
 /// More tasks than this make no picture that anybody can read.
@@ -40,15 +41,16 @@ pub fn svg(tasks: &Tasks) -> String {
     let columns = columns(&needs);
     let places = places(&columns);
     let rows = columns.iter().map(Vec::len).max().unwrap_or(0);
-    let width = MARGIN * 2 + columns.len() * BOX.0 + columns.len().saturating_sub(1) * GAP.0;
+    let drawn = columns.len() * BOX.0 + columns.len().saturating_sub(1) * GAP.0;
+    let width = MARGIN * 2 + drawn.max(Status::ALL.iter().copied().map(legend_width).sum());
     let height = MARGIN * 2 + rows * (BOX.1 + GAP.1) + 40;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n<title>{} tasks and what they wait for</title>\n\
+         font-family=\"sans-serif\" font-size=\"12\">\n<title>{} and what waits for what</title>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fafafa\"/>\n\
          <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\">\
          <path d=\"M0 0 L8 4 L0 8 z\" fill=\"#666\"/></marker></defs>\n",
-        shown.len()
+        counted(shown.len(), "task")
     );
     for task in &shown {
         for on in needs.get(&task.number).into_iter().flatten() {
@@ -251,6 +253,11 @@ fn width(text: &str) -> usize {
     (text.chars().map(hundredths).sum::<usize>() * size).div_ceil(100)
 }
 
+/// How much room a status takes in the legend.
+fn legend_width(status: Status) -> usize {
+    40 + status.as_str().len() * 7
+}
+
 fn legend(text: &mut String, height: usize) {
     let mut x = MARGIN;
     let y = height - MARGIN;
@@ -263,7 +270,7 @@ fn legend(text: &mut String, height: usize) {
             y - 10,
             x + 17,
         );
-        x += 40 + status.as_str().len() * 7;
+        x += legend_width(*status);
     }
     text.push('\n');
 }

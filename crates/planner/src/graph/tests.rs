@@ -180,6 +180,7 @@ fn no_line_of_a_picture_runs_behind_a_box() {
 fn a_title_stays_in_its_box_on_two_lines() {
     let drawn = |title: &str| -> Vec<String> {
         let picture = svg(&Tasks::new([Task::titled(1, title)]));
+        assert!(picture.contains("width=\"692\""), "the legend has room beside a single box: {picture}");
         let texts = picture.split("fill=\"#111\">").skip(1);
         texts.map(|text| text.split('<').next().unwrap().to_owned()).collect()
     };

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::edit::{clip, counted};
 use crate::gates::normal;
-use crate::prd::{Mark, Prd, Section};
+use crate::prd::{Mark, Prd, Section, lines_named};
 use crate::requirements::{Requirement, Strength};
 use crate::words::{self, Class};
 use crate::{Complexity, Priority, Task};
@@ -166,10 +166,7 @@ fn place(requirement: &Requirement) -> String {
     } else {
         format!("{} ({})", requirement.name, requirement.label)
     };
-    match (requirement.first_line, requirement.last_line) {
-        (first, last) if first == last => format!("{name}, line {first}"),
-        (first, last) => format!("{name}, lines {first} to {last}"),
-    }
+    format!("{name}, {}", lines_named(requirement.first_line, requirement.last_line))
 }
 
 /// What the document says about acceptance; a sentence that is called derived where it says nothing.
@@ -199,7 +196,8 @@ pub(super) fn summary(heading: &str, members: &[&Requirement]) -> String {
     let first = members.iter().map(|member| member.first_line).min().unwrap_or(0);
     let last = members.iter().map(|member| member.last_line).max().unwrap_or(0);
     let under = if heading.is_empty() { String::new() } else { format!(", under “{}”", title(heading)) };
-    format!("{} of the document, lines {first} to {last}{under}.", counted(members.len(), "requirement"))
+    let lines = lines_named(first, last);
+    format!("{} of the document, {lines}{under}.", counted(members.len(), "requirement"))
 }
 
 /// The title of a task whose requirements have no heading in common.

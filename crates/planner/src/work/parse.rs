@@ -223,7 +223,10 @@ async fn plan_batch(
     let named: Vec<String> = batch
         .requirements
         .iter()
-        .map(|found| format!("{} (lines {} to {}): {}", found.name, found.first_line, found.last_line, found.text))
+        .map(|found| {
+            let lines = prd::lines_named(found.first_line, found.last_line);
+            format!("{} ({lines}): {}", found.name, found.text)
+        })
         .collect();
     let requirements = crate::model::material(1, named.iter().map(String::as_str));
     let prompt = fill(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use planner::prd::lines_named;
 use proto::planning::Task;
 use serde::Serialize;
 use serde_json::Value;
@@ -53,7 +54,7 @@ pub fn page(task: &Task) -> String {
     });
     let covers = task.sources.iter().map(|source| {
         let name = if source.requirement.is_empty() { String::new() } else { format!("{} ", source.requirement) };
-        format!("{name}(lines {} to {})", source.first_line, source.last_line)
+        format!("{name}({})", lines_named(source.first_line, source.last_line))
     });
     let other: Vec<&str> = task.extra.keys().map(String::as_str).collect();
     let changed = match task.updated_at.is_empty() {
