@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::edit::{MAX_DEPENDENCIES, MAX_TITLE_CHARS};
+use crate::edit::{MAX_DEPENDENCIES, MAX_TITLE_CHARS, counted};
 use crate::graph::{self, Breach};
 use crate::requirements::Requirement;
 use crate::task::MAX_DEPTH;
@@ -97,14 +97,20 @@ impl Gates {
         unless(self.schema_valid, "a task has no title, no number, or the number of another".to_owned());
         unless(self.unknown_sources == 0, format!("{} sources that are no requirement", self.unknown_sources));
         let twice = self.duplicates.iter().take(FEW).map(|(a, b)| format!("{a} and {b}")).collect::<Vec<_>>();
-        unless(twice.is_empty(), format!("{} pairs of the same task: {}", self.duplicates.len(), twice.join(", ")));
+        unless(
+            twice.is_empty(),
+            format!("{} of the same task: {}", counted(self.duplicates.len(), "pair"), twice.join(", ")),
+        );
         let near = self.near_duplicates.iter().take(FEW).map(|(a, b)| format!("{a} and {b}")).collect::<Vec<_>>();
         unless(
             near.is_empty(),
-            format!("{} pairs of almost the same task: {}", self.near_duplicates.len(), near.join(", ")),
+            format!("{} of almost the same task: {}", counted(self.near_duplicates.len(), "pair"), near.join(", ")),
         );
         let open = self.uncovered.iter().take(FEW).cloned().collect::<Vec<_>>();
-        unless(open.is_empty(), format!("{} requirements without a task: {}", self.uncovered.len(), open.join(", ")));
+        unless(
+            open.is_empty(),
+            format!("{} without a task: {}", counted(self.uncovered.len(), "requirement"), open.join(", ")),
+        );
         reasons.extend(self.wrong_order.iter().take(FEW).cloned());
         reasons.extend(self.too_large.iter().take(FEW).cloned());
         reasons

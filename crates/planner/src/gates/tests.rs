@@ -51,10 +51,10 @@ fn each_fault_has_its_reason() {
         checked(tasks).reasons().join("; ")
     };
     for (reason, expected) in [
-        (with(&|tasks| tasks[0].sources.clear()), "1 requirements without a task: R1"),
+        (with(&|tasks| tasks[0].sources.clear()), "1 requirement without a task: R1"),
         (with(&|tasks| tasks[0].title = " ".into()), "a task has no title"),
         (with(&|tasks| tasks[0].number = 0), "no number"),
-        (with(&|tasks| tasks[0].title = "TWO!".into()), "1 pairs of the same task: 1 and 2"),
+        (with(&|tasks| tasks[0].title = "TWO!".into()), "1 pair of the same task: 1 and 2"),
         (with(&|tasks| tasks[0].dependencies = vec![TaskId::top(9)]), "task 1 waits for 9, which does not exist"),
         (with(&|tasks| tasks[0].dependencies = vec![TaskId::top(1)]), "task 1 waits for itself"),
         (with(&|tasks| tasks[0].sources[0].requirement = "R7".into()), "1 sources that are no requirement"),
@@ -113,7 +113,7 @@ fn near_duplicates_are_shown_and_make_a_draft() {
     assert!(likeness(&a, &b) >= NEAR, "{}", likeness(&a, &b));
     let gates = checked([a.clone(), b]);
     assert_eq!(gates.near_duplicates, [(TaskId::top(1), TaskId::top(2))]);
-    assert_eq!(gates.reasons(), ["1 pairs of almost the same task: 1 and 2"]);
+    assert_eq!(gates.reasons(), ["1 pair of almost the same task: 1 and 2"]);
     assert!(likeness(&a, &covering(2, "Print pages")) < 0.1);
     let vents = |house: u32| covering(house, &format!("Open the vents of house {house} to sixty percent at noon"));
     assert!(checked([vents(1), vents(2)]).is_passed());

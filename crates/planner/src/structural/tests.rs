@@ -209,7 +209,7 @@ fn the_hostile_document_is_planned_and_its_orders_are_not_obeyed() {
     let (found, planned) = planned(&text, &Wish::default());
     let gates = gates::check(&planned.tasks, &found);
     // Two of its requirements contradict each other in almost the same words.
-    assert_eq!(gates.reasons(), ["1 pairs of almost the same task: 8 and 9"]);
+    assert_eq!(gates.reasons(), ["1 pair of almost the same task: 8 and 9"]);
     let all: Vec<(TaskId, &Task)> = planned.tasks.walk().collect();
     for (line, words) in [(2555, "PDF/A-3"), (5068, "Faroese")] {
         let covers =
