@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::table::clip;
 use crate::text;
 
 /// More often nobody sees.
@@ -9,6 +10,8 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// Where lines stay, one for each part of this size is enough.
 const STEP_PERCENT: u64 = 25;
 const BAR_CELLS: u64 = 24;
+/// So many characters of a status are shown, however narrow the terminal is.
+const LEAST: usize = 8;
 /// Back to the begin of the line, and empty it.
 pub const AGAIN: &str = "\r\u{1b}[2K";
 
@@ -30,6 +33,8 @@ pub struct Progress {
     is_live: bool,
     /// Where lines stay, the least time between two that tell of no more than another status.
     pause: Duration,
+    /// Columns that a line has; a longer one could not be written over.
+    width: Option<usize>,
     status: String,
     step: u64,
     drawn: Option<Instant>,
@@ -38,12 +43,17 @@ pub struct Progress {
 impl Progress {
     /// Nothing was shown yet; `is_live` where a line can be written over.
     pub const fn new(is_live: bool) -> Self {
-        Self { is_live, pause: Duration::ZERO, status: String::new(), step: 0, drawn: None }
+        Self { is_live, pause: Duration::ZERO, width: None, status: String::new(), step: 0, drawn: None }
     }
 
     /// The same, for work whose status changes often.
     pub fn with_pause(self, pause: Duration) -> Self {
         Self { pause, ..self }
+    }
+
+    /// The same, on a terminal of so many columns.
+    pub fn within(self, width: Option<usize>) -> Self {
+        Self { width, ..self }
     }
 
     /// What to write now; `None` when that would say nothing new.
@@ -70,7 +80,12 @@ impl Progress {
             let bar = if self.is_live { bar(percent) } else { String::new() };
             format!("{bar}  {}  {percent} %", news.figures)
         });
-        let line = format!("{status}{}", how_far.unwrap_or_default());
+        let how_far = how_far.unwrap_or_default();
+        let status = match self.width.filter(|_| self.is_live) {
+            Some(width) => clip(&status, width.saturating_sub(how_far.chars().count() + 1).max(LEAST)),
+            None => status,
+        };
+        let line = format!("{status}{how_far}");
         Some(if self.is_live { format!("{AGAIN}{line}") } else { line + "\n" })
     }
 
@@ -121,6 +136,15 @@ mod tests {
     #[test]
     fn elsewhere_a_few_lines_stay() {
         insta::assert_snapshot!("progress_plain", shown(false));
+    }
+
+    #[test]
+    fn a_line_that_is_written_over_is_no_wider_than_the_terminal() {
+        let mut progress = Progress::new(true).within(Some(80));
+        let status = "parse-prd: B. Node registry and provisioning of everything else";
+        let news = News { status, done: 2, whole: 9, figures: "2 of 9, 8.9 s left".into() };
+        let line = progress.line(&news, Instant::now()).unwrap().replace(AGAIN, "");
+        assert!(line.chars().count() < 80 && line.contains('…') && line.ends_with("22 %"), "{line}");
     }
 
     #[test]

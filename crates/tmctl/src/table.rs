@@ -141,7 +141,7 @@ fn shortened(row: &[Cell], widths: &[usize]) -> Vec<Cell> {
 }
 
 /// A text of at most `most` characters, marked where it was cut.
-fn clip(text: &str, most: usize) -> String {
+pub fn clip(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }

@@ -99,7 +99,7 @@ async fn begin(servers: &Servers, request: StartRequest) -> Result<String> {
 
 /// Shows how far a job is until it is done; a failed or cancelled one is a fault.
 pub async fn follow(servers: &Servers, screen: &mut Screen, watch: &mut Watch, id: &str) -> Result<Job, Ended> {
-    let progress = Progress::new(screen.notes_are_live()).with_pause(PAUSE);
+    let progress = Progress::new(screen.notes_are_live()).within(screen.style.width).with_pause(PAUSE);
     let mut following = Following { servers, screen, watch, id, progress, last: None, is_cancelled: false };
     let ended = following.run().await;
     following.screen.note(following.progress.end());

@@ -130,7 +130,8 @@ pub async fn pull(servers: &Servers, screen: &mut Screen, pull: Pull) -> Result<
     let mut admin = servers.connect().await?.admin();
     let request = PullModelRequest { worker: pull.worker.unwrap_or_default(), model: pull.model.clone() };
     let mut news = call(PULL_LIMIT, admin.pull_model(request)).await?;
-    let (mut progress, mut last) = (Progress::new(screen.notes_are_live()), PullModelResponse::default());
+    let (mut progress, mut last) =
+        (Progress::new(screen.notes_are_live()).within(screen.style.width), PullModelResponse::default());
     let ended = loop {
         match news.message().await {
             Ok(Some(response)) => {
