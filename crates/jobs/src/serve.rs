@@ -22,7 +22,7 @@ use crate::{Context, Input, Jobs, keys};
 const RECONCILE_EVERY: Duration = Duration::from_secs(30);
 
 /// A node waits up to this long before it claims, by chance, so that not all race for the same job.
-const LONGEST_PAUSE_MS: u64 = 40;
+const LONGEST_PAUSE_MS: u64 = 10;
 
 /// How a node serves.
 #[derive(Clone, Debug)]
