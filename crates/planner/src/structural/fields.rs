@@ -105,7 +105,7 @@ pub fn complexity(task: &Task) -> Complexity {
             parts => format!("Split “{}” along its {parts} stated parts; add no new scope.", task.title),
         },
         reasoning: format!(
-            "Estimated from form only: {}, {}, {}{told}.",
+            "{}, {}, {}{told}; estimated from form only.",
             counted(words, "word"),
             counted(parts, "stated part"),
             if waits == 1 { "1 dependency".to_owned() } else { format!("{waits} dependencies") },

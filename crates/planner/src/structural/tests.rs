@@ -176,7 +176,7 @@ fn complexity_grows_with_what_is_in_a_task() {
     let (_, planned) = planned(SHOP, &Wish { tasks: Some(1), max_depth: 2 });
     let large = complexity(planned.tasks.root(1).unwrap());
     assert!(small.score < large.score && large.score <= 10 && small.score >= 1);
-    assert!(large.reasoning.contains("Estimated"));
+    assert!(large.reasoning.contains("estimated from form"));
 }
 
 #[test]
