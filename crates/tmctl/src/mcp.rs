@@ -348,7 +348,8 @@ fn in_words(fault: &Fault) -> String {
 fn note(answer: &mut Value, text: &str) {
     if let Some(said) = answer["result"]["structuredContent"].as_object_mut() {
         let notes = said.entry("notes").or_insert_with(|| json!([]));
-        if let Some(notes) = notes.as_array_mut() {
+        // Before a call and behind it the same may be true.
+        if let Some(notes) = notes.as_array_mut().filter(|notes| !notes.contains(&json!(text))) {
             notes.push(json!(text));
         }
     }
