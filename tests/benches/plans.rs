@@ -16,6 +16,7 @@ use proto::planning::planning_client::PlanningClient;
 use proto::planning::start_request::Work;
 use proto::planning::{CreateProjectRequest, ParsePrd, Place, StartRequest, WatchJobRequest};
 use serde_json::{Value, json};
+use tests::bench::statistics;
 use tests::process::{Child, FakeEngine, binary};
 use tonic::transport::{Channel, Endpoint};
 
@@ -64,10 +65,10 @@ async fn measure() {
             forty.push(huge);
         }
     }
-    let bare = median(bare);
+    let bare = median(&bare);
     println!("a bare ask to the engine: {bare:.1} ms");
     for (sections, plans) in [(1, &one), (8, &eight), (40, &forty)] {
-        let of = |figure: &dyn Fn(&Plan) -> f64| median(plans.iter().map(figure).collect());
+        let of = |figure: &dyn Fn(&Plan) -> f64| median(&plans.iter().map(figure).collect::<Vec<_>>());
         let model = of(&|plan| plan.in_a_row as f64) * bare;
         let ms = of(&|plan| plan.ms);
         println!(
@@ -80,7 +81,7 @@ async fn measure() {
             of(&|plan| plan.cpu_ms / (plan.answers as f64 * ANSWER_MS)) * 100.0,
         );
     }
-    let ratio = median(eight.iter().zip(&one).map(|(eight, one)| eight.ms / one.ms).collect());
+    let ratio = median(&eight.iter().zip(&one).map(|(eight, one)| eight.ms / one.ms).collect::<Vec<_>>());
     println!("8 sections take {ratio:.2} x one section");
 }
 
@@ -158,7 +159,6 @@ impl Node {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+fn median(values: &[f64]) -> f64 {
+    statistics::median(values).unwrap()
 }

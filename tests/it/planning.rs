@@ -22,6 +22,15 @@ async fn planning(lab: &Lab, at: usize) -> PlanningClient<Channel> {
     PlanningClient::new(channel)
 }
 
+/// A node with an engine that takes so long over each token.
+async fn alone(speak: &str, token: &str) -> Lab {
+    let mut lab = Lab::single();
+    let engine = lab.engine(speak, &["--token", token]).await;
+    lab.node(Setup::new("alone").worker("engine", speak, &engine)).await;
+    lab.workers_are(0, "ready", 1).await;
+    lab
+}
+
 fn place() -> Option<Place> {
     Some(Place { project: "garden".into(), tag: String::new() })
 }
@@ -97,10 +106,7 @@ async fn a_plan_needs_no_model_and_every_requirement_is_in_it() {
 
 #[tokio::test]
 async fn a_model_of_the_house_plans_and_what_it_took_is_told() {
-    let mut lab = Lab::single();
-    let engine = lab.engine("ollama", &["--token", "1ms"]).await;
-    lab.node(Setup::new("alone").worker("engine", "ollama", &engine)).await;
-    lab.workers_are(0, "ready", 1).await;
+    let lab = alone("ollama", "1ms").await;
     let client = &mut planning(&lab, 0).await;
     project(client).await;
     let id = parse(client, "model").await;
@@ -171,10 +177,7 @@ async fn runs_at(lab: &Lab, id: &str, steps: u64) -> Option<String> {
 
 #[tokio::test]
 async fn a_cancelled_plan_ends_at_once_down_to_the_engine() {
-    let mut lab = Lab::single();
-    let engine = lab.engine("openai", &["--token", "200ms"]).await;
-    lab.node(Setup::new("alone").worker("engine", "openai", &engine)).await;
-    lab.workers_are(0, "ready", 1).await;
+    let lab = alone("openai", "200ms").await;
     let client = &mut planning(&lab, 0).await;
     project(client).await;
     let id = parse(client, "model").await;

@@ -11,7 +11,7 @@ mod load;
 mod machine;
 mod report;
 mod scenarios;
-mod statistics;
+pub mod statistics;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! What the suite runs on: stores on sled and on a real etcd, and the projects as two nodes that share one see them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,25 @@ use planner::{Edit, NewTask, Status, TaskId, Tasks, edit, graph};
 use store::{SharedStore, SledStore};
 use tempfile::TempDir;
 
-use crate::stores::EtcdProcess;
+use crate::stores::{EtcdProcess, open_sled};
+
+/// A number that the environment sets, such as a count of the soak; else the usual one.
+pub fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
+}
+
+/// Opens the store in `dir`, which nothing may be wrong with, whatever process was killed in it, and closes it again.
+pub fn with_store<T>(dir: &Path, then: impl AsyncFnOnce(SharedStore) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let opened = open_sled(dir).await;
+        assert_eq!((opened.set_aside, opened.lost), (None, None));
+        let store: SharedStore = Arc::new(opened.store);
+        let told = then(store.clone()).await;
+        store.close().await;
+        told
+    })
+}
 
 /// Which store.
 pub enum Bed {

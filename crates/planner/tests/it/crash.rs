@@ -7,21 +7,18 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use planner::projects::{Projects, Wanted};
 use planner::{Edit, TaskId, graph};
 use store::SharedStore;
 
-use crate::bed::{add, append, done, remove, set_title, wanted};
-use crate::stores::open_sled;
+use crate::bed::{add, append, done, number, remove, set_title, wanted, with_store};
 
 const DIR: &str = "TM_PROJECT_CRASH_DIR";
 
 #[test]
 fn every_acknowledged_change_outlives_a_kill_and_none_is_half() {
-    let number = |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (crashes, seed) = (number("TM_PROJECT_CRASHES", 8), number("TM_PROJECT_SEED", 7));
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -102,14 +99,7 @@ async fn check(projects: &Projects, store: &SharedStore, acknowledged: &BTreeMap
 }
 
 fn with_projects(dir: &Path, then: impl AsyncFnOnce(Projects, SharedStore)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let opened = open_sled(dir).await;
-        assert_eq!((opened.set_aside, opened.lost), (None, None));
-        let store: SharedStore = Arc::new(opened.store);
-        then(Projects::new(store.clone()), store.clone()).await;
-        store.close().await;
-    });
+    with_store(dir, async |store| then(Projects::new(store.clone()), store).await);
 }
 
 /// Only does something when it is started by the test above.

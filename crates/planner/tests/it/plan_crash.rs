@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use store::SharedStore;
 use tokio_util::sync::CancellationToken;
 
+use crate::bed::{number, with_store};
 use crate::scripted::{PRD, Scripted, good};
 use crate::store_with_faults::StoreWithFaults;
 use crate::stores::open_sled;
@@ -61,7 +62,6 @@ fn a_plan_is_finished_elsewhere_whatever_boundary_its_node_dies_at() {
 
 #[test]
 fn a_plan_is_finished_elsewhere_whatever_instant_its_node_dies_at() {
-    let number = |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (crashes, seed) = (number("TM_PLAN_CRASHES", 6), number("TM_PLAN_SEED", 7));
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -141,15 +141,7 @@ fn submit(dir: &Path) {
 }
 
 fn with_planning<T>(dir: &Path, node: &str, then: impl AsyncFnOnce(Arc<Planning>, SharedStore) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let opened = open_sled(dir).await;
-        assert_eq!((opened.set_aside, opened.lost), (None, None));
-        let store: SharedStore = Arc::new(opened.store);
-        let told = then(Arc::new(Planning::new(store.clone(), NodeId::new(node))), store.clone()).await;
-        store.close().await;
-        told
-    })
+    with_store(dir, async |store| then(Arc::new(Planning::new(store.clone(), NodeId::new(node))), store).await)
 }
 
 fn start(dir: &Path, node: &str, boundary: u32) -> Child {
