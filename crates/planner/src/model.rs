@@ -175,8 +175,6 @@ impl Asking<'_> {
     ) -> Result<Checked<T>> {
         let mut told = Checked::none();
         let mut was_answered = false;
-        // A cluster without models for plans is nothing odd, and told in one sentence.
-        let mut has_one = false;
         for role in Role::chain(self.wants_research) {
             let name = self.own.name(role);
             let mut question = Question { model: name.to_owned(), ..question.clone() };
@@ -185,14 +183,13 @@ impl Asking<'_> {
                     Ok(reply) => reply,
                     Err(fault) if matches!(fault.code, Code::Cancelled | Code::StaleEpoch) => return Err(fault),
                     Err(fault) => {
-                        has_one |= fault.code != Code::ModelNotFound;
                         told.asked += u32::from(fault.code != Code::ModelNotFound);
                         told.refused.push(format!("{name}: {}", fault.full_message()));
                         told.unanswered = Some(fault.code).filter(|_| !was_answered);
                         break;
                     }
                 };
-                (has_one, was_answered, told.unanswered) = (true, true, None);
+                (was_answered, told.unanswered) = (true, None);
                 told.asked += 1;
                 told.tokens = (told.tokens.0 + reply.tokens.0, told.tokens.1 + reply.tokens.1);
                 let wrong = match good(&reply, &question.schema).and_then(&read) {
@@ -203,7 +200,8 @@ impl Asking<'_> {
                 question.prompt = format!("{}\n{}", question.prompt, prompts::again(&wrong));
             }
         }
-        if !has_one && self.own.is_empty() {
+        // A cluster without models for plans is nothing odd, and told in one sentence.
+        if told.asked == 0 && self.own.is_empty() {
             told.refused = vec![NO_MODEL.to_owned()];
         }
         Ok(told)

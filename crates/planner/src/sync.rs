@@ -20,7 +20,7 @@ mod renumber;
 #[cfg(test)]
 mod tests;
 
-pub use differences::Differences;
+pub use differences::{Differences, is_most};
 pub(crate) use fields::merge_extra;
 
 /// What came of two versions.

@@ -324,6 +324,7 @@ pub fn project_to_wire(project: &Project, tags: &[Tag]) -> wire::Project {
         }),
     }
 }
+
 /// What is different in a tag, with the first few tasks of each kind by name.
 pub fn difference_to_wire(tag: &str, differences: &Differences) -> wire::TagDifference {
     const NAMED: usize = 5;

@@ -11,9 +11,8 @@ use serde::Serialize;
 
 use crate::client::Servers;
 use crate::screen::{Ended, Screen, Verdict};
-use crate::tasks::sync;
 use crate::text::visible;
-use home::{By, Home};
+use home::{By, Home, Synced};
 
 /// Where a server of the house listens for HTTP unless it was told otherwise.
 const HTTP_PORT: u16 = 3001;
@@ -62,7 +61,7 @@ pub fn init(servers: &Servers, screen: &mut Screen, init: Init) -> Result<Verdic
     let made = make(&init.dir, &name, &roles)?;
     // A config.json that was there stays as it is, and may name none, or another.
     if Home::of(&init.dir)?.project.as_ref() != Some(&name) {
-        sync::note_project(&init.dir, &name)?;
+        Synced::now(&name, String::new()).keep(&init.dir)?;
     }
     screen.show(|_| made_text(&name, &init.dir, &made), &made_json(&name, &made))?;
     Ok(Verdict::Done)
@@ -208,7 +207,7 @@ mod tests {
         type_in(&server, &["init", "--dir", dir, "--name", "bar"]).await;
         let found = Home::of(home.path()).unwrap();
         assert_eq!((found.project.as_deref(), found.by), (Some("bar"), By::Init));
-        std::fs::write(inner.join(home::SYNCED), r#"{"at":"","project":"bar","tasks_json":"{}"}"#).unwrap();
+        std::fs::write(Synced::path(home.path()), r#"{"at":"","project":"bar","tasks_json":"{}"}"#).unwrap();
         let refused = type_in(&server, &["init", "--dir", dir, "--name", "baz"]).await;
         assert!(refused.notes.contains("belongs to the project `bar` already"), "{}", refused.notes);
         assert!(type_in(&server, &["init", "--dir", dir]).await.data.contains("--project bar"));

@@ -233,7 +233,8 @@ mod tests {
             assert!(fault.hint.unwrap().contains("`tmctl tasks sync --project srv`"));
         }
         assert_eq!(chosen_for(&home, &projects(&["nas"])).unwrap(), ("srv".into(), "as the folder is called"));
-        std::fs::write(dir.join(".taskmaster/.tm-sync.json"), r#"{"project":"srv","tasks_json":"{}"}"#).unwrap();
+        std::fs::write(dir.join(".taskmaster/.tm-sync.json"), r#"{"at":"","project":"srv","tasks_json":"{}"}"#)
+            .unwrap();
         let home = Home::of(&dir).unwrap();
         assert_eq!(chosen_for(&home, &projects(&["srv", "x"])).unwrap(), ("srv".into(), "this folder's"));
     }

@@ -6,7 +6,7 @@ use base::{Code, Fault, Result};
 
 use super::Planning;
 use crate::edit::{self, Applied, Edit, Stamp};
-use crate::projects::{Beside, Outcome, Tag, Wanted};
+use crate::projects::{Beside, Outcome, ProjectChange, Tag, Wanted};
 use crate::sync::{self, Differences, Merged};
 use crate::tasks_file::{self, TasksFile};
 use crate::{Extra, Raw, TaskId, Tasks};
@@ -132,7 +132,8 @@ impl Planning {
         imported.has_changed |= is_extra_new;
         if taking != Taking::Nothing {
             if is_extra_new {
-                self.projects.keep_extra(project, &merged).await?;
+                let change = ProjectChange { extra: Some(merged.clone()), ..ProjectChange::default() };
+                self.projects.change_project(project, &change).await?;
             }
             for one in &decided {
                 self.take(project, one, who).await?;
@@ -202,7 +203,7 @@ impl Imported {
         let Applied { tasks, notes, .. } = edit::apply(&tasks, &Edit::Fix, &Stamp::default())?;
         self.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
         let differences = Differences::of(&ours, &tasks);
-        if taking == Taking::UnlessItEmpties && differences.removed.len() * 2 > ours.count() {
+        if taking == Taking::UnlessItEmpties && sync::is_most(differences.removed.len(), ours.count()) {
             return Err(would_empty(project, &name, &differences.removed, ours.count()));
         }
         let differs = !differences.is_empty();

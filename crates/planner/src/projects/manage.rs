@@ -23,6 +23,8 @@ pub struct ProjectChange {
     pub current_tag: Option<String>,
     /// The model of its own for a role, by that; an empty name gives the role back to the cluster.
     pub models: Vec<(Role, String)>,
+    /// Fields of its tasks.json that are no tags.
+    pub extra: Option<Extra>,
 }
 
 impl ProjectChange {
@@ -90,26 +92,14 @@ impl Projects {
             if let Some(tag) = &change.current_tag {
                 self.tag(name, tag).await?;
             }
-            let ProjectChange { description, language, current_tag, models } = change.clone();
+            let ProjectChange { description, language, current_tag, models, extra } = change.clone();
             project.description = description.unwrap_or(project.description);
             project.language = language.unwrap_or(project.language);
             project.current_tag = current_tag.unwrap_or(project.current_tag);
             models.iter().for_each(|(role, name)| project.models.set(*role, name));
+            project.extra = extra.unwrap_or(project.extra);
             if self.is_committed(put_again(&project, &entry)?).await? {
                 return Ok(project);
-            }
-            pause(attempt).await;
-        }
-        Err(contended(name))
-    }
-
-    /// Keeps other fields of a project's tasks.json that are no tags.
-    pub(crate) async fn keep_extra(&self, name: &str, extra: &Extra) -> Result<()> {
-        for attempt in 0..MOST_ATTEMPTS {
-            let (project, entry) = self.project_entry(name).await?;
-            let project = Project { extra: extra.clone(), ..project };
-            if self.is_committed(put_again(&project, &entry)?).await? {
-                return Ok(());
             }
             pause(attempt).await;
         }

@@ -42,6 +42,11 @@ impl Differences {
     }
 }
 
+/// Whether so many tasks of a tag or a file go that somebody should say yes to it first.
+pub const fn is_most(gone: usize, of: usize) -> bool {
+    gone * 2 > of
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

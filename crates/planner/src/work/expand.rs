@@ -128,7 +128,9 @@ async fn split_one(w: &Working<'_>, rules: &str, work: &Expand, tasks: &Tasks, i
     let done = w.change_as(&format!("split/{id}"), wanted).await?;
     let mut refused = checked.map(|checked| checked.refused).unwrap_or_default();
     let is_without_model = refused == [NO_MODEL];
-    refused.retain(|_| !is_without_model);
+    if is_without_model {
+        refused.clear();
+    }
     Ok((json!({"id": id, "subtasks": done.added, "made_by": by, "refused": refused}), is_without_model))
 }
 

@@ -6,16 +6,16 @@
 
 use std::path::{Path, PathBuf};
 
-use base::{Code, Fault, Result};
+use base::{Code, Fault, Result, time};
 use planner::projects::{check_project, name_of_folder};
 use planner::tasks_file::{Layout, read_file};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::file;
 
 /// What a sync leaves in `.taskmaster`.
-pub const SYNCED: &str = ".tm-sync.json";
+const SYNCED: &str = ".tm-sync.json";
 /// What Task Master calls every project, whatever its user said.
 const NAMES_OF_NOBODY: [&str; 2] = ["Task Master", "Taskmaster"];
 
@@ -29,6 +29,44 @@ pub struct Home {
     pub by: By,
     /// Whether there are tasks in its tasks.json.
     pub has_tasks: bool,
+}
+
+/// What a folder and its project had when they were last alike, as it is kept in the folder.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Synced {
+    /// RFC 3339.
+    at: String,
+    /// Which project.
+    pub project: String,
+    /// All of it; empty when they never were, and `tmctl init` only noted the project.
+    pub tasks_json: String,
+}
+
+impl Synced {
+    /// As of now.
+    pub fn now(project: &str, tasks_json: String) -> Self {
+        Self { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json }
+    }
+
+    /// Where it lies.
+    pub fn path(folder: &Path) -> PathBuf {
+        folder.join(".taskmaster").join(SYNCED)
+    }
+
+    /// What is kept in `folder`, if anything is.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let hint = "delete it: then nothing is known of the last sync, and everything different is a conflict";
+        read(&Self::path(folder), hint)
+    }
+
+    /// Keeps it in `folder`, in place of what was kept.
+    pub fn keep(&self, folder: &Path) -> Result<()> {
+        let text = serde_json::to_string(self).map_err(|error| {
+            let fault = Fault::internal(format!("could not write tasks as JSON: {error}"));
+            fault.hint("tell the makers of tmctl")
+        })?;
+        file::write(&Self::path(folder), text.as_bytes())
+    }
 }
 
 /// What says which project is a folder's.
@@ -94,18 +132,12 @@ impl Home {
 
 /// What a sync or `tmctl init` noted.
 fn noted(folder: &Path) -> Result<Option<(String, By)>> {
-    #[derive(Deserialize)]
-    struct Synced {
-        project: String,
-        tasks_json: String,
-    }
-    let inner = folder.join(".taskmaster");
-    let hint = "delete it: then nothing is known of the last sync, and everything different is a conflict";
-    if let Some(Synced { project, tasks_json }) = read(&inner.join(SYNCED), hint)? {
+    if let Some(Synced { project, tasks_json, .. }) = Synced::read(folder)? {
         let by = if tasks_json.is_empty() { By::Init } else { By::Sync };
         return Ok(Some((project, by)));
     }
-    let config: Option<Value> = read(&inner.join("config.json"), "mend it, or name the project with --project")?;
+    let config: Option<Value> =
+        read(&folder.join(".taskmaster/config.json"), "mend it, or name the project with --project")?;
     let name = config.as_ref().and_then(|config| config["global"]["projectName"].as_str());
     let name = name.filter(|name| !NAMES_OF_NOBODY.contains(name) && check_project(name).is_ok());
     Ok(name.map(|name| (name.to_owned(), By::Init)))

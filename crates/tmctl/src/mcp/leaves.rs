@@ -14,7 +14,7 @@ use proto::planning::{Place, RenderRequest, Rendering};
 use serde_json::{Value, json};
 
 use super::folder::stays_inside;
-use super::local::{Beside, INITIALIZE, JOB_STATUS, text};
+use super::local::{Beside, INITIALIZE, JOB_STATUS, is_set, text};
 use crate::client::{CALL_LIMIT, Keyed, Servers, call};
 use crate::tasks::draw;
 use crate::{file, folder};
@@ -63,10 +63,6 @@ impl Leaves {
             _ => None,
         }
     }
-}
-
-fn is_set(flag: &Value) -> bool {
-    *flag == true || *flag == "true"
 }
 
 /// Writes what an answer leaves, and says in it where that is.

@@ -82,7 +82,7 @@ impl Roots {
         {
             arguments["prdText"] = json!(read_prd(&root, &input)?);
         }
-        if name == "add_tag" && [json!(true), json!("true")].contains(&arguments["fromBranch"]) {
+        if name == "add_tag" && is_set(&arguments["fromBranch"]) {
             // Upstream's tool wants a name all the same, which says nothing then.
             arguments["name"] = json!(tag_of_branch(&git::branch(&root)?)?);
             arguments["fromBranch"] = json!(false);
@@ -114,8 +114,7 @@ impl Roots {
             Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             names => names.as_str().unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect(),
         };
-        let root = arguments["projectRoot"].as_str().filter(|root| !root.is_empty()).map(str::to_owned);
-        let root = self.root(root)?.ok_or_else(|| {
+        let root = self.root(text(arguments, "projectRoot"))?.ok_or_else(|| {
             Fault::invalid("argument `projectRoot` of `rules` is missing").hint("give the whole path of the folder")
         })?;
         let changed = rules::apply_to(&root, &names, action)?;
@@ -140,6 +139,11 @@ impl Roots {
 /// An argument that is there and not empty.
 pub(super) fn text(arguments: &Value, name: &str) -> Option<String> {
     arguments[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Whether a flag is set, as agents write that.
+pub(super) fn is_set(flag: &Value) -> bool {
+    *flag == true || *flag == "true"
 }
 
 /// The folder itself, behind any links.

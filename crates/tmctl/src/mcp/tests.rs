@@ -254,7 +254,7 @@ async fn a_folder_is_not_mixed_with_the_project_of_another_that_has_its_name() {
 #[test]
 fn a_folder_that_was_synced_is_its_projects_whatever_it_is_called() {
     let (_home, root) = folder_with_a_task();
-    fs::write(root.join(".taskmaster/.tm-sync.json"), r#"{"project":"nas","tasks_json":"{}"}"#).unwrap();
+    fs::write(root.join(".taskmaster/.tm-sync.json"), r#"{"at":"","project":"nas","tasks_json":"{}"}"#).unwrap();
     let roots = Roots::new(None).unwrap();
     let prepared = |arguments: Value| {
         let mut message = call("add_task", arguments);

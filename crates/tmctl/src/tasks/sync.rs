@@ -6,18 +6,17 @@
 
 use std::path::{Path, PathBuf};
 
-use base::{Code, Fault, Result, time};
-use planner::sync::Differences;
+use base::{Code, Fault, Result};
+use planner::sync::{self, Differences};
 use planner::tasks_file::{Layout, TasksFile, edit_file, read_whole};
 use planner::{Tasks, wire};
 use proto::planning::planning_client::PlanningClient;
 use proto::planning::{ImportRequest, ImportResponse, TagDifference};
-use serde::{Deserialize, Serialize};
 
 use super::exchange::{self, Outcome};
 use crate::client::{CALL_LIMIT, Keyed, Servers, call};
 use crate::file;
-use crate::folder::home::SYNCED;
+use crate::folder::home::Synced;
 use crate::place::{At, Missing, Named};
 use crate::screen::{Ended, Screen, Verdict};
 use crate::text::visible;
@@ -46,30 +45,11 @@ pub struct Args {
     yes: bool,
 }
 
-/// What both sides had when they were last alike.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Base {
-    /// RFC 3339.
-    at: String,
-    /// Of which project.
-    project: String,
-    /// All of it; empty when they never were, and `tmctl init` only noted the project.
-    tasks_json: String,
-}
-
-/// Notes in a folder which project it belongs to, with which it was not synced yet.
-pub fn note_project(root: &Path, project: &str) -> Result<()> {
-    let folder = Folder::new(root);
-    folder.make_room()?;
-    folder.keep(&Base { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json: String::new() })
-}
-
 /// The files that a sync is about.
 pub(crate) struct Folder {
     /// The tasks.json.
     tasks: PathBuf,
-    base: PathBuf,
-    inner: PathBuf,
+    root: PathBuf,
 }
 
 /// What may be written on both sides.
@@ -118,6 +98,9 @@ pub(crate) struct InFile {
     pub(crate) is_changed: bool,
     /// Which of its tasks are, by tag.
     pub(crate) differences: Vec<TagDifference>,
+    /// How many of its tasks go, of how many.
+    lost: usize,
+    all: usize,
 }
 
 /// Brings them together.
@@ -162,22 +145,26 @@ pub async fn run(servers: &Servers, screen: &mut Screen, named: Named, args: Arg
 impl Folder {
     /// Those of the project in `root`.
     pub(crate) fn new(root: &Path) -> Self {
-        let (tasks, inner) = (Layout::new(root).tasks(), root.join(".taskmaster"));
-        Self { tasks, base: inner.join(SYNCED), inner }
+        Self { tasks: Layout::new(root).tasks(), root: root.to_owned() }
     }
 
     /// Whether somebody wrote the file since it was brought together with the project.
     pub(crate) fn is_edited(&self, project: &str) -> Result<bool> {
         let Some((_, file)) = read_whole(&self.tasks)? else { return Ok(false) };
-        match self.base()?.filter(|base| base.project == project && !base.tasks_json.is_empty()) {
+        match Synced::read(&self.root)?.filter(|base| base.project == project && !base.tasks_json.is_empty()) {
             Some(base) => Ok(parsed(base.tasks_json.as_bytes())? != file.file),
             None => Ok(true),
         }
     }
 
+    fn inner(&self) -> PathBuf {
+        self.root.join(".taskmaster")
+    }
+
     /// Makes the folders of these files.
     fn make_room(&self) -> Result<()> {
-        for folder in [self.base.parent(), self.tasks.parent()].into_iter().flatten() {
+        let inner = self.inner();
+        for folder in [Some(inner.as_path()), self.tasks.parent()].into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|error| {
                 let fault = Fault::invalid(format!("could not make `{}`", folder.display())).because(error);
                 fault.hint("name the project's folder with --dir")
@@ -200,7 +187,7 @@ impl Folder {
         for _ in 0..TRIES {
             let read = read_whole(&self.tasks)?;
             // A file that is gone says nothing about its tasks: it is made anew from what the server has.
-            let base = self.base()?.filter(|base| base.project == project && read.is_some());
+            let base = Synced::read(&self.root)?.filter(|base| base.project == project && read.is_some());
             // The bytes as they stand, so that what the server says of them is true of their lines.
             let (bytes, file) = match read {
                 Some((bytes, read)) => (bytes, read.file),
@@ -223,24 +210,25 @@ impl Folder {
                 let request = ImportRequest { dry_run: true, ..request.clone() };
                 let response = call(CALL_LIMIT, planning.import(request)).await?;
                 let merged = merged_of(&response)?;
+                let in_file = InFile::of(&file, &merged);
                 if writes == Writes::Nothing || !response.conflicts.is_empty() {
-                    return Ok(Merged::Looked { looked: response, file: InFile::of(&file, &merged) });
+                    return Ok(Merged::Looked { looked: response, file: in_file });
                 }
-                self.may_lose(&file, &merged, project, may_empty)?;
-                looked = (!response.has_changed).then_some((response, merged));
+                self.may_lose(&in_file, project, may_empty)?;
+                looked = (!response.has_changed).then_some((response, merged, in_file));
             }
             // Where nothing would change on the server, the look said all there is.
-            let (done, merged) = match looked {
+            let (done, merged, in_file) = match looked {
                 Some(looked) => looked,
                 None => {
                     let done = call(CALL_LIMIT, planning.import(request)).await?;
                     let merged = merged_of(&done)?;
-                    (done, merged)
+                    let in_file = InFile::of(&file, &merged);
+                    self.may_lose(&in_file, project, may_empty)?;
+                    (done, merged, in_file)
                 }
             };
-            self.may_lose(&file, &merged, project, may_empty)?;
             let before = if done.conflicts.is_empty() { None } else { Some(self.keep_before(&file)?) };
-            let in_file = InFile::of(&file, &merged);
             if self.take(project, &file, merged, &done)? {
                 return Ok(Merged::Done { done, file: in_file, before });
             }
@@ -251,14 +239,9 @@ impl Folder {
     }
 
     /// Refuses to take most tasks out of the file, as a project that was deleted or made anew would have it.
-    fn may_lose(&self, was: &TasksFile, is: &TasksFile, project: &str, may_empty: MayEmpty) -> Result<()> {
-        let none = Tasks::default();
-        let lost = was.tags().iter().map(|tag| {
-            let is = is.tag(tag.name()).map_or(&none, |tag| tag.tasks());
-            Differences::of(tag.tasks(), is).removed.len()
-        });
-        let (lost, all): (usize, usize) = (lost.sum(), was.tags().iter().map(|tag| tag.tasks().count()).sum());
-        if may_empty == MayEmpty::Yes || lost * 2 <= all {
+    fn may_lose(&self, file: &InFile, project: &str, may_empty: MayEmpty) -> Result<()> {
+        let InFile { lost, all, .. } = file;
+        if may_empty == MayEmpty::Yes || !sync::is_most(*lost, *all) {
             return Ok(());
         }
         let what = format!(
@@ -267,20 +250,8 @@ impl Folder {
         );
         Err(Fault::new(Code::Conflict, what).hint(format!(
             "--yes takes them out of the file; to bring them to the server instead, delete `{}` and sync again",
-            self.base.display()
+            Synced::path(&self.root).display()
         )))
-    }
-
-    /// What both sides had, if they were alike once.
-    fn base(&self) -> Result<Option<Base>> {
-        if !self.base.exists() {
-            return Ok(None);
-        }
-        let read = serde_json::from_slice(&file::read(&self.base)?);
-        read.map(Some).map_err(|error| {
-            let fault = Fault::invalid(format!("could not read `{}`", self.base.display())).because(error);
-            fault.hint("delete it: then nothing is known of the last sync, and everything different is a conflict")
-        })
     }
 
     /// Keeps the file as it was, beside those that were kept before; gives where.
@@ -288,14 +259,14 @@ impl Folder {
         let text = json_of(was)?;
         for number in 1..=MOST_BEFORE {
             let number = if number == 1 { String::new() } else { format!("-{number}") };
-            let path = self.inner.join(format!("{BEFORE}{number}.json"));
+            let path = self.inner().join(format!("{BEFORE}{number}.json"));
             if file::write_new(&path, text.as_bytes())? {
                 return Ok(path);
             }
         }
         let what = format!(
             "could not keep the file as it was: there are {MOST_BEFORE} such files in `{}`",
-            self.inner.display()
+            self.inner().display()
         );
         Err(Fault::new(Code::Conflict, what)
             .hint(format!("look through `{BEFORE}*.json` and delete what is not needed")))
@@ -316,14 +287,9 @@ impl Folder {
             .value;
         if is_taken {
             let tasks_json = String::from_utf8_lossy(&done.tasks_json).into_owned();
-            self.keep(&Base { at: time::rfc3339(time::unix_ms()), project: project.to_owned(), tasks_json })?;
+            Synced::now(project, tasks_json).keep(&self.root)?;
         }
         Ok(is_taken)
-    }
-
-    fn keep(&self, base: &Base) -> Result<()> {
-        let text = serde_json::to_string(base).map_err(|error| unwritable(&error))?;
-        file::write(&self.base, text.as_bytes())
     }
 }
 
@@ -332,11 +298,15 @@ impl InFile {
         let none = Tasks::default();
         let tasks = |file: &TasksFile, tag: &str| file.tag(tag).map_or_else(|| none.clone(), |tag| tag.tasks().clone());
         let added = is.tags().iter().filter(|tag| was.tag(tag.name()).is_none());
-        let differences = was.tags().iter().chain(added).filter_map(|tag| {
-            let found = Differences::of(&tasks(was, tag.name()), &tasks(is, tag.name()));
-            (!found.is_empty()).then(|| wire::difference_to_wire(tag.name(), &found))
-        });
-        Self { is_changed: was != is, differences: differences.collect() }
+        let mut file = Self { is_changed: was != is, differences: Vec::new(), lost: 0, all: 0 };
+        for tag in was.tags().iter().chain(added) {
+            let before = tasks(was, tag.name());
+            let found = Differences::of(&before, &tasks(is, tag.name()));
+            file.lost += found.removed.len();
+            file.all += before.count();
+            file.differences.extend((!found.is_empty()).then(|| wire::difference_to_wire(tag.name(), &found)));
+        }
+        file
     }
 }
 

@@ -87,7 +87,7 @@ async fn where_both_changed_the_same_nothing_is_written_until_somebody_chose() {
     insta::assert_snapshot!("tasks_sync", format!("exit {}\n{}---\n{}", typed.code, typed.notes, typed.data));
     assert_eq!(read(&path), tasks_json("mine"));
     assert_eq!(script.asked::<ImportRequest>().len(), 1);
-    assert!(!folder.path().join(".taskmaster").join(SYNCED).exists());
+    assert!(!Synced::path(folder.path()).exists());
 
     let typed = sync(&script, folder.path(), &["--take-server"]).await;
     assert_eq!(typed.code, 1, "the conflict is still shown");
@@ -129,7 +129,7 @@ async fn an_edit_of_another_program_in_the_middle_is_not_lost() {
 #[tokio::test]
 async fn a_base_that_cannot_be_read_is_told_with_a_way_out() {
     let (folder, _) = folder_with("mine");
-    std::fs::write(folder.path().join(".taskmaster").join(SYNCED), "{").unwrap();
+    std::fs::write(Synced::path(folder.path()), "{").unwrap();
     let typed = sync(&script(|_| Ok(merged("theirs"))), folder.path(), &[]).await;
     assert_eq!(typed.code, 1);
     assert!(typed.notes.contains(".tm-sync.json") && typed.notes.contains("delete it"), "{}", typed.notes);
@@ -142,7 +142,7 @@ async fn a_sync_that_changes_nothing_asks_once_and_says_so() {
     let typed = sync(&script, folder.path(), &[]).await;
     assert_eq!(typed.data, "the project garden is as it was, the file is as it was\n");
     assert_eq!((read(&path), script.asked::<ImportRequest>().len()), (tasks_json("same"), 1));
-    assert!(folder.path().join(".taskmaster").join(SYNCED).exists());
+    assert!(Synced::path(folder.path()).exists());
 }
 
 #[tokio::test]
