@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly TOKENS=200
+readonly ABOUT="What happens when the engine that answers dies?"
 readonly QUESTION='{"model":"demo","stream":true,"temperature":0,"max_tokens":'$TOKENS',"messages":[{"role":"user","content":"Does it go on?"}]}'
 dir=$(mktemp -d -t taskmaster-demo.XXXXXX)
 declare -A pids=() http=() grpc=()
@@ -200,6 +201,36 @@ show_plan() {
   tmctl tasks next --project nas
 }
 
+# The test model writes broken English: without a model of yours, sentences as they stand in the documents answer.
+ask_documents() {
+  local writer=--extractive
+  [ -z "${MODEL:-}" ] || [ -n "${1:-}" ] || writer=
+  say "tmctl research ask ${writer:+$writer }\"$ABOUT\""
+  # shellcheck disable=SC2086 # no word where there is none
+  tmctl research ask $writer "$ABOUT" 2>/dev/null | tee "$dir/answer"
+  grep -q '^\[1\]' "$dir/answer" || fail "the answer names no source"
+}
+
+show_research() {
+  local documents=(README.md crates/README.md crates/engine/README.md tests/README.md)
+  say "tmctl research add ${documents[*]}"
+  tmctl research add "${documents[@]}" 2>/dev/null
+  ask_documents
+  tmctl research status
+}
+
+# Everything that runs models goes; what was read stays.
+ask_without_engines() {
+  say "The same question with every engine killed"
+  local node
+  for node in sleeper-service nas; do
+    [ -z "${pids[$node]:-}" ] || kill_now "$node"
+  done
+  { pgrep -P "${pids[grey-area]}" tm-engine || true; } | xargs -r kill -9
+  note "left: the node grey-area, without an engine"
+  ask_documents extractive
+}
+
 # Kills whoever answers: its node with its engine, as when a machine is switched off; or only the engine of a single node.
 show_death() {
   say "One question, up to $TOKENS tokens; the worker that answers is killed on the way"
@@ -262,9 +293,11 @@ show_cluster
 show_faces
 show_balance
 show_plan
+show_research
 show_death
 show_why
 bring_back
+ask_without_engines
 
 say "The page: http://${http[grey-area]}/"
 note "clients: OPENAI_BASE_URL=http://${http[grey-area]}/v1   OLLAMA_HOST=${http[grey-area]}"

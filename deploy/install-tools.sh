@@ -17,6 +17,12 @@ packages() {
     ps) echo procps procps ;;
     python3-venv) echo python3 python3-venv ;;
     c++) echo gcc g++ ;;
+    nix-instantiate) echo nix nix-bin ;;
+    systemd-analyze) echo systemd systemd ;;
+    # Only its terminal recorder is needed, and Debian has that in bsdutils, which is always there.
+    script) echo util-linux bsdutils ;;
+    # promtool comes with it.
+    prometheus) echo prometheus prometheus ;;
     # The bindings to llama.cpp are made by reading its headers.
     libclang) echo llvmPackages.libclang libclang-dev clang ;;
     *) echo "$1 $1" ;;
@@ -27,7 +33,7 @@ is_there() {
   case $1 in
     python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     # Where deploy/scope.sh looks as well.
-    libclang) [ -n "${LIBCLANG_PATH:-}" ] || ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 ;;
+    libclang) [ -n "${LIBCLANG_PATH:-}" ] || find /usr/lib -maxdepth 3 \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) | grep -q . ;;
     # nginx, ip and nft are for root, and not on everybody's PATH.
     *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null ;;
   esac
@@ -71,10 +77,18 @@ echo "tools: installs the Debian packages ${debian[*]}"
 install() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${debian[@]}"
 }
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# Debian starts services of what it installs unless a policy says no; nothing here uses them. A policy that is there stays.
+log=$(mktemp) policy=/usr/sbin/policy-rc.d own_policy=
+if [ ! -e "$policy" ] && printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" env install -m 755 /dev/stdin "$policy"; then
+  own_policy=$policy
+fi
+cleared() {
+  rm -f "$log"
+  [ -z "$own_policy" ] || "${as_root[@]}" rm -f "$own_policy"
+}
+trap cleared EXIT
 if install >"$log" 2>&1 || { "${as_root[@]}" apt-get update -q && install; } >"$log" 2>&1; then
-  echo "tools: installed. Debian may have started services of them; nothing here uses those (systemctl disable --now NAME)"
+  echo "tools: installed. Services of them were not started, but Debian starts them with the machine (systemctl disable NAME)"
 else
   tail -n 5 "$log"
   echo "tools: could not install them; what needs them is skipped. By hand, as root: $by_hand"

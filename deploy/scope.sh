@@ -6,7 +6,7 @@ missing=()
 for program in cmake c++; do
   command -v "$program" >/dev/null || missing+=("$program")
 done
-[ -n "${LIBCLANG_PATH:-}" ] || ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || missing+=(libclang)
+[ -n "${LIBCLANG_PATH:-}" ] || find /usr/lib -maxdepth 3 \( -name 'libclang.so*' -o -name 'libclang-[0-9]*.so*' \) | grep -q . || missing+=(libclang)
 if [ ${#missing[@]} = 0 ]; then
   echo --workspace
 else

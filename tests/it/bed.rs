@@ -215,10 +215,13 @@ impl Home {
 
     fn issue_certificates(&self) -> Result<()> {
         let pki = self.path("pki");
-        run_here("tmctl", &["ca", "init", "--dir", &pki])?;
+        let passphrase = self.path("passphrase");
+        std::fs::write(&passphrase, "only for this house")?;
+        let open = ["--dir", &pki, "--passphrase-file", &passphrase];
+        run_here("tmctl", &[&["ca", "init"], &open[..]].concat())?;
         for machine in &self.machines {
             let address = self.address(machine.name)?;
-            run_here("tmctl", &["ca", "issue", machine.name, "--dir", &pki, "--address", &address])?;
+            run_here("tmctl", &[&["ca", "issue", machine.name, "--address", &address], &open[..]].concat())?;
         }
         Ok(())
     }
@@ -271,6 +274,11 @@ impl Home {
         fs::write(self.path(name), text).with_context(|| format!("could not write `{name}`"))
     }
 
+    /// Where such a file is.
+    pub fn file(&self, name: &str) -> String {
+        self.path(name)
+    }
+
     /// Starts `tmd` on a node and waits until it serves.
     pub fn start_node(&self, name: &str) -> Result<()> {
         let (program, config) = (binary("tmd")?.display().to_string(), self.path(&format!("{name}.toml")));
@@ -286,7 +294,9 @@ impl Home {
         let Some(&first) = self.machines.first() else { bail!("a home has at least one machine") };
         self.write_config(first, "off", "")?;
         self.start_node(first.name)?;
-        self.key = eventually(READY, || async { self.tmctl(first.name, &["keys", "create", "test"]) }).await?;
+        self.key =
+            eventually(READY, || async { self.tmctl(first.name, &["keys", "create", "test", "--scope", "admin"]) })
+                .await?;
         self.key = self.key.trim().to_owned();
         // In order, so that it gives its lease back and nobody takes it for the leader any more.
         self.bed.call("kill", &[first.name, "tmd", "TERM"])?;

@@ -1,7 +1,6 @@
 //! How fast models are, measured at an owner's order: the figures are those of the engine, they are known in the next life,
 //! and no client waits for them.
 
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -14,17 +13,9 @@ use crate::lab::{Lab, Node, SOON, Setup, bounded, chat, until};
 const SLOWER: f64 = 3.0;
 const NO_FASTER: f64 = 2.0;
 
-async fn tmctl(node: &Node, arguments: &[&str]) -> Output {
-    let mut command = Command::new(binary("tmctl").unwrap());
-    command.args(["--server", &node.grpc, "--json", "models"]).args(arguments);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-}
-
-/// What it printed, when it was done.
+/// What `tmctl models` printed, when it was done.
 async fn told(node: &Node, arguments: &[&str]) -> Value {
-    let output = tmctl(node, arguments).await;
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    serde_json::from_str(&node.done(&[&["--json", "models"], arguments].concat()).await).unwrap()
 }
 
 /// Starts `tmctl models bench` and leaves it to itself.
@@ -132,8 +123,8 @@ async fn what_fails_is_told_in_its_place_and_ends_nothing() {
     let embeddings = advice.iter().find(|one| one["work"] == "embeddings").unwrap();
     assert_eq!(embeddings["best"]["model"], "tiny-embed");
 
-    let unknown = tmctl(&lab.nodes[0], &["bench", "nobody"]).await;
+    let unknown = lab.nodes[0].tmctl(&["models", "bench", "nobody"]).await;
     assert_eq!(unknown.status.code(), Some(1));
-    let nothing = tmctl(&lab.nodes[0], &["bench", "broken"]).await;
+    let nothing = lab.nodes[0].tmctl(&["models", "bench", "broken"]).await;
     assert_eq!(nothing.status.code(), Some(1), "nothing was measured");
 }

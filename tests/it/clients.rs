@@ -9,7 +9,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use tests::process::Child;
-use tokio::sync::OnceCell;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::lab::{Lab, Setup, chat};
@@ -109,9 +108,13 @@ fn folder() -> PathBuf {
 
 /// The Python that has the clients; installed by the first test that asks.
 pub async fn python() -> Option<PathBuf> {
-    static PYTHON: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-    match PYTHON.get_or_init(install).await {
-        Ok(python) => Some(python.clone()),
+    python_with("clients", &folder().join("requirements.txt")).await
+}
+
+/// The Python that has the packages of a list, in a folder of that name; installed by the first test that asks.
+pub async fn python_with(name: &str, list: &Path) -> Option<PathBuf> {
+    match install(name, list).await {
+        Ok(python) => Some(python),
         Err(why) => {
             // A test's own stderr, shown with --nocapture.
             let _ = writeln!(std::io::stderr(), "skipped: {why}");
@@ -120,12 +123,15 @@ pub async fn python() -> Option<PathBuf> {
     }
 }
 
-/// Installs the pinned clients into a folder of their own, unless an earlier run did.
-async fn install() -> Result<PathBuf, String> {
-    let list = folder().join("requirements.txt");
-    let pins = std::fs::read(&list).map_err(|error| format!("{}: {error}", list.display()))?;
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clients-{:016x}", xxh3_64(&pins)));
+/// Installs the pinned packages into a folder of their own, unless an earlier run did.
+async fn install(name: &str, list: &Path) -> Result<PathBuf, String> {
+    let pins = std::fs::read(list).map_err(|error| format!("{}: {error}", list.display()))?;
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:016x}", xxh3_64(&pins)));
     let (python, done) = (home.join("bin/python3"), home.join("installed"));
+    // Tests may be processes of their own; all but the first wait here.
+    let lock = home.with_extension("lock");
+    let locked = std::fs::File::create(&lock).and_then(|file| file.lock().map(|()| file));
+    let _one_at_a_time = locked.map_err(|error| format!("{}: {error}", lock.display()))?;
     if done.is_file() {
         return Ok(python);
     }

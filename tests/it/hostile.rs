@@ -343,9 +343,10 @@ async fn slow_reader(at: &str, index: usize) -> Result<TcpStream> {
 }
 
 #[tokio::test]
-async fn a_rapid_reset_ends_the_connection_that_makes_it() -> Result<()> {
+async fn a_flood_of_frames_ends_the_connection_that_makes_it() -> Result<()> {
     let (lab, before) = node(&[], "").await?;
-    for frames in [rapid_reset(20_000), settings_flood(50_000)] {
+    let floods = [rapid_reset(20_000), settings_flood(50_000), endless_head(50_000), empty_data(200_000)];
+    for frames in floods {
         let (mut reader, mut writer) = TcpStream::connect(&lab.nodes[0].grpc).await?.into_split();
         // The server may end the connection in the middle of it.
         let mut sending = JoinSet::new();
@@ -369,19 +370,41 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Streams that are opened and reset at once.
-fn rapid_reset(count: u32) -> Vec<u8> {
+/// The head of a call, as HPACK writes it.
+fn head() -> Vec<u8> {
     let path = b"/taskmaster.admin.v1.Admin/ListNodes";
     // POST, http, and two literals without an index: the path and `application/grpc`.
     let mut block = vec![0x83, 0x86, 0x04, path.len() as u8];
     block.extend_from_slice(path);
     block.extend_from_slice(b"\x01\x09localhost\x0f\x10\x10application/grpc");
-    let mut all = [PREFACE, &frame(4, 0, 0, &[])].concat();
+    block
+}
+
+/// Streams that are opened and reset at once.
+fn rapid_reset(count: u32) -> Vec<u8> {
+    let (block, mut all) = (head(), [PREFACE, &frame(4, 0, 0, &[])].concat());
     for stream in (0..count).map(|at| at * 2 + 1) {
         all.extend(frame(1, 4, stream, &block));
         all.extend(frame(3, 0, stream, &8_u32.to_be_bytes()));
     }
     // A frame that ends every connection that has come so far.
+    all.extend(frame(0, 0, 0, b"x"));
+    all
+}
+
+/// A head that goes on and on in CONTINUATION frames.
+fn endless_head(count: usize) -> Vec<u8> {
+    let mut all = [PREFACE, &frame(4, 0, 0, &[]), &frame(1, 0, 1, &head())].concat();
+    // A literal without an index: the name `a`, the value `b`.
+    all.extend(frame(9, 0, 1, &b"\x00\x01a\x01b".repeat(20)).repeat(count));
+    all.extend(frame(0, 0, 0, b"x"));
+    all
+}
+
+/// A body of frames with nothing in them.
+fn empty_data(count: usize) -> Vec<u8> {
+    let mut all = [PREFACE, &frame(4, 0, 0, &[]), &frame(1, 4, 1, &head())].concat();
+    all.extend(frame(0, 0, 1, &[]).repeat(count));
     all.extend(frame(0, 0, 0, b"x"));
     all
 }

@@ -310,13 +310,20 @@ async fn a_machine_that_stood_still_comes_back_as_another_life_and_drops_what_it
 }
 
 #[tokio::test]
-async fn not_a_packet_leaves_a_local_only_house() -> Result<()> {
+async fn not_a_packet_leaves_a_local_only_house_in_a_day_and_only_what_is_named_once_it_is_opened() -> Result<()> {
+    const OUTSIDE: &str = "198.51.100.7";
     let Some(home) = Home::start("itlocal", &[worker("n1"), worker("n2")]).await? else { return Ok(()) };
     home.bed.call("internet", &[])?;
-    let cloud = "[[workers]]\nname = \"cloud\"\nbackend = \"anthropic\"\nkey_file = \"cloud.key\"\nmodels = [\"claude\"]\n\
-                 [privacy]\nmode = \"local-only\"\n";
+    let cloud = format!(
+        "[[workers]]\nname = \"cloud\"\nbackend = \"anthropic\"\nurl = \"https://{OUTSIDE}\"\nkey_file = \"cloud.key\"\n\
+         models = [\"claude\"]\n[privacy]\nmode = \"local-only\"\n"
+    );
     home.write_file("cloud.key", "sk-ant-not-a-key")?;
-    home.write_config(worker("n1"), "store", cloud)?;
+    home.write_file(
+        "plan.md",
+        "# Pump\n\n- The pump starts when the soil is dry.\n- The pump stops when the tank is empty.\n",
+    )?;
+    home.write_config(worker("n1"), "store", &cloud)?;
     home.bed.call("kill", &["n1", "tmd", "KILL"])?;
     home.start_node("n1")?;
     eventually(Duration::from_secs(20), || async {
@@ -328,12 +335,45 @@ async fn not_a_packet_leaves_a_local_only_house() -> Result<()> {
     let client = home.client();
     let statuses = home.bed.within("n1", move || every_face(client)).await?;
     ensure!(statuses.iter().any(|(_, status)| *status == 200), "{statuses:?}");
-    for noun in [&["models"][..], &["failures"], &["health"], &["doctor"]] {
+    let notes = home.file("plan.md");
+    for noun in [
+        &["models"][..],
+        &["failures"],
+        &["health"],
+        &["doctor"],
+        &["projects", "add", "pump"],
+        &["plan", "parse", &notes, "--project", "pump"],
+        &["tasks", "list", "--project", "pump"],
+        &["research", "add", &notes],
+        &["research", "ask", "when does the pump start?"],
+        &["research", "loop", "when does the pump stop?", "--deadline", "5s"],
+        &["mode", "history"],
+    ] {
         // What it says is not the matter here.
         let _ = home.tmctl("n1", noun);
     }
+    for outwards in [
+        &["research", "add", "https://example.org/pump"][..],
+        &["research", "add", "http://198.51.100.9/pump"],
+        &["models", "pull", "llama3.1:8b"],
+        &["models", "pull", "models.example/a/b"],
+    ] {
+        ensure!(home.tmctl("n1", outwards).is_err(), "{outwards:?} was not refused");
+    }
     let left = home.bed.call("egress", &[])?;
     ensure!(left.is_empty(), "something left the house:\n{left}");
+    let report = home.tmctl("n2", &["privacy", "report"])?;
+    ensure!(report.starts_with("nothing left the house") && report.contains("198.51.100.9:80"), "{report}");
+    home.tmctl("n1", &["privacy", "verify"])?;
+    // Opened by its owner, exactly what was named is asked for.
+    home.tmctl("n2", &["mode", "set", "external-preferred", "--reason", "a trial"])?;
+    let client = home.client();
+    home.bed.within("n1", move || every_face(client)).await?;
+    let left = home.bed.call("egress", &[])?;
+    let is_named = |line: &str| line.starts_with(&format!("tcp {OUTSIDE} 443 "));
+    ensure!(!left.is_empty() && left.lines().all(is_named), "not what was named left the house:\n{left}");
+    let report = home.tmctl("n2", &["privacy", "report"])?;
+    ensure!(report.contains("connections left the house") && report.contains(OUTSIDE), "{report}");
     // The stand-in would have seen it.
     let outside = || async {
         let dial = tokio::net::TcpStream::connect("93.184.216.34:443");

@@ -138,7 +138,7 @@ async fn the_promised_metrics_are_there_and_move() {
         assert!(node.metric(name).await > 0.0, "{name}");
     }
     assert_eq!(node.metric("tm_tokens_total{kind=\"completion\"}").await, 60.0);
-    assert_eq!(node.metric("tm_worker_state{state=\"ready\",worker=\"a/engine\"}").await, 1.0);
+    assert_eq!(node.metric("tm_worker_state{worker=\"a/engine\",state=\"ready\"}").await, 1.0);
     assert_eq!(node.metric("tm_model_resident").await, 1.0);
     assert_eq!(node.metric("tm_node_state{node=\"a\",state=\"alive\"}").await, 1.0);
     let text = node.client.get("/metrics").await.unwrap().text();

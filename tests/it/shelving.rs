@@ -3,9 +3,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
-
-use tests::process::binary;
 
 use crate::lab::{Lab, SOON, until};
 
@@ -17,23 +14,9 @@ async fn two(speak: &str) -> Lab {
     lab
 }
 
-/// Runs `tmctl` against the gateway.
-async fn tmctl(lab: &Lab, arguments: &[&str]) -> Output {
-    let mut command = Command::new(binary("tmctl").unwrap());
-    command.args(["--server", &lab.nodes[0].grpc]).args(arguments);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-}
-
-/// What it printed, when it was done.
-async fn done(lab: &Lab, arguments: &[&str]) -> String {
-    let output = tmctl(lab, arguments).await;
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// What it told, when it was refused.
 async fn refused(lab: &Lab, arguments: &[&str]) -> String {
-    let output = tmctl(lab, arguments).await;
+    let output = lab.nodes[0].tmctl(arguments).await;
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     assert!(output.stdout.is_empty(), "{arguments:?}");
     String::from_utf8(output.stderr).unwrap()
@@ -72,10 +55,10 @@ async fn an_engine_fetches_a_model_only_when_the_house_is_open() {
     let pull = ["models", "pull", "new:1b", "--worker", "w0/engine"];
     let told = refused(&lab, &pull).await;
     assert!(told.contains("the mode local-only does not allow") && told.contains("`tmctl mode set hybrid`"), "{told}");
-    done(&lab, &["mode", "set", "hybrid"]).await;
-    assert_eq!(done(&lab, &pull).await, "pulled new:1b at w0/engine\n");
+    lab.nodes[0].done(&["mode", "set", "hybrid"]).await;
+    assert_eq!(lab.nodes[0].done(&pull).await, "pulled new:1b at w0/engine\n");
     is_offered(&lab, "new:1b").await;
-    let told = done(&lab, &["--json", "models", "pull", "other:1b"]).await;
+    let told = lab.nodes[0].done(&["--json", "models", "pull", "other:1b"]).await;
     let lines: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.last().unwrap()["status"], "success");
     assert_eq!(lines[0]["worker"], "w0/engine", "the only one that can");
@@ -89,7 +72,7 @@ async fn an_engine_makes_a_model_with_settings_of_its_own() {
     let lab = two("ollama").await;
     let create =
         ["models", "create", "brief", "--from", "fake", "--worker", "w0/engine", "--parameter", "temperature=0"];
-    assert_eq!(done(&lab, &create).await, "created brief from fake at w0/engine\n");
+    assert_eq!(lab.nodes[0].done(&create).await, "created brief from fake at w0/engine\n");
     is_offered(&lab, "brief").await;
     let unknown = ["models", "create", "x", "--from", "fake", "--worker", "w0/engine", "--parameter", "temprature=0"];
     let told = refused(&lab, &unknown).await;
@@ -105,7 +88,7 @@ async fn a_file_of_another_node_comes_in_and_is_made_a_variant_of() {
     let file = dir.path().join("talker.gguf");
     fs::write(&file, gguf()).unwrap();
     let file = file.to_str().unwrap();
-    let told = done(&lab, &["--json", "models", "import", file, "--node", "w0"]).await;
+    let told = lab.nodes[0].done(&["--json", "models", "import", file, "--node", "w0"]).await;
     let imported: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(
         (&imported["name"], &imported["node"], &imported["architecture"]),
@@ -121,7 +104,7 @@ async fn a_file_of_another_node_comes_in_and_is_made_a_variant_of() {
     let told = refused(&lab, &["models", "import", junk.to_str().unwrap()]).await;
     assert!(told.contains("not a GGUF file") && told.contains("hint: give a file in GGUF format"), "{told}");
     let create = ["models", "create", "brief", "--from", "talker", "--node", "w0", "--system", "Be brief."];
-    assert_eq!(done(&lab, &create).await, "created brief from talker for the built-in engine of w0\n");
+    assert_eq!(lab.nodes[0].done(&create).await, "created brief from talker for the built-in engine of w0\n");
     let variant = fs::read_to_string(path.with_file_name("brief.toml")).unwrap();
     assert_eq!(variant, "base = \"talker\"\nsystem = \"Be brief.\"\n");
     assert!(

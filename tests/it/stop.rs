@@ -39,6 +39,8 @@ async fn a_terminated_node_finishes_what_began_and_takes_nothing_new() {
     }
     let exit = lab.nodes[0].child.wait(Duration::from_secs(10)).await.unwrap();
     assert_eq!(exit.code(), Some(0));
+    let log = lab.nodes[0].child.stderr();
+    assert!(!log.contains("ERROR"), "a stop is no error: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +130,7 @@ async fn siblings_of_a_crashed_actor_answer_as_fast_as_before() {
         took.sort();
         took[ASKS / 2]
     };
-    for kind in ["membership", "scheduler", "jobs", "recovery", "links", "worker/engine"] {
+    for kind in ["membership", "scheduler", "jobs", "indexer", "recovery", "links", "worker/engine"] {
         let (before, during) = (median(kind, false).await, median(kind, true).await);
         assert!(during <= before * 2 + NOISE, "{kind}: {during:?} after {before:?}");
         until(&format!("{kind} is back"), SOON, async || {

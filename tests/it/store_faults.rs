@@ -171,6 +171,7 @@ async fn damaged_keys_are_mended_or_left_out_and_their_owner_can_repair_them() {
         candidacy,
         "elections/leader/epoch".to_owned(),
         "settings/mode".to_owned(),
+        "settings/modes".to_owned(),
         "settings/keys/bad".to_owned(),
         "placement".to_owned(),
     ];

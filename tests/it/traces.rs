@@ -1,116 +1,21 @@
 //! Traces: one ask is one trace, from the client over nodes to the engine, and a collector that is away slows nobody.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::Span;
+use http::Method;
+use serde_json::{Value, json};
 use tests::client::Told;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
 
+use crate::collector::{Collector, Seen, hex, is_whole};
 use crate::lab::{Face, Lab, MODEL, SOON, Setup, chat, pieces, until};
+use crate::observability::conventions;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 /// What the client says; nothing of it may be in a span.
 const SECRET: &str = "canary-4711";
-
-/// A span with the node that made it.
-#[derive(Clone, Debug)]
-struct Seen {
-    node: String,
-    span: Span,
-}
-
-impl Seen {
-    fn id(&self) -> String {
-        hex(&self.span.span_id)
-    }
-
-    fn parent(&self) -> String {
-        hex(&self.span.parent_span_id)
-    }
-
-    fn attribute(&self, name: &str) -> String {
-        let found = self.span.attributes.iter().find(|attribute| attribute.key == name);
-        match found.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
-            Some(Value::StringValue(text)) => text.clone(),
-            Some(Value::IntValue(count)) => count.to_string(),
-            _ => String::new(),
-        }
-    }
-
-    fn has_first_token(&self) -> bool {
-        self.first_token_at() > 0
-    }
-
-    /// 0 when there was none.
-    fn first_token_at(&self) -> u64 {
-        let event = self.span.events.iter().find(|event| event.name == "first token");
-        event.map_or(0, |event| event.time_unix_nano)
-    }
-}
-
-/// Collects over OTLP.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Seen>>>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let mut all = self.0.lock().unwrap();
-        for resource in request.into_inner().resource_spans {
-            let attributes = resource.resource.unwrap_or_default().attributes;
-            let node = attributes.iter().find(|attribute| attribute.key == "service.instance.id");
-            let node = match node.and_then(|node| node.value.clone()?.value) {
-                Some(Value::StringValue(node)) => node,
-                _ => String::new(),
-            };
-            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            all.extend(spans.map(|span| Seen { node: node.clone(), span }));
-        }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-impl Collector {
-    /// A collector that serves until the set is dropped, and its setting for a node.
-    async fn serve(servers: &mut JoinSet<()>) -> (Self, String) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let collector = Self::default();
-        let service = TraceServiceServer::new(collector.clone());
-        servers.spawn(async move {
-            Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
-        });
-        (collector, format!("[telemetry]\notlp = \"http://{address}\"\n"))
-    }
-
-    fn all(&self) -> Vec<Seen> {
-        self.0.lock().unwrap().clone()
-    }
-
-    /// Waits for `count` spans.
-    async fn spans(&self, count: usize) -> Vec<Seen> {
-        until(&format!("{count} spans"), SOON, async || self.all().len() >= count).await;
-        let spans = self.all();
-        assert_eq!(spans.len(), count, "{spans:#?}");
-        spans
-    }
-}
-
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// The one span of `node` whose name is `name`.
 fn the<'a>(spans: &'a [Seen], node: &str, name: &str) -> &'a Seen {
@@ -130,6 +35,7 @@ async fn an_ask_is_one_trace_from_the_client_over_two_nodes_to_the_engine() {
     assert!(told.is_good(), "{told:?}");
 
     let spans = collector.spans(5).await;
+    is_whole(&spans).unwrap();
     assert!(spans.iter().all(|seen| hex(&seen.span.trace_id) == TRACE), "{spans:#?}");
     assert!(!format!("{spans:?}").contains(SECRET), "{spans:#?}");
     let ask = the(&spans, "gateway", &format!("chat {MODEL}"));
@@ -238,6 +144,7 @@ async fn an_ask_that_waits_for_a_slot_says_how_long() {
     assert!(one.unwrap().is_good() && other.unwrap().is_good());
     // Two asks, two runs, two waits for the engine, one for the slot.
     let spans = collector.spans(7).await;
+    is_whole(&spans).unwrap();
     let queue = the(&spans, "a", "queue");
     let runs = || spans.iter().filter(|seen| seen.span.name == "run a/engine");
     let (waited, other): (Vec<_>, Vec<_>) = runs().partition(|run| run.id() == queue.parent());
@@ -271,5 +178,112 @@ async fn a_collector_that_is_away_slows_no_ask() {
         lab.nodes[0].child.terminate().unwrap();
         lab.nodes[0].child.wait(SOON).await.unwrap();
         assert!(begun.elapsed() < Duration::from_secs(10), "stopping took {:?}", begun.elapsed());
+    }
+}
+
+/// What a hanging collector keeps waiting is bounded: behind that a node does not grow with every ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_hangs_costs_no_memory() {
+    /// More spans than may wait.
+    const FILL: usize = 2000;
+    /// What as many asks more may add: less than what their spans would take.
+    const MOST_GROWTH_KIB: u64 = 4096;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut lab = Lab::single();
+    let url = lab.engine("llamacpp", &["--token", "0ms", "--ttft", "0ms", "--tokens", "2"]).await;
+    let telemetry = format!("[telemetry]\notlp = \"http://{}\"\n", silent.local_addr().unwrap());
+    lab.node(Setup::new("a").worker("engine", "llamacpp", &url).more(&telemetry)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let fill = async || {
+        for _ in 0..FILL {
+            let reply = lab.http(0).post_json("/v1/chat/completions", &chat("hello", false)).await.unwrap();
+            assert_eq!(reply.status, 200, "{}", reply.text());
+        }
+        resident_kib(lab.nodes[0].child.pid())
+    };
+    let full = fill().await;
+    let after = fill().await;
+    assert!(after < full + MOST_GROWTH_KIB, "{full} KiB, and {after} KiB later");
+}
+
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Waits until spans of these names are there; gives all of them.
+async fn named(collector: &Collector, names: &[&str]) -> Vec<Seen> {
+    let has = |spans: &[Seen], name: &str| spans.iter().any(|seen| seen.span.name == name);
+    until(&format!("{names:?}"), SOON * 2, async || names.iter().all(|name| has(&collector.all(), name))).await;
+    collector.all()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_searches_and_tools_have_spans_and_their_asks_are_children() {
+    let mut servers = JoinSet::new();
+    let (collector, telemetry) = Collector::serve(&mut servers).await;
+    let mut lab = Lab::single();
+    let url = lab.engine("openai", &["--context", "65536", "--token", "0ms"]).await;
+    lab.node(Setup::new("a").worker("engine", "openai", &url).more(&telemetry)).await;
+    lab.workers_are(0, "ready", 1).await;
+    let traced = lab.http(0).with_header("traceparent", &format!("00-{TRACE}-{PARENT}-01"));
+
+    let posted = async |path: &str, body: Value| {
+        let reply = traced.post_json(path, &body).await.unwrap();
+        assert!(reply.status < 300, "{path}: {}", reply.text());
+        reply
+    };
+    posted("/api/research/collections/house/documents", json!({"source": "note:a", "text": "The pump is blue."})).await;
+    posted("/api/research/search", json!({"question": "pump"})).await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "search_documents", "arguments": {"query": "pump"}}});
+    let client = traced.clone().with_header("content-type", "application/json");
+    let client = client.with_header("accept", "application/json, text/event-stream");
+    let called = client.with_header("mcp-protocol-version", "2025-06-18");
+    let called = called.send(Method::POST, "/mcp", call.to_string().into()).await.unwrap();
+    assert_eq!(called.status, 200, "{}", called.text());
+    posted("/api/projects", json!({"name": "garden"})).await;
+    let plan = json!({"work": "parse-prd", "planner": "model", "prd": "# Garden\n\nThe pump must start by itself."});
+    posted("/api/projects/garden/jobs", plan).await;
+
+    let spans = named(&collector, &["plan parse-prd", "tools/call search_documents"]).await;
+    let retrievals: Vec<_> = spans.iter().filter(|seen| seen.span.name == "retrieval documents").collect();
+    let tool = the(&spans, "a", "tools/call search_documents");
+    assert_eq!(tool.attribute("gen_ai.operation.name"), "execute_tool");
+    let parents: Vec<String> = retrievals.iter().map(|seen| seen.parent()).collect();
+    assert!(parents.contains(&PARENT.to_owned()) && parents.contains(&tool.id()), "{parents:?} in {spans:#?}");
+    assert!(retrievals.iter().all(|seen| hex(&seen.span.trace_id) == TRACE), "{spans:#?}");
+    let job = the(&spans, "a", "plan parse-prd");
+    let asks: Vec<_> =
+        spans.iter().filter(|seen| seen.parent() == job.id() && seen.span.name.starts_with("chat")).collect();
+    assert!(!asks.is_empty(), "{spans:#?}");
+    assert!(job.attribute("tm.job").starts_with("job-"), "{job:#?}");
+    let conventions = conventions();
+    let names = spans.iter().flat_map(|seen| seen.span.attributes.iter().map(|attribute| attribute.key.as_str()));
+    let foreign: Vec<&str> = names
+        .filter(|name| !name.starts_with("tm.") && *name != "error.type" && !conventions.contains(*name))
+        .collect();
+    assert!(foreign.is_empty(), "{foreign:?} are no names of the conventions");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_is_in_spans_only_where_the_owner_wants_it() {
+    for (content, is_told) in [("", false), ("content = true\n", true)] {
+        let mut servers = JoinSet::new();
+        let (collector, telemetry) = Collector::serve(&mut servers).await;
+        let mut lab = Lab::single();
+        let url = lab.engine("llamacpp", &["--token", "0ms"]).await;
+        lab.node(Setup::new("a").worker("engine", "llamacpp", &url).more(&format!("{telemetry}{content}"))).await;
+        lab.workers_are(0, "ready", 1).await;
+        let told = lab.http(0).ask("/v1/chat/completions", &Face::Chat.body(SECRET)).await.unwrap();
+        assert!(told.is_good(), "{told:?}");
+        let spans = collector.spans(3).await;
+        let ask = the(&spans, "a", &format!("chat {MODEL}"));
+        assert_eq!(ask.attribute("gen_ai.input.messages").contains(SECRET), is_told, "{ask:#?}");
+        let answer = Face::Chat.answer(SECRET);
+        assert_eq!(ask.attribute("gen_ai.output.messages").contains(answer.trim()), is_told, "{answer} in {ask:#?}");
+        assert_eq!(format!("{spans:?}").contains(SECRET), is_told);
+        assert_eq!(lab.nodes[0].child.stderr().contains("telemetry.content is on"), is_told);
     }
 }

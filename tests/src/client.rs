@@ -112,7 +112,8 @@ impl Client {
         }
     }
 
-    async fn open(&self, method: Method, path: &str, body: Bytes) -> Result<Stream> {
+    /// Any request; the answer as it comes.
+    pub async fn open(&self, method: Method, path: &str, body: Bytes) -> Result<Stream> {
         let socket = TcpStream::connect(&self.address).await.with_context(|| format!("no way to {}", self.address))?;
         socket.set_nodelay(true)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;

@@ -25,6 +25,31 @@ pub struct Etcd {
 pub struct Backup(TempDir);
 
 impl Etcd {
+    /// Starts one that wants certificates of clients, as the files of `pki` say: `ca.pem`, `etcd.pem`, `etcd.key` and
+    /// `crl.pem`, of which the last may be empty of numbers but not absent.
+    pub async fn start_with_tls(pki: &Path) -> Result<Self> {
+        let file = |name: &str| pki.join(name).display().to_string();
+        let url = format!("https://localhost:{}", free_port()?);
+        let peers = format!("http://127.0.0.1:{}", free_port()?);
+        let dir = tempfile::tempdir().context("no directory for etcd")?;
+        let args = [
+            ["--data-dir", &dir.path().display().to_string()],
+            ["--listen-client-urls", &url.replace("localhost", "127.0.0.1")],
+            ["--advertise-client-urls", &url],
+            ["--listen-peer-urls", &peers],
+            ["--initial-advertise-peer-urls", &peers],
+            ["--initial-cluster", &format!("default={peers}")],
+            ["--cert-file", &file("etcd.pem")],
+            ["--key-file", &file("etcd.key")],
+            ["--trusted-ca-file", &file("ca.pem")],
+            ["--client-crl-file", &file("crl.pem")],
+        ];
+        let mut args: Vec<String> = args.as_flattened().iter().map(|arg| (*arg).to_owned()).collect();
+        args.push("--client-cert-auth".to_owned());
+        let child = run(&args).await?;
+        Ok(Self { url, child, args, dir })
+    }
+
     /// Starts one and waits until it serves.
     pub async fn start() -> Result<Self> {
         Self::members(1).await?.pop().context("an etcd has a member")
@@ -58,6 +83,11 @@ impl Etcd {
             member.child.wait_line("ready to serve client requests", READY).await?;
         }
         Ok(started)
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// What it holds now, as its files say. Nobody can write meanwhile.

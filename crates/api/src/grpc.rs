@@ -1,34 +1,38 @@
-//! The gRPC face: inference, admin, health and reflection, over connections that the caller accepts (and encrypts).
+//! The gRPC face: inference, admin, planning, research, backups, health and reflection, over connections that the caller accepts
+//! (and encrypts).
 
 mod admin;
+mod backups;
 mod cut;
+mod door;
 mod inference;
 mod make_ask;
 mod mcp;
 mod orders;
 mod planning;
+mod research;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::{Stream, StreamExt};
 use proto::admin::admin_server::AdminServer;
+use proto::backup::backups_server::BackupsServer;
 use proto::inference::inference_server::InferenceServer;
 use proto::planning::planning_server::PlanningServer;
+use proto::research::research_server::ResearchServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataMap;
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::Connected;
-use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::warn;
 
-use crate::{Client, Desk};
+use crate::Desk;
+use door::Door;
 
 /// Requests that one connection may have open at once.
 const MAX_STREAMS: u32 = 1024;
@@ -36,6 +40,8 @@ const MAX_STREAMS: u32 = 1024;
 const MAX_PENDING_RESETS: usize = 20;
 /// Largest metadata of a request, in bytes.
 const MAX_METADATA_BYTES: u32 = 64 * 1024;
+/// What is told about a document beside its bytes, at most.
+const MAX_ABOUT_BYTES: usize = 1 << 20;
 /// A silent connection is asked for a sign of life this often, and given up when none comes within the next.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -63,36 +69,48 @@ impl GrpcLimits {
 }
 
 /// Serves the connections of `incoming` until `cancel`; then nothing new is taken, and running calls have
-/// [`GrpcLimits::drain`] to finish.
+/// [`GrpcLimits::drain`] to finish. `limits` may change meanwhile; the sizes of messages stay as they are at the start.
+///
+/// `from` tells the address at the other end of a connection.
 pub async fn serve<I, C>(
     incoming: I,
+    from: fn(&C) -> Option<IpAddr>,
     desk: Arc<dyn Desk>,
-    limits: GrpcLimits,
+    limits: Arc<ArcSwap<GrpcLimits>>,
     cancel: CancellationToken,
 ) -> Result<(), tonic::transport::Error>
 where
     I: Stream<Item = io::Result<C>> + Send + 'static,
-    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let at_start = limits.load_full();
     let (health_reporter, health) = tonic_health::server::health_reporter();
     let inference = InferenceServer::new(inference::Service { desk: desk.clone(), limits: limits.clone() })
-        .max_decoding_message_size(limits.body)
-        .max_encoding_message_size(limits.answer);
+        .max_decoding_message_size(at_start.body)
+        .max_encoding_message_size(at_start.answer);
     let admin = AdminServer::new(admin::Service { desk: desk.clone(), stop: cancel.clone() })
-        .max_decoding_message_size(limits.body);
+        .max_decoding_message_size(at_start.body);
     let planning = PlanningServer::new(planning::Service { desk: desk.clone(), stop: cancel.clone() })
-        .max_decoding_message_size(limits.body)
-        .max_encoding_message_size(limits.answer);
-    let keys = Keys(desk.clone());
+        .max_decoding_message_size(at_start.body)
+        .max_encoding_message_size(at_start.answer);
+    let research = research::Service { desk: desk.clone(), limits: limits.clone(), stop: cancel.clone() };
+    let research = ResearchServer::new(research)
+        .max_decoding_message_size(at_start.body)
+        // A document that came in goes out again when it is exported, with what is told about it.
+        .max_encoding_message_size(at_start.answer.max(at_start.body + MAX_ABOUT_BYTES));
+    let keyed = Door::new(desk.clone());
+    let backups = BackupsServer::new(backups::Service { desk: desk.clone(), stop: cancel.clone() });
     let mut router = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_max_header_list_size(MAX_METADATA_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(InterceptedService::new(inference, keys.clone()))
-        .add_service(InterceptedService::new(admin, keys.clone()))
-        .add_service(InterceptedService::new(planning, keys))
+        .add_service(keyed.before(inference))
+        .add_service(keyed.before(admin))
+        .add_service(keyed.before(planning))
+        .add_service(keyed.before(research))
+        .add_service(keyed.before(backups))
         .add_service(health);
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(proto::DESCRIPTORS);
@@ -102,35 +120,24 @@ where
     }
     let drained = async {
         cancel.cancelled().await;
-        tokio::time::sleep(limits.drain).await;
+        let within = limits.load().drain;
+        tokio::time::sleep(within).await;
     };
     // The transport runs each connection as a task of its own; this ends them, however the server ends.
     let end = CancellationToken::new();
     let _end_connections = end.clone().drop_guard();
-    let incoming = incoming.map(move |connection| connection.map(|inner| cut::Cut::new(inner, &end)));
+    let incoming = incoming.map(move |connection| {
+        connection.map(|inner| {
+            let from = from(&inner);
+            cut::Cut::new(inner, from, &end)
+        })
+    });
     tokio::select! {
         served = router.serve_with_incoming_shutdown(incoming, cancel.cancelled()) => served,
         // A call that outlives the drain time is cut.
         () = drained => Ok(()),
         () = tell_health(&health_reporter, &desk) => Ok(()),
     }
-}
-
-/// Lets holders of a key pass, when keys are on, and notes who they are.
-#[derive(Clone)]
-struct Keys(Arc<dyn Desk>);
-
-impl Interceptor for Keys {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let client = self.0.authenticate(key(request.metadata())).map_err(|fault| proto::to_status(&fault))?;
-        request.extensions_mut().insert(Client(client));
-        Ok(request)
-    }
-}
-
-fn key(metadata: &MetadataMap) -> Option<&str> {
-    let (scheme, key) = metadata.get("authorization")?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 /// Keeps the standard health service in step with the desk; never ends.
@@ -142,7 +149,12 @@ async fn tell_health(reporter: &HealthReporter, desk: &Arc<dyn Desk>) {
         for service in ["", "taskmaster.inference.v1.Inference"] {
             reporter.set_service_status(service, status).await;
         }
-        for service in ["taskmaster.admin.v1.Admin", "taskmaster.planning.v1.Planning"] {
+        for service in [
+            "taskmaster.admin.v1.Admin",
+            "taskmaster.backup.v1.Backups",
+            "taskmaster.planning.v1.Planning",
+            "taskmaster.research.v1.Research",
+        ] {
             reporter.set_service_status(service, ServingStatus::Serving).await;
         }
         tokio::time::sleep(HEALTH_PERIOD).await;

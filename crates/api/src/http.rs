@@ -4,23 +4,30 @@
 
 mod answer_body;
 mod anthropic;
-mod ask;
+pub(crate) mod ask;
+mod caller;
+mod cluster;
 mod connection;
 mod hooks;
 mod intake;
 mod mcp;
 mod ollama;
 mod openai;
+mod openapi;
 mod origin;
+mod page;
 mod pages;
+mod perplexity;
 mod projects;
 mod refusal;
+mod research;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use base::{Code, Dialect};
 use bytes::Bytes;
@@ -97,18 +104,26 @@ impl HttpLimits {
 
 /// Serves clients until `cancel`; then nothing new is taken, and running asks have [`HttpLimits::drain`] to finish.
 ///
+/// `limits` may change meanwhile; the number of connections and the largest body stay as they are at the start.
+///
 /// Connections run on `tracker`; all of them have ended when this returns.
 pub async fn serve(
     listener: TcpListener,
     desk: Arc<dyn Desk>,
-    limits: HttpLimits,
+    limits: Arc<ArcSwap<HttpLimits>>,
     cancel: CancellationToken,
     tracker: TaskTracker,
 ) {
-    let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let at_start = limits.load_full();
+    let permits = Arc::new(Semaphore::new(at_start.connections.min(Semaphore::MAX_PERMITS)));
     let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let closing = CancellationToken::new();
-    let bounds = pages::Bounds { body: limits.body, stop: closing.clone(), heartbeat: limits.heartbeat };
+    let bounds = pages::Bounds {
+        body: at_start.body,
+        stop: closing.clone(),
+        heartbeat: at_start.heartbeat,
+        limits: limits.clone(),
+    };
     let cold = pages::router(desk.clone(), bounds);
     let door = Arc::new(Door { cold, desk, limits, is_loopback, is_closing: AtomicBool::new(false) });
     let spawn = |stream: TcpStream, permit: OwnedSemaphorePermit| {
@@ -135,7 +150,7 @@ pub async fn serve(
     drop(listener);
     door.is_closing.store(true, Ordering::Release);
     closing.cancel();
-    let all = u32::try_from(door.limits.connections).unwrap_or(u32::MAX);
+    let all = u32::try_from(at_start.connections).unwrap_or(u32::MAX);
     // Each connection ends itself when the drain time is over, so this comes to an end.
     let _ = permits.acquire_many(all).await;
 }
@@ -143,7 +158,7 @@ pub async fn serve(
 /// What every connection shares.
 struct Door {
     desk: Arc<dyn Desk>,
-    limits: HttpLimits,
+    limits: Arc<ArcSwap<HttpLimits>>,
     cold: Router,
     /// Whether only this machine can connect; then names of other hosts are a sign of DNS rebinding.
     is_loopback: bool,
@@ -153,9 +168,15 @@ struct Door {
 
 impl Door {
     /// Answers one request. `busy` travels in the answer's body, so that the connection knows when it is idle again.
-    async fn answer(self: Arc<Self>, busy: Busy, request: Request<Incoming>) -> Result<Response<Outgoing>, Infallible> {
+    async fn answer(
+        self: Arc<Self>,
+        busy: Busy,
+        from: caller::From,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Outgoing>, Infallible> {
+        request.extensions_mut().insert(from);
         let path = request.uri().path();
-        let origin = match origin::check(request.headers(), &self.limits.allowed_origins, self.is_loopback) {
+        let origin = match origin::check(request.headers(), &self.limits.load().allowed_origins, self.is_loopback) {
             Ok(origin) => origin,
             Err(fault) => return Ok(refusal::response(refusal::shape_of(path), &fault).map(|body| body.keeping(busy))),
         };
@@ -182,9 +203,10 @@ impl Door {
             return ask::serve(self, dialect, request).await;
         }
         let (mut parts, mut body) = request.into_parts();
-        let is_roomy = projects::is_path(parts.uri.path()) || parts.uri.path() == mcp::PATH;
-        let most = if is_roomy { self.limits.body } else { MAX_COLD_BODY_BYTES.min(self.limits.body) };
-        let body = match intake::collect(&mut body, most, self.limits.read).await {
+        let is_roomy = is_roomy(parts.uri.path());
+        let limits = self.limits.load_full();
+        let most = if is_roomy { limits.body } else { MAX_COLD_BODY_BYTES.min(limits.body) };
+        let body = match intake::collect(&mut body, most, limits.read).await {
             Ok(bytes) => axum::body::Body::from(bytes),
             Err(fault) => {
                 let fault = match parts.uri.path() {
@@ -206,6 +228,11 @@ impl Door {
             Err(never) => match never {},
         }
     }
+}
+
+/// Whether what is sent to `path` may be as large as an ask: documents, plans, conversations.
+fn is_roomy(path: &str) -> bool {
+    projects::is_path(path) || research::is_path(path) || path == mcp::PATH || path == perplexity::AGENT
 }
 
 /// The dialect of an ask that is posted to `path`; `None` when no ask is.

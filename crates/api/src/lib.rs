@@ -8,16 +8,22 @@ pub mod grpc;
 pub mod http;
 mod job;
 mod mcp;
+mod metrics_format;
 mod names;
 mod projects;
+mod research;
+pub mod scopes;
 mod tasks;
 mod tasks_json;
+pub mod trace;
+mod until;
 
-pub use desk::{AdminDesk, BenchStream, Desk, EngineCall, EventStream, PullStream, Readiness};
+pub use desk::{AdminDesk, Backups, BenchStream, Desk, EngineCall, EventStream, FrameStream, PullStream, Readiness};
+pub use metrics_format::MetricsFormat;
 
-/// The name of the key that a call came with; empty where keys are off.
+/// What the key allows that a call came with; everything where keys are off.
 #[derive(Clone)]
-pub(crate) struct Client(pub(crate) std::sync::Arc<str>);
+pub(crate) struct Client(pub(crate) std::sync::Arc<base::Grant>);
 
 /// Who a change is noted under: the name of the key that a call came with, and who it says it is.
 pub(crate) fn who(key: &str, said: &str) -> String {

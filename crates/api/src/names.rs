@@ -1,6 +1,6 @@
 //! Finds a model by what a client calls it, and says what it may have meant.
 
-use base::{Code, Fault, Result};
+use base::{Code, Fault, Grant, Result};
 use proto::admin::ModelItem;
 
 use crate::desk::Desk;
@@ -10,10 +10,10 @@ const MAX_PROPOSALS: usize = 3;
 /// A longer name is no typing error.
 const MAX_COMPARED_BYTES: usize = 128;
 
-/// The model of the node that goes by `name`.
-pub(crate) fn look_up(desk: &dyn Desk, name: &str) -> Result<ModelItem> {
+/// The model of the node that goes by `name`, among those that the holder of `grant` may ask.
+pub(crate) fn look_up(desk: &dyn Desk, grant: &Grant, name: &str) -> Result<ModelItem> {
     let not_seen_yet = desk.not_seen_yet(name);
-    find(&desk.models().models, name).cloned().map_err(|fault| not_seen_yet.unwrap_or(fault))
+    find(&desk.models(grant).models, name).cloned().map_err(|fault| not_seen_yet.unwrap_or(fault))
 }
 
 /// The model that goes by `name` (or by `name:latest`, Ollama's default); else a fault with the nearest names.

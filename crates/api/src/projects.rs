@@ -1,7 +1,7 @@
 //! A change of a project as every face makes it: what nobody offers now is taken all the same, and said.
 
-use base::Result;
 use base::config::ROLES;
+use base::{Grant, Result};
 use planner::projects::ProjectChange;
 
 use crate::{Desk, names};
@@ -17,7 +17,7 @@ fn not_offered(desk: &dyn Desk, model: &str) -> Option<String> {
     if model.is_empty() || model == "auto" || ROLES.contains(&model) {
         return None;
     }
-    let fault = names::look_up(desk, model).err()?;
+    let fault = names::look_up(desk, Grant::everything(), model).err()?;
     let hint = fault.hint.unwrap_or_default();
     Some(format!("nobody offers `{model}` now ({hint}); until somebody does, plans ask the models of the other roles"))
 }

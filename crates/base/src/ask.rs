@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::grant::Grant;
 use crate::ids::{AskId, WorkerId};
 use crate::time::Deadline;
 
@@ -100,6 +101,16 @@ impl Dialect {
         )
     }
 
+    /// What OpenTelemetry's conventions for generative AI call it.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::OpenAiChat | Self::OpenAiResponses | Self::OllamaChat | Self::AnthropicMessages => "chat",
+            Self::OpenAiCompletions | Self::OllamaGenerate => "text_completion",
+            Self::OpenAiEmbeddings | Self::OllamaEmbed | Self::OllamaEmbeddings => "embeddings",
+            Self::Rerank => "rerank",
+        }
+    }
+
     /// Whether the client gets a stream when its body does not say.
     pub const fn streams_by_default(self) -> bool {
         matches!(self, Self::OllamaChat | Self::OllamaGenerate)
@@ -167,6 +178,8 @@ pub struct Needs {
     pub schema: bool,
     /// Images are in the messages.
     pub images: bool,
+    /// The model is to think before it answers.
+    pub reasoning: bool,
 }
 
 /// What routing knows of an ask. Cheap to clone.
@@ -204,6 +217,8 @@ pub struct AskHead {
     pub deadline: Deadline,
     /// Who asks: the key's name, for fairness between clients; empty when keys are off.
     pub client: Arc<str>,
+    /// What its key allows, at the node where it came in; `None` when keys are off, and for asks of the node itself.
+    pub grant: Option<Arc<Grant>>,
     /// W3C `traceparent` of the span that the ask belongs to; empty when there is none.
     pub traceparent: Arc<str>,
     /// The one worker that can serve it (Ollama's `context` tokens belong to the worker that made them).
@@ -230,6 +245,7 @@ impl AskHead {
             prefix: [].into(),
             deadline,
             client: "".into(),
+            grant: None,
             traceparent: "".into(),
             only_worker: None,
         }

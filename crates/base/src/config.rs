@@ -1,12 +1,17 @@
 //! The one configuration: what was typed (TOML, `TMD_SECTION__KEY`, aliases) resolved into what it means.
 //!
 //! [`Config::resolve`] reads everything at once and reports every fault with its field, value and hint; nothing else in
-//! the workspace reads the environment or a default. Paths are absolute once resolved (relative ones count from the file).
+//! the workspace reads the environment or a default. Paths are absolute once resolved (relative ones count from the file; those
+//! of secrets from `$CREDENTIALS_DIRECTORY`, where a service manager hands them over there).
 
 mod alias;
+mod at_rest;
+mod changes;
 mod fields;
 mod reader;
 mod show;
+mod triggers;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +21,10 @@ use crate::ask::words;
 use crate::ids::NodeId;
 use crate::report::{Backend, Capability};
 use crate::units::ByteSize;
+
+pub use at_rest::{Backup, Encryption};
+pub use changes::Taken;
+pub use triggers::{Act, To, Trigger, When};
 
 pub use reader::{ConfigFault, ConfigFaults, Section, Sources, table};
 
@@ -66,8 +75,18 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Where the durable truth is.
     pub store: Store,
+    /// Whether what is written to disks is sealed; `None`: it is plain.
+    pub encryption: Option<Encryption>,
+    /// Backups that are made by themselves.
+    pub backup: Option<Backup>,
     /// What may leave the house.
     pub privacy: Privacy,
+    /// The mode is local-only for as long as the node runs, whatever the rest of the cluster is set to.
+    pub privacy_lock: bool,
+    /// So many of a hundred asks stay at home, where the mode at start is hybrid; by how hard they look when `None`.
+    pub privacy_local_percent: Option<u8>,
+    /// What proposes another mode, or changes it.
+    pub privacy_triggers: Vec<Trigger>,
     /// Whether clients need a key.
     pub auth: Auth,
     /// The engines of this node.
@@ -92,6 +111,8 @@ pub struct Config {
     pub engine: Engine,
     /// What GitHub's webhook does; `None` when there is none.
     pub github: Option<Github>,
+    /// What the knowledge base is told.
+    pub research: Research,
 }
 
 /// The names that stand for a use instead of a model; `[roles]` says which models, else the catalogue's tiers do.
@@ -123,6 +144,17 @@ pub struct Tls {
     /// The cluster's CA.
     pub ca: PathBuf,
     /// This node's certificate; its name is the node's name.
+    pub cert: PathBuf,
+    /// The certificate's key.
+    pub key: PathBuf,
+    /// With what this node renews certificates of nodes, its own among them; only some node of a cluster needs one.
+    pub issuer: Option<TlsIssuer>,
+}
+
+/// Paths of PEM files, as `tmctl ca issuer` writes them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsIssuer {
+    /// The certificate, signed by the cluster's CA.
     pub cert: PathBuf,
     /// The certificate's key.
     pub key: PathBuf,
@@ -260,6 +292,8 @@ pub struct Routing {
 pub struct Cache {
     /// `redis://…`; the node's own sled when `None`.
     pub redis: Option<String>,
+    /// File with the password of the Redis.
+    pub password_file: Option<PathBuf>,
     /// How long an answer is used.
     pub ttl: Duration,
     /// Bound on the local cache.
@@ -319,6 +353,30 @@ pub struct Github {
     pub mapping: Option<PathBuf>,
 }
 
+/// What the knowledge base is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Research {
+    /// These and what is below them may be watched, and nothing else of the disk.
+    pub folders: Vec<PathBuf>,
+    /// Between two looks through a watched folder; changes are noticed at once where the kernel tells of them.
+    pub scan_every: Duration,
+    /// Hosts of the house (`host` or `host:port`) whose pages may become documents; others of the house are not asked.
+    pub pages: Vec<String>,
+    /// A Qdrant that gives searches their candidates; `None`: each node's own index does.
+    pub qdrant: Option<Qdrant>,
+}
+
+/// A Qdrant of the house.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Qdrant {
+    /// Its gRPC.
+    pub url: String,
+    /// File with its API key.
+    pub api_key_file: Option<PathBuf>,
+    /// What the names of the house's collections in it begin with.
+    pub prefix: String,
+}
+
 /// Where a secret is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SecretAt {
@@ -345,6 +403,8 @@ pub struct Telemetry {
     pub otlp: Option<String>,
     /// Share of asks that are traced, 0 to 1. An ask whose client tells a trace is traced as that trace is.
     pub sample: f64,
+    /// Whether spans carry what clients ask and models answer.
+    pub content: bool,
     /// Filter for logs, as `RUST_LOG` writes it.
     pub log: String,
     /// Logs as JSON lines.

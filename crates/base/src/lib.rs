@@ -8,6 +8,7 @@ pub mod ask;
 pub mod beside;
 pub mod config;
 pub mod error;
+pub mod grant;
 pub mod ids;
 pub mod json;
 pub mod peek;
@@ -19,6 +20,7 @@ pub mod units;
 pub use answer::{Answer, AnswerHead, BoxFrames, Event, EventAnswer, Events, Finish, Frames, RunSummary, Usage};
 pub use ask::{Ask, AskHead, Continuation, Dialect, Face, Kind, Needs, Priority, Sampling};
 pub use error::{Code, Fault, Result};
+pub use grant::{Grant, KeyLimits, Scope};
 pub use ids::{AskId, Epoch, Incarnation, ModelId, NodeId, RunId, WorkerId};
 pub use units::ByteSize;
 

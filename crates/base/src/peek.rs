@@ -3,12 +3,16 @@
 //! One pass checks that it is UTF-8 and JSON of bounded depth; fields are looked at only where they stand at the top
 //! level (and in Ollama's `options`). What is wrong is refused with the field's name.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::ask::{Dialect, Needs, Sampling};
+use crate::ask::{AskHead, Dialect, Face, Kind, Needs, Priority, Sampling};
 use crate::error::{Fault, Result};
+use crate::ids::AskId;
+use crate::time::Deadline;
 
 /// Deeper JSON than this is refused: no client sends it, and parsers behind us recurse.
 pub const MAX_DEPTH: usize = 100;
@@ -61,6 +65,33 @@ pub struct Peek {
     pub has_context: bool,
 }
 
+impl Peek {
+    /// The head of an ask with that body. By which face it came in, and what it is for, are the caller's to say.
+    pub fn head(self, dialect: Dialect, deadline: Deadline, client: Arc<str>, traceparent: Arc<str>) -> AskHead {
+        AskHead {
+            id: AskId::random(),
+            face: Face::Internal,
+            dialect,
+            kind: Kind::General,
+            priority: Priority::Normal,
+            model: self.model.into(),
+            stream: self.stream,
+            wants_usage_chunk: self.wants_usage_chunk,
+            sampling: self.sampling,
+            needs: self.needs,
+            prompt_tokens: self.prompt_tokens,
+            max_output_tokens: self.max_output_tokens,
+            choices: self.choices,
+            prefix: self.prefix.into(),
+            deadline,
+            client,
+            grant: None,
+            traceparent,
+            only_worker: None,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
@@ -93,6 +124,14 @@ struct Body<'a> {
     text: Option<&'a RawValue>,
     #[serde(borrow)]
     output_config: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning_effort: Option<&'a RawValue>,
+    #[serde(borrow)]
+    think: Option<&'a RawValue>,
+    #[serde(borrow)]
+    thinking: Option<&'a RawValue>,
     #[serde(borrow)]
     format: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -284,6 +323,16 @@ fn is_given(raw: Option<&RawValue>) -> bool {
     raw.is_some_and(|raw| !matches!(raw.get(), "null" | "[]" | "{}" | "\"\""))
 }
 
+/// Whether the model is asked to think first: OpenAI's effort, Ollama's `think`, Anthropic's `thinking`.
+fn wants_reasoning(fields: &Body<'_>) -> bool {
+    let is_on = |raw: &RawValue| !["false", "\"none\"", "\"minimal\""].contains(&raw.get());
+    let is_enabled =
+        |raw: &RawValue| !["\"disabled\"", "\"none\"", "\"minimal\""].iter().any(|off| raw.get().contains(off));
+    let word = [fields.reasoning_effort, fields.think].into_iter().flatten();
+    let table = [fields.reasoning, fields.thinking].into_iter().flatten();
+    word.filter(|raw| is_given(Some(raw))).any(is_on) || table.filter(|raw| is_given(Some(raw))).any(is_enabled)
+}
+
 /// What the model must be able to do. A tool that must be called in these two dialects is a schema for the answer: no
 /// engine needs to know of tools for it.
 fn needs(dialect: Dialect, fields: &Body<'_>) -> Needs {
@@ -312,7 +361,12 @@ fn needs(dialect: Dialect, fields: &Body<'_>) -> Needs {
         _ => fields.input,
     };
     let images = is_given(fields.images) || content.is_some_and(|raw| mentions_image(raw.get()));
-    Needs { tools: is_given(fields.tools) && !is_forced, schema: has_format || is_forced, images }
+    Needs {
+        tools: is_given(fields.tools) && !is_forced,
+        schema: has_format || is_forced,
+        images,
+        reasoning: wants_reasoning(fields),
+    }
 }
 
 /// Whether a name begins with `image` or `input_image`.
@@ -411,11 +465,26 @@ mod tests {
         .unwrap();
         assert_eq!((seen.model.as_str(), seen.stream, seen.wants_usage_chunk), ("llama3.1:8b", true, true));
         assert_eq!((seen.sampling, seen.max_output_tokens), (Sampling::Deterministic, Some(5)));
-        assert_eq!(seen.needs, Needs { tools: true, schema: false, images: false });
+        assert_eq!(seen.needs, Needs { tools: true, ..Needs::default() });
     }
 
     #[test]
     fn pictures_are_seen_only_where_a_dialect_has_them() {
+        let thinks = |body: &str| peek(Dialect::OpenAiChat, body.as_bytes()).unwrap().needs.reasoning;
+        for (body, wanted) in [
+            (r#"{"messages":[]}"#, false),
+            (r#"{"messages":[],"reasoning_effort":"high"}"#, true),
+            (r#"{"messages":[],"reasoning_effort":"none"}"#, false),
+            (r#"{"messages":[],"reasoning":{"effort":"medium"}}"#, true),
+            (r#"{"messages":[],"reasoning":{"effort":"minimal"}}"#, false),
+            (r#"{"messages":[],"think":true}"#, true),
+            (r#"{"messages":[],"think":false}"#, false),
+            (r#"{"messages":[],"think":null}"#, false),
+            (r#"{"messages":[],"thinking":{"type":"enabled","budget_tokens":1024}}"#, true),
+            (r#"{"messages":[],"thinking":{"type":"disabled"}}"#, false),
+        ] {
+            assert_eq!(thinks(body), wanted, "{body}");
+        }
         let images = |dialect, body: &str| peek(dialect, body.as_bytes()).unwrap().needs.images;
         let chat = r#"{"model":"m","messages":[{"content":[{"type":"image_url"}]}]}"#;
         assert!(images(Dialect::OpenAiChat, chat));

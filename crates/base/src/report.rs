@@ -114,6 +114,29 @@ pub struct NodeReport {
     pub machine: Machine,
     /// Its workers.
     pub workers: Vec<WorkerReport>,
+    /// What it holds of the knowledge base; `None`: it keeps no documents.
+    #[serde(default)]
+    pub research: Option<ResearchReport>,
+    /// What it understands beyond the first release, by name.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+/// What a node holds of the knowledge base.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResearchReport {
+    /// Documents that it has indexed.
+    pub documents: u64,
+    /// Their chunks.
+    pub chunks: u64,
+    /// Chunks with a vector of the model in use.
+    pub embedded: u64,
+    /// Bytes of the documents as they were added.
+    pub bytes: u64,
+    /// Documents that it has not indexed yet.
+    pub waiting: u64,
+    /// Whether it has seen what there is to index.
+    pub seen_records: bool,
 }
 
 /// Resources of a machine; what is not known is zero, and `gpus` is empty where there is none.

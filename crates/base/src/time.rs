@@ -75,8 +75,15 @@ pub fn unix_s(stamp: &str) -> Option<i64> {
     Some(days_from_civil(year, month, day) * 86_400 + hour * 3600 + (minute - offset_min) * 60 + second)
 }
 
+/// The first moment of a day such as `2026-01-31`, in Unix milliseconds; `None` for what is no day, such as a 31st of April.
+pub fn day_ms(day: &str) -> Option<u64> {
+    let seconds = u64::try_from(unix_s(&format!("{day}T00:00:00Z"))?).ok()?;
+    let ms = seconds.checked_mul(1000)?;
+    (rfc3339(ms).get(..10) == Some(day)).then_some(ms)
+}
+
 /// Days since 1970-01-01 of a date (the algorithm of Howard Hinnant's `days_from_civil`).
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);
@@ -105,6 +112,14 @@ mod tests {
     #[test]
     fn days_are_dates() {
         assert_eq!((civil(0), civil(11_016), civil(20_786)), ((1970, 1, 1), (2000, 2, 29), (2026, 11, 29)));
+    }
+
+    #[test]
+    fn a_day_is_one_that_the_calendar_has() {
+        assert_eq!((day_ms("2026-11-20"), day_ms("1970-01-01")), (Some(1_795_132_800_000), Some(0)));
+        for wrong in ["", "2026-04-31", "2026-13-01", "1969-12-31", "2026-1-31", "2026-01-31T", "31/01/2026"] {
+            assert_eq!(day_ms(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Restarted, Self::Resumed, Self::Completed, Self::GaveUp];
+
     /// The label in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

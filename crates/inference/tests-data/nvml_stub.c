@@ -37,7 +37,11 @@ int nvmlDeviceGetMemoryInfo_v2(void *device, struct memory *memory) {
 }
 int nvmlDeviceGetUtilizationRates(void *device, struct utilization *rates) { rates->gpu = state().used; rates->memory = 1; return check(device); }
 int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *celsius) { (void)sensor; *celsius = 61; return check(device); }
+#ifdef MILLIWATTS
+int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatts) { *milliwatts = MILLIWATTS; return check(device); }
+#else
 int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatts) { (void)device; *milliwatts = 0; return NOT_SUPPORTED; }
+#endif
 int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struct process *processes) {
     unsigned room = *count;
     *count = 1;

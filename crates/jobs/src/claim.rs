@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use base::Result;
 use base::time::unix_ms;
-use store::{Guard, Lease, LeaseId, Revision, StoreError, Txn};
+use store::{Guard, Lease, LeaseId, Revision, StoreError, Txn, framed};
 
 use crate::decide::{Decision, Facts, next_for, turns};
 use crate::jobs::{Found, Jobs};
 use crate::record::{Owner, Record};
-use crate::{JobId, keys, stored};
+use crate::{JobId, keys};
 
 /// A job that this node owns, to be given to [`Jobs::run`]. Dropped instead, it is taken up again like that of a node
 /// that died.
@@ -117,8 +117,8 @@ impl Jobs {
         let id = found.id;
         let Some(hold) = self.held.hold(id) else { return Ok(None) };
         let (record_key, owner_key) = (keys::record(id), keys::owner(id));
-        let owner = stored::write(&owner_key, &Owner { node: self.node.clone(), since_unix_ms: unix_ms() })?;
-        let value = stored::write(&record_key, &record)?;
+        let owner = framed::write(&owner_key, &Owner { node: self.node.clone(), since_unix_ms: unix_ms() })?;
+        let value = framed::write(&record_key, &record)?;
         let txn = Txn::new()
             .when(Guard::Absent(owner_key.clone()))
             .when(Guard::ModifiedAt(record_key.clone(), found.modified))

@@ -11,7 +11,7 @@ use base::time::unix_ms;
 use base::{Code, Fault, NodeId, Result};
 use bytes::Bytes;
 use serde_json::value::to_raw_value;
-use store::{Guard, Revision, SharedStore, StoreError, Txn};
+use store::{Guard, Revision, SharedStore, StoreError, Txn, framed};
 
 use crate::claim::Held;
 use crate::large::Large;
@@ -19,7 +19,6 @@ use crate::progress::Progress;
 use crate::record::{Record, Setbacks};
 use crate::{
     Filter, JobId, JobView, MAX_INPUT_BYTES, MAX_NAME_BYTES, MAX_WAITING, NewJob, State, decide, fault, keys, large,
-    stored,
 };
 
 /// The jobs of the cluster, as one node sees them. Clones are the same.
@@ -76,7 +75,7 @@ impl Jobs {
     pub async fn get(&self, id: JobId) -> Result<Option<JobView>> {
         let Some(found) = self.find(id).await? else { return Ok(None) };
         let key = keys::progress(id);
-        let progress = self.store.get(&key).await?.map(|entry| stored::read(&key, &entry.value)).transpose()?;
+        let progress = self.store.get(&key).await?.map(|entry| framed::read(&key, &entry.value)).transpose()?;
         Ok(Some(found.record.view(id, progress)))
     }
 
@@ -88,7 +87,7 @@ impl Jobs {
             .iter()
             .filter_map(|entry| {
                 // Without its progress a job is still worth showing.
-                Some((keys::id_in(keys::PROGRESS, &entry.key)?, stored::read(&entry.key, &entry.value).ok()?))
+                Some((keys::id_in(keys::PROGRESS, &entry.key)?, framed::read(&entry.key, &entry.value).ok()?))
             })
             .collect();
         let found = self.records().await?.into_iter().filter(|found| !found.record.is_draft);
@@ -116,7 +115,7 @@ impl Jobs {
             let (cancelled, state) = match self.store.get(&owner_key).await? {
                 Some(owner) => {
                     let key = keys::cancel(id);
-                    let wish = stored::write(&key, &unix_ms())?;
+                    let wish = framed::write(&key, &unix_ms())?;
                     let txn = Txn::new().when(Guard::CreatedAt(owner_key, owner.created)).put(key, wish);
                     (self.store.commit(txn).await, record.state)
                 }
@@ -147,7 +146,7 @@ impl Jobs {
     /// Puts the last record of a job that nobody owns, if that is still so.
     pub(crate) async fn finish_unowned(&self, id: JobId, modified: Revision, last: &Record) -> store::Result<Revision> {
         let key = keys::record(id);
-        let value = stored::write(&key, last).map_err(|error| StoreError::Failed { why: error.to_string() })?;
+        let value = framed::write(&key, last).map_err(|error| StoreError::Failed { why: error.to_string() })?;
         let txn = Txn::new()
             .when(Guard::Absent(keys::owner(id)))
             .when(Guard::ModifiedAt(key.clone(), modified))
@@ -161,7 +160,7 @@ impl Jobs {
     pub(crate) async fn find(&self, id: JobId) -> Result<Option<Found>> {
         let key = keys::record(id);
         let Some(entry) = self.store.get(&key).await? else { return Ok(None) };
-        let record: Record = stored::read(&key, &entry.value)?;
+        let record: Record = framed::read(&key, &entry.value)?;
         Ok((!record.is_draft).then_some(Found { id, record, modified: entry.modified }))
     }
 
@@ -174,7 +173,7 @@ impl Jobs {
         let mut records = Vec::with_capacity(listing.entries.len());
         for entry in listing.entries {
             let Some(id) = keys::id_in(keys::RECORDS, &entry.key) else { continue };
-            match stored::read(&entry.key, &entry.value) {
+            match framed::read(&entry.key, &entry.value) {
                 Ok(record) => records.push(Found { id, record, modified: entry.modified }),
                 Err(error) => tracing::debug!(job = %id, %error, "a job cannot be read"),
             }
@@ -186,7 +185,7 @@ impl Jobs {
     async fn known(&self, key: &str, digest: &str) -> Result<Option<JobId>> {
         let place = keys::idempotency(key);
         let Some(entry) = self.store.get(&place).await? else { return Ok(None) };
-        let id: JobId = stored::read(&place, &entry.value)?;
+        let id: JobId = framed::read(&place, &entry.value)?;
         let other = self.find(id).await?.and_then(|found| found.record.digest).is_some_and(|known| known != digest);
         if other { Err(fault::other_work(id)) } else { Ok(Some(id)) }
     }
@@ -205,7 +204,7 @@ impl Jobs {
             true => Guard::Absent(record_key.clone()),
             false => Guard::ModifiedAt(record_key.clone(), self.put_draft(id, &record, input.parts).await?),
         };
-        let value = stored::write(&record_key, &record)?;
+        let value = framed::write(&record_key, &record)?;
         let mut txn = Txn::new().when(is_new).put(record_key, value).put(keys::input(id), input.head);
         let Some(key) = record.key else {
             self.store.commit(txn).await?;
@@ -213,7 +212,7 @@ impl Jobs {
         };
         let digest = record.digest.unwrap_or_default();
         let key_key = keys::idempotency(&key);
-        txn = txn.when(Guard::Absent(key_key.clone())).put(key_key.clone(), stored::write(&key_key, &id)?);
+        txn = txn.when(Guard::Absent(key_key.clone())).put(key_key.clone(), framed::write(&key_key, &id)?);
         match self.store.commit(txn).await {
             Ok(_) => Ok(id),
             // Somebody else submitted it at the same time; a draft of ours goes with the old drafts.
@@ -228,7 +227,7 @@ impl Jobs {
     /// Puts all that does not fit into the transaction that accepts the job.
     async fn put_draft(&self, id: JobId, record: &Record, parts: Vec<(String, Bytes)>) -> Result<Revision> {
         let key = keys::record(id);
-        let draft = stored::write(&key, &Record { is_draft: true, ..record.clone() })?;
+        let draft = framed::write(&key, &Record { is_draft: true, ..record.clone() })?;
         let drafted = self.store.commit(Txn::new().when(Guard::Absent(key.clone())).put(key.clone(), draft)).await?;
         for (part_key, part) in parts {
             let is_draft = Guard::ModifiedAt(key.clone(), drafted);

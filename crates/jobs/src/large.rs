@@ -6,9 +6,7 @@ use base::{Fault, Result};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use store::Store;
-
-use crate::stored;
+use store::{Store, framed};
 
 /// The most bytes of a part, and of a value that is not cut; leaves half of a transaction to what goes with it.
 const PART_BYTES: usize = 512 << 10;
@@ -32,18 +30,18 @@ enum Head<J> {
 pub(crate) fn cut(key: &str, below: &str, json: &RawValue) -> Result<Large> {
     let bytes = json.get().len();
     if bytes <= PART_BYTES {
-        return Ok(Large { head: stored::write(key, &Head::Inline(json))?, parts: Vec::new() });
+        return Ok(Large { head: framed::write(key, &Head::Inline(json))?, parts: Vec::new() });
     }
     let text = json.get().as_bytes().chunks(PART_BYTES);
     let parts: Vec<_> = text.enumerate().map(|(n, part)| (part_key(below, n), Bytes::copy_from_slice(part))).collect();
     let head = Head::<()>::Parts { below: below.to_owned(), count: parts.len(), bytes };
-    Ok(Large { head: stored::write(key, &head)?, parts })
+    Ok(Large { head: framed::write(key, &head)?, parts })
 }
 
 /// The JSON at `key`, put together again.
 pub(crate) async fn read(store: &dyn Store, key: &str) -> Result<Option<Box<RawValue>>> {
     let Some(entry) = store.get(key).await? else { return Ok(None) };
-    let (below, count, bytes) = match stored::read(key, &entry.value)? {
+    let (below, count, bytes) = match framed::read(key, &entry.value)? {
         Head::Inline(json) => return Ok(Some(json)),
         Head::Parts { below, count, bytes } => (below, count, bytes),
     };

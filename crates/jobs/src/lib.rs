@@ -5,7 +5,7 @@
 //! accepted once, and another node goes on from the last one. [`Jobs`] submits, shows and cancels, [`serve`] claims and
 //! runs, [`Context`] is what the work sees. What to do with a job is decided in `decide`, without I/O.
 //!
-//! Every stored value is JSON with a version (`stored`); large ones are cut into parts (`large`).
+//! Every stored value is JSON with a version (`store::framed`); large ones are cut into parts (`large`).
 
 mod claim;
 mod context;
@@ -20,7 +20,6 @@ mod progress;
 mod record;
 mod run;
 mod serve;
-mod stored;
 mod sweep;
 mod view;
 

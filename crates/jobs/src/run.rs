@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
-use store::{Guard, Lease, Revision, SharedStore, StoreError, Txn, WatchEvent};
+use store::{Guard, Lease, Revision, SharedStore, StoreError, Txn, WatchEvent, framed};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::large::Large;
 use crate::patience::patiently;
 use crate::progress::Progress;
 use crate::record::{Record, Setbacks};
-use crate::{Context, Input, JobId, Jobs, MAX_RESULT_BYTES, State, fault, keys, large, stored};
+use crate::{Context, Input, JobId, Jobs, MAX_RESULT_BYTES, State, fault, keys, large};
 
 /// Between two writes of progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -166,7 +166,7 @@ impl Run {
         let key = keys::record(self.id);
         let setbacks = Setbacks { has_advanced: true, ..Setbacks::default() };
         let record = Record { setbacks, ..self.record.clone() };
-        let value = stored::write(&key, &record)?;
+        let value = framed::write(&key, &record)?;
         Ok(txn.put(key, value))
     }
 
@@ -223,7 +223,7 @@ impl Run {
     async fn write_progress(&self) {
         let (mut news, key) = (self.progress.subscribe(), keys::progress(self.id));
         while news.changed().await.is_ok() {
-            let Ok(value) = stored::write(&key, &*news.borrow_and_update()) else { continue };
+            let Ok(value) = framed::write(&key, &*news.borrow_and_update()) else { continue };
             let written = self.store.commit(Txn::new().when(self.owner.clone()).put(key.clone(), value)).await;
             match written.map_err(|error| self.explain(error)) {
                 Err(fault) if self.ending.is_cancelled() => {
@@ -273,8 +273,8 @@ impl Run {
     /// Puts what became of the job and gives it out of hand.
     async fn end(&self, record: &Record, result: Option<Bytes>, end: &End) -> store::Result<Revision> {
         let (record_key, cancel_key) = (keys::record(self.id), keys::cancel(self.id));
-        let unwritable = |error: stored::StoredError| StoreError::Failed { why: error.to_string() };
-        let value = stored::write(&record_key, record).map_err(unwritable)?;
+        let unwritable = |error: framed::FramedError| StoreError::Failed { why: error.to_string() };
+        let value = framed::write(&record_key, record).map_err(unwritable)?;
         let mut txn = Txn::new().put(record_key, value).delete(keys::owner(self.id));
         txn = match record.state.is_final() {
             true => txn.delete(cancel_key).delete(keys::progress(self.id)),

@@ -3,11 +3,11 @@
 use base::{Fault, Result};
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use store::{Entry, Watch, WatchEvent};
+use store::{Entry, Watch, WatchEvent, framed};
 
 use crate::progress::Progress;
 use crate::record::Record;
-use crate::{JobId, JobView, Jobs, fault, keys, stored};
+use crate::{JobId, JobView, Jobs, fault, keys};
 
 impl Jobs {
     /// The job as it is and whenever that changes, until it is finished. An item that is a fault is the last: there is
@@ -53,13 +53,13 @@ impl Following {
             tokio::select! {
                 event = self.records.next() => {
                     let entry = entry_of(event.ok_or_else(closed)?)?.ok_or_else(|| fault::unknown(self.id))?;
-                    let record: Record = stored::read(&entry.key, &entry.value)?;
+                    let record: Record = framed::read(&entry.key, &entry.value)?;
                     self.record = (!record.is_draft).then_some(record);
                 }
                 event = self.progress.next() => {
                     // Once the job has let go of its progress, the record has its last word.
                     if let Some(entry) = entry_of(event.ok_or_else(closed)?)? {
-                        self.latest = stored::read(&entry.key, &entry.value)?;
+                        self.latest = framed::read(&entry.key, &entry.value)?;
                     }
                 }
             }

@@ -8,14 +8,13 @@ use std::time::Duration;
 use base::{BoxFuture, Fault, Result};
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::connector::Connector;
+use crate::outgoing::Outgoing;
 use crate::policy::Purpose;
-use crate::tls::ClientTls;
+use crate::tls::{ClientStream, ClientTls};
 
 /// Dialling and handshake together; within the house both take milliseconds.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
@@ -25,7 +24,7 @@ const STREAM_WINDOW: u32 = 256 << 10;
 /// Room for 1,024 readers that do not read, so that they cannot hold up the others, heartbeats among them.
 const CONNECTION_WINDOW: u32 = 256 << 20;
 
-type ClientIo = TokioIo<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
+type ClientIo = TokioIo<Either<Outgoing, Box<ClientStream>>>;
 
 /// Makes channels.
 #[derive(Clone)]
@@ -112,6 +111,8 @@ fn keep_alive(purpose: Purpose) -> Option<KeepAlive> {
         Purpose::Etcd => Some(KeepAlive { interval: Duration::from_secs(6), timeout, while_idle: false }),
         // Collectors tolerate a ping every 5 minutes; each export has its own deadline.
         Purpose::Telemetry => None,
+        // Each call has its own deadline, and no pings are promised to be welcome.
+        Purpose::Qdrant => None,
         _ => Some(KeepAlive { interval: Duration::from_secs(2), timeout, while_idle: true }),
     }
 }

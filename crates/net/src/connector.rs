@@ -1,7 +1,8 @@
 //! The one place that dials. Resolve, judge every address, dial only what passed, leave a line in the audit.
 //!
 //! The address that was judged is the address that is dialled: a name that changes its mind between the two (DNS
-//! rebinding) gains nothing. Clones are cheap and share the policy, so a switched mode holds for all of them.
+//! rebinding) gains nothing. Clones are cheap and share the policy, so a switched mode holds for all of them. What comes
+//! back counts its bytes, and tells the audit when it ends.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,12 +14,12 @@ use base::{Code, Fault, Result};
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::client::TlsStream;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Entry, Event, reason};
+use crate::outgoing::Outgoing;
 use crate::policy::{Policy, Purpose, Verdict};
 use crate::resolve::Resolver;
-use crate::tls::ClientTls;
+use crate::tls::{ClientStream, ClientTls};
 
 /// A silent connection is probed after this long, then every [`PROBE_EVERY`], [`PROBES`] times.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -31,7 +32,11 @@ const UNACKNOWLEDGED_MS: u32 = 10_000;
 
 /// Dials for the whole program.
 #[derive(Clone)]
-pub struct Connector(Arc<Inner>);
+pub struct Connector {
+    inner: Arc<Inner>,
+    /// The setting that names what is dialled; empty where an ask or a document does.
+    setting: Arc<str>,
+}
 
 struct Inner {
     policy: Arc<Policy>,
@@ -46,22 +51,27 @@ impl Connector {
     }
 
     pub(crate) fn with_resolver(policy: Arc<Policy>, audit: Audit, resolver: Resolver) -> Self {
-        Self(Arc::new(Inner { policy, audit, resolver }))
+        Self { inner: Arc::new(Inner { policy, audit, resolver }), setting: "".into() }
+    }
+
+    /// The same connector, for what this setting names: it stands in the audit as the reason.
+    pub fn set_by(&self, setting: &str) -> Self {
+        Self { inner: self.inner.clone(), setting: setting.into() }
     }
 
     /// The rule that it obeys.
     pub fn policy(&self) -> &Arc<Policy> {
-        &self.0.policy
+        &self.inner.policy
     }
 
     /// The record that it writes.
     pub fn audit(&self) -> &Audit {
-        &self.0.audit
+        &self.inner.audit
     }
 
     /// A connection to `host:port`; `timeout` covers everything.
-    pub async fn connect(&self, purpose: Purpose, host: &str, port: u16, timeout: Duration) -> Result<TcpStream> {
-        self.dial(&Dial::new(purpose, host, port, timeout)).await
+    pub async fn connect(&self, purpose: Purpose, host: &str, port: u16, timeout: Duration) -> Result<Outgoing> {
+        self.dial(&self.dial_of(purpose, host, port, timeout)).await
     }
 
     /// A TLS connection to `host:port` whose certificate `tls` accepts; `timeout` covers everything, the handshake too.
@@ -72,12 +82,12 @@ impl Connector {
         port: u16,
         timeout: Duration,
         tls: &ClientTls,
-    ) -> Result<TlsStream<TcpStream>> {
-        let dial = Dial::new(purpose, host, port, timeout);
+    ) -> Result<ClientStream> {
+        let dial = self.dial_of(purpose, host, port, timeout);
         let stream = self.dial(&dial).await?;
         match timeout_at(dial.deadline, tls.handshake(stream)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(tls.explain(&error, &format!("{host}:{port}"))),
+            Ok(Err(error)) => Err(tls.explain(&error, purpose, &format!("{host}:{port}"))),
             Err(_) => Err(dial.too_late("did not finish its TLS handshake")),
         }
     }
@@ -90,37 +100,56 @@ impl Connector {
         port: u16,
         timeout: Duration,
     ) -> Result<Vec<SocketAddr>> {
-        let judged = self.judged(&Dial::new(purpose, host, port, timeout)).await?;
+        let dial = self.dial_of(purpose, host, port, timeout);
+        let judged = self.judged(&dial).await?;
         for (address, verdict) in &judged {
-            self.0.audit.note(purpose, (host, port), address.ip(), *verdict);
+            let entry = dial.entry(address.ip(), *verdict);
+            self.inner.audit.note(entry.clone());
+            self.inner.audit.happened(Event::Dialled(self.inner.audit.number(), entry));
         }
         Ok(judged.into_iter().map(|(address, _)| address).collect())
     }
 
+    /// Refuses what may not be dialled, for a program of others that dials by itself. What it resolves later may differ.
+    pub async fn judge(&self, purpose: Purpose, host: &str, port: u16, timeout: Duration) -> Result<()> {
+        self.judged(&self.dial_of(purpose, host, port, timeout)).await.map(drop)
+    }
+
+    fn dial_of<'a>(&self, purpose: Purpose, host: &'a str, port: u16, timeout: Duration) -> Dial<'a> {
+        let deadline = Instant::now() + timeout;
+        Dial { purpose, host, port, timeout, deadline, reason: reason(&self.setting) }
+    }
+
     /// Tries each judged address in turn; what is left of the time is shared by those that are left.
-    async fn dial(&self, dial: &Dial<'_>) -> Result<TcpStream> {
+    async fn dial(&self, dial: &Dial<'_>) -> Result<Outgoing> {
         let addresses = self.judged(dial).await?;
+        let audit = &self.inner.audit;
         let mut last_error = None;
         for (tried, (address, verdict)) in addresses.iter().enumerate() {
             let left = dial.deadline.saturating_duration_since(Instant::now());
             let sharers = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            self.0.audit.note(dial.purpose, (dial.host, dial.port), address.ip(), *verdict);
-            match tokio::time::timeout(left / sharers, TcpStream::connect(address)).await {
+            let entry = dial.entry(address.ip(), *verdict);
+            audit.note(entry.clone());
+            let connected = tokio::time::timeout(left / sharers, TcpStream::connect(address)).await;
+            let error = match connected {
                 Ok(Ok(stream)) => match tune_outgoing(&stream) {
-                    Ok(()) => return Ok(stream),
-                    Err(error) => last_error = Some(error),
+                    Ok(()) => return Ok(Outgoing::new(stream, entry, audit.clone())),
+                    Err(error) => Some(error),
                 },
-                Ok(Err(error)) => last_error = Some(error),
-                Err(_) => {}
-            }
+                Ok(Err(error)) => Some(error),
+                Err(_) => None,
+            };
+            let why = error.as_ref().map_or_else(|| "did not answer in time".to_owned(), io::Error::to_string);
+            audit.happened(Event::Failed(entry, why));
+            last_error = error.or(last_error);
         }
         Err(last_error.map_or_else(|| dial.too_late("did not answer"), |error| dial.failed(error)))
     }
 
     /// The addresses that may be dialled, with their verdicts; a fault when there is none.
     async fn judged(&self, dial: &Dial<'_>) -> Result<Vec<(SocketAddr, Verdict)>> {
-        let Inner { policy, audit, resolver } = &*self.0;
-        let resolving = resolver.resolve(dial.host, policy, audit, dial.purpose);
+        let Inner { policy, audit, resolver } = &*self.inner;
+        let resolving = resolver.resolve(dial.host, policy, audit, (dial.purpose, &dial.reason));
         let found =
             timeout_at(dial.deadline, resolving).await.map_err(|_| dial.too_late("could not be resolved"))??;
         let (mut allowed, mut refused) = (Vec::with_capacity(found.len()), None);
@@ -130,7 +159,7 @@ impl Connector {
             if verdict.is_allowed() {
                 allowed.push((SocketAddr::new(address, dial.port), verdict));
             } else {
-                audit.note(dial.purpose, (dial.host, dial.port), address, verdict);
+                audit.note(dial.entry(address, verdict));
                 refused = refused.or(Some((address, verdict)));
             }
         }
@@ -148,17 +177,22 @@ struct Dial<'a> {
     port: u16,
     timeout: Duration,
     deadline: Instant,
+    reason: Arc<str>,
 }
 
-impl<'a> Dial<'a> {
-    fn new(purpose: Purpose, host: &'a str, port: u16, timeout: Duration) -> Self {
-        Self { purpose, host, port, timeout, deadline: Instant::now() + timeout }
+impl Dial<'_> {
+    fn entry(&self, address: IpAddr, verdict: Verdict) -> Entry {
+        Entry::now((self.purpose, &self.reason), (self.host, self.port), address, verdict)
     }
 
     fn refused(&self, address: IpAddr, verdict: Verdict, mode: Mode) -> Fault {
         let (why, hint) = match (verdict, self.purpose) {
             (Verdict::RefusedSpecial, _) => ("is an address that is never dialled".to_owned(), "use another address"),
-            (_, Purpose::Cloud) => (
+            (Verdict::RefusedInside, _) => (
+                "is inside the house, where nothing is fetched that its owner did not name".to_owned(),
+                "name the host of a page under `pages` below [research] of this node; bring other files by hand",
+            ),
+            (_, purpose) if purpose.may_leave() => (
                 format!("is outside the house and the mode is {mode}"),
                 "allow it with `tmctl mode set hybrid`, or add its network to `privacy.local_ranges` if it is yours",
             ),
@@ -231,9 +265,9 @@ mod tests {
         let (_listener, port) = listener().await;
         let connector = connector(Mode::LocalOnly);
         let stream = connector.connect(Purpose::Engine, "localhost", port, SOON).await.unwrap();
-        assert!(stream.nodelay().unwrap());
-        assert!(sockopt::socket_keepalive(&stream).unwrap());
-        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), UNACKNOWLEDGED_MS);
+        assert!(stream.socket().nodelay().unwrap());
+        assert!(sockopt::socket_keepalive(stream.socket()).unwrap());
+        assert_eq!(sockopt::tcp_user_timeout(stream.socket()).unwrap(), UNACKNOWLEDGED_MS);
         let recent = connector.audit().recent();
         assert_eq!((recent.len(), recent[0].verdict, recent[0].port), (1, Verdict::Loopback, port));
     }
@@ -250,6 +284,10 @@ mod tests {
         for (mode, purpose, host, needle) in [
             (Mode::LocalOnly, Purpose::Cloud, "1.1.1.1", "local-only"),
             (Mode::LocalOnly, Purpose::Cloud, "[::ffff:1.1.1.1]", "1.1.1.1"),
+            (Mode::LocalOnly, Purpose::Web, "1.1.1.1", "local-only"),
+            (Mode::Hybrid, Purpose::Web, "169.254.169.254", "never dialled"),
+            (Mode::Hybrid, Purpose::Web, "127.0.0.1", "inside the house"),
+            (Mode::LocalOnly, Purpose::Web, "[::ffff:10.0.0.1]", "inside the house"),
             (Mode::Hybrid, Purpose::Engine, "1.1.1.1", "no engine may be"),
             (Mode::Hybrid, Purpose::Cloud, "169.254.169.254", "never dialled"),
             (Mode::Hybrid, Purpose::Cloud, "0.0.0.0", "never dialled"),
@@ -276,6 +314,21 @@ mod tests {
         // Of a mixed answer only the part that passed is dialled.
         let stream = connector.connect(Purpose::Engine, "rebinding.lan", port, SOON).await.unwrap();
         assert!(stream.peer_addr().unwrap().ip().is_loopback());
+    }
+
+    #[tokio::test]
+    async fn a_page_whose_name_moves_into_the_house_is_not_dialled_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (listener, port) = listener().await;
+        let answers = vec![vec!["127.0.0.1"], vec!["::1", "10.0.0.7"], vec!["::ffff:127.0.0.1"]];
+        let (resolver, _) = scripted(&dir, "", "", answers);
+        let connector = Connector::with_resolver(Arc::new(home(Mode::Hybrid)), Audit::new(), resolver);
+        for _ in 0..3 {
+            let fault = connector.connect(Purpose::Web, "rebinding.example", port, SOON).await.unwrap_err();
+            assert!(fault.code == Code::PermissionDenied && fault.message.contains("inside the house"), "{fault}");
+        }
+        let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(nobody.is_err(), "somebody dialled");
     }
 
     #[tokio::test]

@@ -1,30 +1,35 @@
 //! Who this node is: its certificate, its key, the cluster's CA; and the TLS configurations that follow from them.
 //!
 //! Loading judges the files as a peer would, so that a wrong or expired certificate is a fault at start with the file's
-//! name in it. Both directions demand TLS 1.3. The name of a node is the first DNS name in its certificate.
+//! name in it. Both directions demand TLS 1.3. The name of a node is the first DNS name in its certificate. What a
+//! configuration shows and trusts is looked up at each handshake ([`live`](Live)), so it may change while the node runs.
 
-use std::cell::RefCell;
+mod files;
+mod live;
+mod open;
+mod renewal;
+
 use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::config::Tls;
 use base::{Fault, NodeId, Result};
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
-};
-use x509_parser::extensions::GeneralName;
-use x509_parser::parse_x509_certificate;
+use rustls::{ClientConfig, Error, ServerConfig};
 
-use crate::tls::{Roots, bad_file, fault_of, read, read_certificates};
+use self::files::Loaded;
+use self::live::{ClientCheck, ServerCheck, Shows};
+use crate::certificate::{Facts, Revocation};
+use crate::listen::TlsAcceptor;
+
+pub(crate) use live::{Live, REFUSED, WeakKey, provider};
+pub use open::Guarded;
+pub(crate) use open::Place;
+pub use renewal::{Due, Request};
 
 /// Makes AWS-LC the default of the process, for libraries that ask for one; a default that is there already stays.
 pub fn install_default_provider() {
@@ -43,26 +48,29 @@ pub enum ClientAuth {
 /// The certificate of this node with its key, and the CA that it and its peers belong to.
 pub struct Identity {
     name: NodeId,
-    expires_unix_s: i64,
-    certified: Arc<CertifiedKey>,
-    roots: Arc<RootCertStore>,
+    tls: Tls,
+    /// Where a certificate that was renewed is kept; `None` where none is.
+    kept: Option<PathBuf>,
+    loaded: Mutex<Arc<Loaded>>,
+    live: Arc<Live>,
 }
 
 impl Identity {
-    /// Reads and judges the three files.
+    /// Reads and judges the files.
     pub fn load(tls: &Tls) -> Result<Self> {
-        let roots = Roots::file(&tls.ca)?.store();
-        let chain = read_certificates(&tls.cert)?;
-        let (name, expires_unix_s) = subject(&chain, &tls.cert)?;
-        let key = PrivateKeyDer::from_pem_slice(&read(&tls.key)?)
-            .map_err(|error| bad_file(&tls.key, "holds no private key").because(error))?;
-        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
-            let text = format!("is not the key of the certificate in `{}`", tls.cert.display());
-            bad_file(&tls.key, &text).because(error)
-        })?;
-        let identity = Self { name, expires_unix_s, certified: Arc::new(certified), roots };
-        identity.judge_itself(tls)?;
-        Ok(identity)
+        Self::with(tls, None)
+    }
+
+    /// The same for a node that renews its certificate by itself, and keeps what it got in `folder`.
+    pub fn load_with_renewed(tls: &Tls, folder: &Path) -> Result<Self> {
+        Self::with(tls, Some(folder.join(files::RENEWED)))
+    }
+
+    fn with(tls: &Tls, kept: Option<PathBuf>) -> Result<Self> {
+        let (loaded, shown) = files::load(tls, kept.as_deref())?;
+        let name = loaded.name.clone();
+        let live = Arc::new(Live::new(shown));
+        Ok(Self { name, tls: tls.clone(), kept, loaded: Mutex::new(Arc::new(loaded)), live })
     }
 
     /// The node's name, as its certificate carries it.
@@ -70,9 +78,19 @@ impl Identity {
         &self.name
     }
 
-    /// When the certificate ends, in seconds since the Unix epoch.
-    pub fn expires_unix_s(&self) -> i64 {
-        self.expires_unix_s
+    /// What stands in the certificate that is shown now.
+    pub fn certificate(&self) -> Facts {
+        self.loaded().own.clone()
+    }
+
+    /// Every certificate whose end matters here, with what it is: `node`, `issuer`, `ca`, and `old-ca` in an overlap.
+    pub fn certificates(&self) -> Vec<(&'static str, Facts)> {
+        let loaded = self.loaded();
+        let mut all = vec![("node", loaded.own.clone())];
+        all.extend(loaded.issuing.iter().map(|issuing| ("issuer", issuing.facts.clone())));
+        let roots = loaded.roots.iter().enumerate();
+        all.extend(roots.map(|(at, root)| (if at == 0 { "ca" } else { "old-ca" }, root.clone())));
+        all
     }
 
     /// A fault when the certificate belongs to another node than `expected`.
@@ -87,59 +105,73 @@ impl Identity {
         .hint(format!("issue one with `tmctl ca issue {expected}`, or correct `node.name`")))
     }
 
-    /// For listeners.
-    pub fn server_config(&self, alpn: &[&[u8]], auth: ClientAuth) -> Result<Arc<ServerConfig>> {
-        let verifier = Arc::new(NamingVerifier(self.verifier(auth)?));
+    /// Reads the files again where one of them changed. Whether something else is shown or trusted now; what cannot be used
+    /// changes nothing.
+    pub fn look_again(&self) -> Result<bool> {
+        let before = self.loaded();
+        if files::Bytes::read(&self.tls, self.kept.as_deref())? == before.bytes {
+            return Ok(false);
+        }
+        let (loaded, shown) = files::load(&self.tls, self.kept.as_deref())?;
+        if loaded.name != self.name {
+            return Err(Fault::invalid(format!("the certificate in `tls.cert` belongs to `{}` now", loaded.name))
+                .hint(format!("issue one with `tmctl ca issue {}`", self.name)));
+        }
+        *self.lock() = Arc::new(loaded);
+        self.live.show(shown);
+        Ok(true)
+    }
+
+    /// Counts how often something else was shown or trusted. Connections made before still show what was shown then.
+    pub fn generation(&self) -> u64 {
+        self.live.generation()
+    }
+
+    /// Refuses these certificates from now on, and ends connections of them. Whether that is a change.
+    pub fn revoke(&self, revocations: Vec<Revocation>) -> bool {
+        self.live.revoke(revocations)
+    }
+
+    /// Finishes handshakes of accepted connections.
+    pub fn acceptor(&self, alpn: &[&[u8]], auth: ClientAuth) -> Result<TlsAcceptor> {
+        let check = ClientCheck { live: self.live.clone(), is_required: auth == ClientAuth::Required };
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(cannot_set_up)?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified.clone())));
+            .with_client_cert_verifier(Arc::new(check))
+            .with_cert_resolver(Arc::new(Shows(self.live.clone())));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         // A resumed session would not look at the client's certificate again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Arc::new(config))
+        Ok(TlsAcceptor::new(Arc::new(config), self.live.clone()))
     }
 
     /// For dialling; the expected name is given with the connection.
-    pub fn client_config(&self, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>> {
+    pub(crate) fn client_config(&self, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(cannot_set_up)?
-            .with_root_certificates(self.roots.clone())
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified.clone())));
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ServerCheck(self.live.clone())))
+            .with_client_cert_resolver(Arc::new(Shows(self.live.clone())));
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        // Nor would it look at the server's.
+        config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
 
-    fn verifier(&self, auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>> {
-        let builder = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider());
-        let builder = match auth {
-            ClientAuth::Required => builder,
-            ClientAuth::Optional => builder.allow_unauthenticated(),
-        };
-        builder
-            .build()
-            .map_err(|error| Fault::internal("could not set up the check of client certificates").because(error))
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
-    fn judge_itself(&self, tls: &Tls) -> Result<()> {
-        let Some((own, intermediates)) = self.certified.cert.split_first() else {
-            return Err(bad_file(&tls.cert, "holds no certificate"));
-        };
-        let verdict = self.verifier(ClientAuth::Required)?.verify_client_cert(own, intermediates, UnixTime::now());
-        let Err(error) = verdict else { return Ok(()) };
-        let why = match &error {
-            Error::InvalidCertificate(error) => fault_of(error),
-            other => other.to_string(),
-        };
-        let message = format!("the certificate of `{}` in `{}` {why}", self.name, tls.cert.display());
-        Err(Fault::invalid(message).hint(format!(
-            "issue a new one with `tmctl ca issue {}` from the CA in `{}`",
-            self.name,
-            tls.ca.display()
-        )))
+    fn loaded(&self) -> Arc<Loaded> {
+        self.lock().clone()
+    }
+
+    /// What is in it is whole by itself, also when a thread died while it held it.
+    fn lock(&self) -> MutexGuard<'_, Arc<Loaded>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,85 +181,9 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The node that a certificate belongs to.
-pub fn node_name(certificate: &CertificateDer<'_>) -> Option<NodeId> {
-    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
-    let names = parsed.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::DNSName(name) => Some(NodeId::from(*name)),
-        _ => None,
-    })
-}
-
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
-fn subject(chain: &[CertificateDer<'_>], path: &Path) -> Result<(NodeId, i64)> {
-    let first = chain.first().ok_or_else(|| bad_file(path, "holds no certificate"))?;
-    let (_, parsed) =
-        parse_x509_certificate(first).map_err(|error| bad_file(path, "holds no X.509 certificate").because(error))?;
-    let name = node_name(first).ok_or_else(|| bad_file(path, "names no node"))?;
-    Ok((name, parsed.validity().not_after.timestamp()))
-}
-
 fn cannot_set_up(error: Error) -> Fault {
     Fault::internal("could not set up TLS").because(error)
 }
 
-tokio::task_local! {
-    /// The name in the client certificate that the handshake of this task refused. The library's error does not carry
-    /// it, and an error of our own would replace the alert that tells the client why.
-    pub(crate) static REFUSED: RefCell<Option<NodeId>>;
-}
-
-/// Refuses what `WebPkiClientVerifier` refuses, and remembers whom.
-#[derive(Debug)]
-struct NamingVerifier(Arc<dyn ClientCertVerifier>);
-
-impl ClientCertVerifier for NamingVerifier {
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.0.verify_client_cert(end_entity, intermediates, now).inspect_err(|_| {
-            // Outside of an acceptor of ours nobody asks for the name.
-            REFUSED.try_with(|refused| refused.replace(node_name(end_entity))).ok();
-        })
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

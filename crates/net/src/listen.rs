@@ -3,22 +3,26 @@
 //! A handshake runs beside the accepting, in bounded number and time, so that a client that dawdles delays nobody else.
 
 mod holder;
+mod sources;
 mod stream;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::{BoxFuture, Code, Fault, Result};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt, unfold};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::certificate::Facts;
 use crate::connector::tune;
-use crate::identity::{REFUSED, node_name};
+use crate::identity::{Live, Place, REFUSED};
 use crate::tls::complaint;
+
+use self::sources::{Refusal, Sources};
 
 pub use stream::{PeerInfo, ServerStream};
 
@@ -83,12 +87,14 @@ fn cannot_bind(field: &str, address: SocketAddr, error: io::Error) -> Fault {
 
 /// Finishes TLS handshakes of accepted connections.
 #[derive(Clone)]
-pub struct TlsAcceptor(tokio_rustls::TlsAcceptor);
+pub struct TlsAcceptor {
+    handshakes: tokio_rustls::TlsAcceptor,
+    live: Arc<Live>,
+}
 
 impl TlsAcceptor {
-    /// With what [`crate::Identity::server_config`] made.
-    pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self(config.into())
+    pub(crate) fn new(config: Arc<ServerConfig>, live: Arc<Live>) -> Self {
+        Self { handshakes: config.into(), live }
     }
 
     /// The connection once its handshake is done; a fault that says who was refused and why.
@@ -96,14 +102,16 @@ impl TlsAcceptor {
         let address = stream.peer_addr().map_err(gone)?;
         tune(&stream).map_err(gone)?;
         let handshake = REFUSED.scope(RefCell::default(), async {
-            let done = self.0.accept(stream).await;
+            let done = self.handshakes.accept(stream).await;
             (done, REFUSED.with(RefCell::take))
         });
         match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
             Ok((Ok(stream), _)) => {
-                let certificates = stream.get_ref().1.peer_certificates();
-                let node = certificates.and_then(|chain| chain.first()).and_then(node_name);
-                Ok(ServerStream::tls(stream, PeerInfo { address, node }))
+                let chain = stream.get_ref().1.peer_certificates();
+                let certificate = chain.and_then(|chain| chain.first()).and_then(Facts::of).map(Arc::new);
+                let node = certificate.as_ref().and_then(|certificate| certificate.node());
+                let place = Place::take(&self.live, chain, None);
+                Ok(ServerStream::tls(stream, place, PeerInfo { address, node, certificate }))
             }
             Ok((Err(error), refused)) => {
                 let who = refused.map_or_else(|| address.to_string(), |node| format!("`{node}` at {address}"));
@@ -128,7 +136,8 @@ pub fn incoming(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
 ) -> impl Stream<Item = io::Result<ServerStream>> + Send + 'static {
-    let accepting = Accepting { listener, tls, handshakes: FuturesUnordered::new() };
+    let (handshakes, sources) = (FuturesUnordered::new(), Sources::default());
+    let accepting = Accepting { listener, tls, handshakes, sources };
     unfold(accepting, |mut accepting| async move {
         let stream = accepting.next().await;
         Some((Ok(stream), accepting))
@@ -138,7 +147,8 @@ pub fn incoming(
 struct Accepting {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    handshakes: FuturesUnordered<BoxFuture<'static, Result<ServerStream>>>,
+    handshakes: FuturesUnordered<BoxFuture<'static, (IpAddr, Result<ServerStream>)>>,
+    sources: Sources,
 }
 
 impl Accepting {
@@ -146,17 +156,32 @@ impl Accepting {
         loop {
             tokio::select! {
                 accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES => match accepted {
-                    Ok((stream, _)) => self.handshakes.push(Box::pin(greet(self.tls.clone(), stream))),
+                    Ok((_, address)) if self.sources.is_out(address.ip(), Instant::now()) => {}
+                    Ok((stream, address)) => {
+                        let greeting = greet(self.tls.clone(), stream);
+                        self.handshakes.push(Box::pin(async move { (address.ip(), greeting.await) }));
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "could not accept a connection");
                         tokio::time::sleep(REST).await;
                     }
                 },
-                Some(greeted) = self.handshakes.next() => match greeted {
+                Some((address, greeted)) = self.handshakes.next() => match greeted {
                     Ok(stream) => return stream,
-                    Err(fault) => tracing::warn!(error = fault.full_message(), "refused a connection"),
+                    Err(fault) => self.refused(address, &fault),
                 },
             }
+        }
+    }
+}
+
+impl Accepting {
+    fn refused(&mut self, address: IpAddr, fault: &Fault) {
+        let error = fault.full_message();
+        match self.sources.refused(address, Instant::now()) {
+            Refusal::Told => tracing::warn!(error, "refused a connection"),
+            Refusal::Again => tracing::debug!(error, "refused a connection"),
+            Refusal::Out => tracing::warn!(%address, error, "refused too often; it is not answered for some seconds"),
         }
     }
 }

@@ -4,8 +4,10 @@
 //! metadata services of clouds, multicast, unspecified) stays refused even where `privacy.local_ranges` covers it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use base::config::{Mode, Privacy};
 use base::{Fault, Result};
 use ipnet::IpNet;
@@ -21,12 +23,19 @@ pub enum Purpose {
     Etcd,
     /// An engine of the house.
     Engine,
-    /// An engine outside of the house; the only purpose that may leave it.
+    /// An engine outside of the house; may leave it.
     Cloud,
+    /// A page that becomes a document; leaves the house, and is never one of the house: whoever may name a page must not
+    /// reach what stands in the house by it.
+    Web,
+    /// A page of the house that its owner named.
+    HousePage,
     /// A Redis of the house.
     Cache,
     /// A collector of traces.
     Telemetry,
+    /// A Qdrant of the house.
+    Qdrant,
     /// `tmctl` to a node.
     Client,
 }
@@ -39,8 +48,11 @@ impl Purpose {
         Purpose::Etcd,
         Purpose::Engine,
         Purpose::Cloud,
+        Purpose::Web,
+        Purpose::HousePage,
         Purpose::Cache,
         Purpose::Telemetry,
+        Purpose::Qdrant,
         Purpose::Client,
     ];
 
@@ -52,8 +64,11 @@ impl Purpose {
             Purpose::Etcd => "etcd",
             Purpose::Engine => "engine",
             Purpose::Cloud => "cloud",
+            Purpose::Web => "web",
+            Purpose::HousePage => "house-page",
             Purpose::Cache => "cache",
             Purpose::Telemetry => "telemetry",
+            Purpose::Qdrant => "qdrant",
             Purpose::Client => "client",
         }
     }
@@ -65,9 +80,16 @@ impl Purpose {
             Purpose::Etcd => "etcd",
             Purpose::Engine => "engine",
             Purpose::Cloud => "cloud",
+            Purpose::Web | Purpose::HousePage => "page",
             Purpose::Cache => "Redis",
             Purpose::Telemetry => "collector",
+            Purpose::Qdrant => "Qdrant",
         }
+    }
+
+    /// Whether it may leave the house, where the mode lets anything out.
+    pub(crate) const fn may_leave(self) -> bool {
+        matches!(self, Purpose::Cloud | Purpose::Web)
     }
 }
 
@@ -84,12 +106,20 @@ pub enum Verdict {
     RefusedExternal,
     /// Never dialled: link-local, metadata, multicast, broadcast, unspecified.
     RefusedSpecial,
+    /// This machine or the house, where the purpose leads outside alone.
+    RefusedInside,
 }
 
 impl Verdict {
     /// Every verdict, in the order of [`Verdict::index`].
-    pub const ALL: &'static [Verdict] =
-        &[Verdict::Loopback, Verdict::Local, Verdict::External, Verdict::RefusedExternal, Verdict::RefusedSpecial];
+    pub const ALL: &'static [Verdict] = &[
+        Verdict::Loopback,
+        Verdict::Local,
+        Verdict::External,
+        Verdict::RefusedExternal,
+        Verdict::RefusedSpecial,
+        Verdict::RefusedInside,
+    ];
 
     /// The label of `tm_egress_total`.
     pub const fn as_str(self) -> &'static str {
@@ -99,6 +129,7 @@ impl Verdict {
             Verdict::External => "external",
             Verdict::RefusedExternal => "refused_external",
             Verdict::RefusedSpecial => "refused_special",
+            Verdict::RefusedInside => "refused_inside",
         }
     }
 
@@ -117,21 +148,20 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Policy {
     mode: AtomicUsize,
-    local: Vec<IpNet>,
+    local: ArcSwap<Vec<IpNet>>,
 }
 
 impl Policy {
     /// The rule that `privacy` describes.
     pub fn new(privacy: &Privacy) -> Result<Self> {
-        let mut local = Vec::with_capacity(privacy.local_ranges.len());
-        for range in &privacy.local_ranges {
-            local.push(range.parse::<IpNet>().map_err(|error| {
-                Fault::invalid(format!("could not read `{range}` in `privacy.local_ranges`"))
-                    .hint("write networks as CIDR, such as 192.168.0.0/16")
-                    .because(error)
-            })?);
-        }
+        let local = ArcSwap::from_pointee(networks(&privacy.local_ranges)?);
         Ok(Self { mode: AtomicUsize::new(privacy.mode as usize), local })
+    }
+
+    /// Other networks count as the house from the next dial on. Changes nothing where one cannot be read.
+    pub fn set_local(&self, ranges: &[String]) -> Result<()> {
+        self.local.store(Arc::new(networks(ranges)?));
+        Ok(())
     }
 
     /// The mode that holds now.
@@ -148,13 +178,14 @@ impl Policy {
     /// Whether `address` may be dialled for `purpose` now.
     pub fn allows(&self, address: IpAddr, purpose: Purpose) -> Verdict {
         let address = address.to_canonical();
+        let leads_out_alone = purpose == Purpose::Web;
         if address.is_loopback() {
-            Verdict::Loopback
+            if leads_out_alone { Verdict::RefusedInside } else { Verdict::Loopback }
         } else if is_special(address) {
             Verdict::RefusedSpecial
-        } else if self.local.iter().any(|range| range.contains(&address)) {
-            Verdict::Local
-        } else if purpose == Purpose::Cloud && self.mode() != Mode::LocalOnly {
+        } else if self.local.load().iter().any(|range| range.contains(&address)) {
+            if leads_out_alone { Verdict::RefusedInside } else { Verdict::Local }
+        } else if purpose.may_leave() && self.mode() != Mode::LocalOnly {
             Verdict::External
         } else {
             Verdict::RefusedExternal
@@ -171,6 +202,17 @@ impl Policy {
             verdict
         }
     }
+}
+
+fn networks(ranges: &[String]) -> Result<Vec<IpNet>> {
+    let network = |range: &String| {
+        range.parse::<IpNet>().map_err(|error| {
+            Fault::invalid(format!("could not read `{range}` in `privacy.local_ranges`"))
+                .hint("write networks as CIDR, such as 192.168.0.0/16")
+                .because(error)
+        })
+    };
+    ranges.iter().map(network).collect()
 }
 
 /// The metadata service of AWS, inside the unique local range.
@@ -218,6 +260,17 @@ pub(crate) mod tests {
     pub(crate) fn home(mode: Mode) -> Policy {
         let ranges = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8"];
         Policy::new(&Privacy { mode, local_ranges: ranges.map(str::to_owned).to_vec() }).unwrap()
+    }
+
+    #[test]
+    fn other_ranges_count_from_the_next_address_on_and_bad_ones_change_nothing() {
+        let (policy, address) = (home(Mode::LocalOnly), "100.64.0.1".parse().unwrap());
+        assert_eq!(policy.allows(address, Purpose::Engine), Verdict::RefusedExternal);
+        assert!(policy.set_local(&["100.64.0.0/10".to_owned(), "nowhere".to_owned()]).is_err());
+        assert_eq!(policy.allows(address, Purpose::Engine), Verdict::RefusedExternal);
+        policy.set_local(&["100.64.0.0/10".to_owned()]).unwrap();
+        assert_eq!(policy.allows(address, Purpose::Engine), Verdict::Local);
+        assert_eq!(policy.allows("10.1.2.3".parse().unwrap(), Purpose::Engine), Verdict::RefusedExternal);
     }
 
     #[test]
@@ -288,6 +341,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_page_that_anybody_may_name_is_never_one_of_the_house() {
+        let inside = ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.7", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "fd12::1"];
+        for (text, &mode) in inside.iter().flat_map(|text| Mode::ALL.iter().map(move |mode| (text, mode))) {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(home(mode).allows(address, Purpose::Web), Verdict::RefusedInside, "{text} in {mode}");
+            assert!(home(mode).allows(address, Purpose::HousePage).is_allowed(), "{text} in {mode}");
+        }
+        let outside: IpAddr = "1.1.1.1".parse().unwrap();
+        assert_eq!(home(Mode::ExternalOnly).allows(outside, Purpose::HousePage), Verdict::RefusedExternal);
+    }
+
+    #[test]
     fn verdicts_stand_at_their_index() {
         for (at, verdict) in Verdict::ALL.iter().enumerate() {
             assert_eq!(verdict.index(), at);
@@ -316,10 +381,10 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn only_clouds_leave_the_house_in_any_mode(address in any_address(), mode in 0..Mode::ALL.len(), purpose in 0..Purpose::ALL.len()) {
+        fn only_clouds_and_pages_leave_the_house_in_any_mode(address in any_address(), mode in 0..Mode::ALL.len(), purpose in 0..Purpose::ALL.len()) {
             let (mode, purpose) = (Mode::ALL[mode], Purpose::ALL[purpose]);
             if home(mode).allows(address, purpose) == Verdict::External {
-                prop_assert_eq!(purpose, Purpose::Cloud);
+                prop_assert!(matches!(purpose, Purpose::Cloud | Purpose::Web));
             }
         }
     }

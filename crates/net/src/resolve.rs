@@ -7,11 +7,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base::config::Mode;
 use base::{BoxFuture, Code, Fault, Result};
 
-use crate::audit::Audit;
+use crate::audit::{Audit, Entry, Event};
 use crate::policy::{Policy, Purpose};
 
 /// Asks the system's resolver, which may ask the network.
@@ -42,7 +43,7 @@ impl Resolver {
         host: &str,
         policy: &Policy,
         audit: &Audit,
-        purpose: Purpose,
+        (purpose, reason): (Purpose, &Arc<str>),
     ) -> Result<Vec<IpAddr>> {
         if let Ok(literal) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             return Ok(vec![literal]);
@@ -59,14 +60,14 @@ impl Resolver {
         if !known.is_empty() {
             return Ok(known);
         }
-        if purpose == Purpose::Cloud && policy.mode() == Mode::LocalOnly {
+        if purpose.may_leave() && policy.mode() == Mode::LocalOnly {
             return Err(Fault::new(
                 Code::PermissionDenied,
                 format!("did not ask for the address of `{name}`: a name server would ask outside, and the mode is local-only"),
             )
             .hint("allow it with `tmctl mode set hybrid`; if it is in the house, write its address or add it to /etc/hosts"));
         }
-        self.check_name_servers(&name, policy, audit, purpose).await?;
+        self.check_name_servers(&name, policy, audit, (purpose, reason)).await?;
         match (self.query)(name).await {
             Ok(found) if !found.is_empty() => Ok(found),
             Ok(_) => Err(unknown_name(host)),
@@ -74,13 +75,20 @@ impl Resolver {
         }
     }
 
-    async fn check_name_servers(&self, name: &str, policy: &Policy, audit: &Audit, purpose: Purpose) -> Result<()> {
+    async fn check_name_servers(
+        &self,
+        name: &str,
+        policy: &Policy,
+        audit: &Audit,
+        why: (Purpose, &Arc<str>),
+    ) -> Result<()> {
         for server in name_servers(&read(&self.resolv_conf).await) {
             let verdict = policy.allows_name_server(server);
             if verdict.is_allowed() && server.is_loopback() {
                 continue;
             }
-            audit.note(purpose, (name, DNS_PORT), server, verdict);
+            let entry = Entry::now(why, (name, DNS_PORT), server, verdict);
+            audit.note(entry.clone());
             if !verdict.is_allowed() {
                 return Err(Fault::new(
                     Code::PermissionDenied,
@@ -91,6 +99,7 @@ impl Resolver {
                 )
                 .hint("add the name to /etc/hosts, write its address instead, or use a name server of the house"));
             }
+            audit.happened(Event::LookedUp(entry));
         }
         Ok(())
     }
@@ -197,7 +206,7 @@ pub(crate) mod tests {
             ("grey-area", "192.168.1.9 fd00::9"),
             ("GA", "192.168.1.9"),
         ] {
-            let found = resolver.resolve(host, &policy, &audit, Purpose::Peer).await.unwrap();
+            let found = resolver.resolve(host, &policy, &audit, (Purpose::Peer, &"".into())).await.unwrap();
             let found: Vec<String> = found.iter().map(IpAddr::to_string).collect();
             assert_eq!(found.join(" "), expected, "{host}");
         }
@@ -210,7 +219,7 @@ pub(crate) mod tests {
         let (resolver, asked) = scripted(&dir, "", "nameserver 127.0.0.53", Vec::new());
         let (policy, audit) = (home(Mode::Hybrid), Audit::new());
         for host in ["0x7f.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "1.2.3.4.5", "", ".", "a.0x"] {
-            let fault = resolver.resolve(host, &policy, &audit, Purpose::Cloud).await.unwrap_err();
+            let fault = resolver.resolve(host, &policy, &audit, (Purpose::Cloud, &"".into())).await.unwrap_err();
             assert_eq!(fault.code, Code::InvalidArgument, "{host}");
         }
         assert_eq!(asked.load(Ordering::Relaxed), 0);
@@ -229,7 +238,8 @@ pub(crate) mod tests {
         ] {
             let (resolver, asked) = scripted(&dir, "", resolv_conf, vec![vec!["192.168.1.4"]]);
             let audit = Audit::new();
-            let found = resolver.resolve("nas.lan", &home(Mode::LocalOnly), &audit, Purpose::Engine).await;
+            let found =
+                resolver.resolve("nas.lan", &home(Mode::LocalOnly), &audit, (Purpose::Engine, &"".into())).await;
             assert_eq!(found.is_ok(), allowed, "{resolv_conf}");
             assert_eq!(asked.load(Ordering::Relaxed), usize::from(allowed), "{resolv_conf}");
         }
@@ -241,9 +251,11 @@ pub(crate) mod tests {
         let hosts = "192.168.1.9 own-cloud";
         let (resolver, asked) = scripted(&dir, hosts, "nameserver 192.168.1.1", vec![vec!["1.1.1.1"]]);
         let (policy, audit) = (home(Mode::LocalOnly), Audit::new());
-        let fault = resolver.resolve("api.example", &policy, &audit, Purpose::Cloud).await.unwrap_err();
-        assert_eq!((fault.code, asked.load(Ordering::Relaxed)), (Code::PermissionDenied, 0));
-        assert!(resolver.resolve("own-cloud", &policy, &audit, Purpose::Cloud).await.is_ok());
+        for purpose in [Purpose::Cloud, Purpose::Web] {
+            let fault = resolver.resolve("api.example", &policy, &audit, (purpose, &"".into())).await.unwrap_err();
+            assert_eq!((fault.code, asked.load(Ordering::Relaxed)), (Code::PermissionDenied, 0));
+        }
+        assert!(resolver.resolve("own-cloud", &policy, &audit, (Purpose::Cloud, &"".into())).await.is_ok());
     }
 
     #[tokio::test]
@@ -251,7 +263,7 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (resolver, _) = scripted(&dir, "", "nameserver 9.9.9.9", vec![vec!["1.1.1.1"]]);
         let audit = Audit::new();
-        resolver.resolve("api.example", &home(Mode::Hybrid), &audit, Purpose::Cloud).await.unwrap();
+        resolver.resolve("api.example", &home(Mode::Hybrid), &audit, (Purpose::Cloud, &"".into())).await.unwrap();
         let entry = &audit.recent()[0];
         assert_eq!((&*entry.host, entry.port, entry.verdict), ("api.example", 53, Verdict::External));
     }

@@ -11,12 +11,13 @@ use base::{Code, Fault, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::time::ASN1Time;
 
-use crate::identity::{Identity, provider};
+use crate::identity::{Guarded, Identity, Live, Place, WeakKey, provider};
+use crate::outgoing::Outgoing;
+use crate::policy::Purpose;
 
 /// HTTP/2, for gRPC.
 pub const H2: &[&[u8]] = &[b"h2"];
@@ -28,12 +29,18 @@ pub const HTTP1: &[&[u8]] = &[b"http/1.1"];
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     expected: ServerName<'static>,
+    /// Whose trust it goes by; `None` towards the web.
+    live: Option<Arc<Live>>,
 }
+
+/// A connection that this program dialled.
+pub type ClientStream = Guarded<TlsStream<Outgoing>>;
 
 impl ClientTls {
     /// To a node, or to anything else with a certificate of the same CA: shows `identity`, expects the name `expected`.
     pub fn node(identity: &Identity, expected: &str, alpn: &[&[u8]]) -> Result<Self> {
-        Ok(Self { config: identity.client_config(alpn)?, expected: server_name(expected)? })
+        let live = Some(identity.live().clone());
+        Ok(Self { config: identity.client_config(alpn)?, expected: server_name(expected)?, live })
     }
 
     /// To a server that wants no certificate of ours: must chain to `roots` and carry the name `expected`.
@@ -44,16 +51,24 @@ impl ClientTls {
             .with_root_certificates(roots.0.clone())
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(Self { config: Arc::new(config), expected: server_name(expected)? })
+        Ok(Self { config: Arc::new(config), expected: server_name(expected)?, live: None })
     }
 
-    pub(crate) async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        TlsConnector::from(self.config.clone()).connect(self.expected.clone(), stream).await
+    pub(crate) async fn handshake(&self, stream: Outgoing) -> io::Result<ClientStream> {
+        let stream = TlsConnector::from(self.config.clone()).connect(self.expected.clone(), stream).await?;
+        let place = self
+            .live
+            .as_ref()
+            .and_then(|live| Place::take(live, stream.get_ref().1.peer_certificates(), Some(self.expected.clone())));
+        Ok(Guarded::new(stream, place))
     }
 
     /// The fault for a handshake with `destination` that failed.
-    pub(crate) fn explain(&self, error: &io::Error, destination: &str) -> Fault {
-        let (why, hint) = complaint(error);
+    pub(crate) fn explain(&self, error: &io::Error, purpose: Purpose, destination: &str) -> Fault {
+        let (why, hint) = match purpose {
+            Purpose::Web | Purpose::Cloud => complaint_of_web(error),
+            _ => complaint(error),
+        };
         Fault::new(
             Code::Unauthenticated,
             format!("could not trust `{destination}` (expected `{}`): {why}", self.expected.to_str()),
@@ -64,7 +79,7 @@ impl ClientTls {
 
 /// Whom to believe on the web.
 #[derive(Clone)]
-pub struct Roots(Arc<RootCertStore>);
+pub struct Roots(pub(crate) Arc<RootCertStore>);
 
 impl Roots {
     /// The certificates that this machine trusts.
@@ -91,10 +106,6 @@ impl Roots {
                 .map_err(|error| bad_file(path, "holds a certificate that cannot be used").because(error))?;
         }
         Ok(Self(Arc::new(store)))
-    }
-
-    pub(crate) fn store(&self) -> Arc<RootCertStore> {
-        self.0.clone()
     }
 }
 
@@ -149,6 +160,22 @@ pub(crate) fn complaint(error: &io::Error) -> (String, &'static str) {
     }
 }
 
+/// The same of a server outside, which no CA of the house has to do with.
+fn complaint_of_web(error: &io::Error) -> (String, &'static str) {
+    let invalid = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(invalid)) = invalid else {
+        return (complaint(error).0, "look at it with a browser");
+    };
+    let why = match invalid {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "is not signed by anybody whom this machine trusts".to_owned()
+        }
+        other => fault_of(other),
+    };
+    let hint = "look at it with a browser; if you trust its issuer, add that one's certificate to those of the system";
+    (format!("its certificate {why}"), hint)
+}
+
 /// What is wrong with a certificate, to be said after its subject.
 pub(crate) fn fault_of(error: &CertificateError) -> String {
     match error {
@@ -157,6 +184,8 @@ pub(crate) fn fault_of(error: &CertificateError) -> String {
             format!("is valid only from {}; is the clock right?", date(*not_before))
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => "is not signed by our CA".to_owned(),
+        CertificateError::Revoked => "was revoked".to_owned(),
+        CertificateError::Other(other) if other.0.is::<WeakKey>() => other.0.to_string(),
         CertificateError::NotValidForNameContext { expected, presented } => {
             // Each is written as `DnsName("grey-area")`; only the name is for people.
             let names: Vec<_> = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name)).collect();
@@ -166,8 +195,31 @@ pub(crate) fn fault_of(error: &CertificateError) -> String {
     }
 }
 
+/// Why a certificate is not believed, to be said after its subject.
+pub(crate) fn reason(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(error) => fault_of(error),
+        other => other.to_string(),
+    }
+}
+
 fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     ASN1Time::from_timestamp(seconds)
         .map_or_else(|_| format!("second {seconds}"), |time| time.to_datetime().date().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_a_stranger_is_not_explained_by_the_ca_of_the_house() {
+        let tls = ClientTls::web(&Roots(Arc::new(RootCertStore::empty())), "example.org", HTTP1).unwrap();
+        let refused = || io::Error::other(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        let web = tls.explain(&refused(), Purpose::Web, "example.org:443");
+        assert!(!web.message.contains("our CA") && !web.hint.as_deref().unwrap().contains("tmctl"), "{web:?}");
+        let peer = tls.explain(&refused(), Purpose::Peer, "nas:3003");
+        assert!(peer.message.ends_with("our CA") && peer.hint.unwrap().contains("tmctl ca issue"));
+    }
 }

@@ -40,9 +40,10 @@ pub struct Job {
 }
 
 impl Job {
-    /// The project, the tag and the name of the work that it is about, as they were when it was made.
+    /// The project, the tag and the name of the work that it is about, as they were when it was made. A job that is not
+    /// about tasks has neither of the first two, and its kind as its work.
     pub fn about(&self) -> (&str, &str, &str) {
-        parts(&self.view.subject)
+        if self.view.kind == JOB_KIND { parts(&self.view.subject) } else { ("", "", &self.view.kind) }
     }
 }
 
@@ -92,11 +93,11 @@ impl Planning {
         self.with_result(view).await
     }
 
-    /// The jobs of a project, or of all.
+    /// The jobs of a project; with an empty name all jobs, whatever they are about.
     pub async fn jobs_of(&self, project: &str) -> Result<Vec<Job>> {
-        let views = self.jobs.list(&Filter { kind: Some(JOB_KIND.into()), ..Filter::default() }).await?;
-        let of = views.into_iter().filter(|view| project.is_empty() || parts(&view.subject).0 == project);
-        Ok(of.map(|view| Job { view, result: None }).collect())
+        let views = self.jobs.list(&Filter::default()).await?;
+        let all = views.into_iter().map(|view| Job { view, result: None });
+        Ok(all.filter(|job| project.is_empty() || job.about().0 == project).collect())
     }
 
     /// A job as it is, then with every change until it has ended.
@@ -129,7 +130,16 @@ impl Planning {
         let planning = self.clone();
         let handler = move |context: Context, input: Input| {
             let (planning, models) = (planning.clone(), models.clone());
-            async move { work::run(&planning.projects, &*models, &context, input.read::<Order>()?).await }
+            async move {
+                let order = input.read::<Order>()?;
+                let (work, job, mut told) = (order.work.name(), context.id().to_string(), Value::Null);
+                let done = async {
+                    told = work::run(&planning.projects, &*models, &context, order).await?;
+                    Ok(())
+                };
+                models.during(work, job, Box::pin(done)).await?;
+                Ok(told)
+            }
         };
         jobs::serve(self.jobs.clone(), serving, handler, stop).await;
     }

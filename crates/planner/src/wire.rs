@@ -8,7 +8,7 @@ use proto::planning as wire;
 use crate::edit::{Changed, Edit, Fields, NewTask};
 use crate::projects::{Conflict, Done, Event, Outcome, Project, Tag};
 use crate::sync::Differences;
-use crate::{Complexity, Priority, Raw, Source, Status, Task, TaskId};
+use crate::{Priority, Raw, Source, Status, Task, TaskId};
 
 /// A task at `id` with everything below it.
 pub fn task_to_wire(id: &TaskId, task: &Task) -> wire::Task {
@@ -36,41 +36,8 @@ pub fn task_to_wire(id: &TaskId, task: &Task) -> wire::Task {
     }
 }
 
-/// The other way; the id is given beside it.
-pub fn task_from_wire(wire: &wire::Task) -> Result<(TaskId, Task)> {
-    let id = id_from_wire("id", &wire.id)?;
-    let subtasks = wire.subtasks.iter().map(|sub| Ok(task_from_wire(sub)?.1)).collect::<Result<_>>()?;
-    let task = Task {
-        number: id.number(),
-        title: wire.title.clone(),
-        description: wire.description.clone(),
-        details: wire.details.clone(),
-        test_strategy: wire.test_strategy.clone(),
-        status: status_from_wire(&wire.status)?,
-        priority: priority_from_wire(&wire.priority)?,
-        dependencies: ids_from_wire("dependencies", &wire.dependencies)?,
-        subtasks,
-        complexity: wire.complexity.as_ref().map(|complexity| Complexity {
-            score: u8::try_from(complexity.score).unwrap_or(u8::MAX),
-            recommended_subtasks: complexity.recommended_subtasks,
-            expansion_prompt: complexity.expansion_prompt.clone(),
-            reasoning: complexity.reasoning.clone(),
-        }),
-        sources: wire.sources.iter().map(source_from_wire).collect(),
-        made_by: wire.made_by.clone(),
-        updated_at: wire.updated_at.clone(),
-        version: wire.version,
-        extra: wire.extra.iter().map(|(name, json)| Ok((name.clone(), raw(name, json)?))).collect::<Result<_>>()?,
-    };
-    Ok((id, task))
-}
-
 fn source_to_wire(source: &Source) -> wire::Source {
     wire::Source { requirement: source.requirement.clone(), first_line: source.first_line, last_line: source.last_line }
-}
-
-fn source_from_wire(wire: &wire::Source) -> Source {
-    Source { requirement: wire.requirement.clone(), first_line: wire.first_line, last_line: wire.last_line }
 }
 
 /// The id in a field.
@@ -114,7 +81,7 @@ fn raw(field: &str, json: &str) -> Result<Raw> {
 }
 
 /// A new task with what is below it.
-pub fn new_task_from_wire(wire: &wire::NewTask) -> Result<NewTask> {
+fn new_task_from_wire(wire: &wire::NewTask) -> Result<NewTask> {
     Ok(NewTask {
         title: wire.title.clone(),
         description: wire.description.clone(),
@@ -133,7 +100,7 @@ fn new_tasks_from_wire(wire: &[wire::NewTask]) -> Result<Vec<NewTask>> {
 }
 
 /// The other way; what a client cannot set is left out.
-pub fn new_task_to_wire(task: &NewTask) -> wire::NewTask {
+fn new_task_to_wire(task: &NewTask) -> wire::NewTask {
     wire::NewTask {
         title: task.title.clone(),
         description: task.description.clone(),
@@ -290,7 +257,7 @@ pub fn event_to_wire(event: &Event) -> wire::HistoryItem {
 }
 
 /// A tag.
-pub fn tag_to_wire(tag: &Tag) -> wire::Tag {
+fn tag_to_wire(tag: &Tag) -> wire::Tag {
     wire::Tag {
         name: tag.name.clone(),
         description: tag.description.clone(),

@@ -79,7 +79,7 @@ pub(crate) fn seen(chars: impl Iterator<Item = char>) -> String {
 }
 
 /// The Latin letter that a Cyrillic, Greek or Armenian one of lower case is mistaken for.
-pub(crate) fn lookalike(c: char) -> Option<char> {
+fn lookalike(c: char) -> Option<char> {
     const MASKS: &str = "асԁеһіјӏոоοрԛѕսνԝху";
     const LETTERS: &str = "acdehijlnoopqsuvwxy";
     MASKS.chars().zip(LETTERS.chars()).find(|(mask, _)| *mask == c).map(|(_, letter)| letter)

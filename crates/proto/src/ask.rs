@@ -32,6 +32,7 @@ pub fn ask_to_wire(ask: &Ask, now: Instant) -> node::Ask {
         needs_tools: head.needs.tools,
         needs_schema: head.needs.schema,
         needs_images: head.needs.images,
+        needs_reasoning: head.needs.reasoning,
         prompt_tokens: head.prompt_tokens,
         max_output_tokens: head.max_output_tokens,
         prefix: head.prefix.to_vec(),
@@ -59,7 +60,12 @@ pub fn ask_from_wire(wire: node::Ask, now: Instant) -> Result<Ask> {
         stream: wire.stream,
         wants_usage_chunk: wire.wants_usage_chunk,
         sampling: if wire.is_deterministic { Sampling::Deterministic } else { Sampling::Varying },
-        needs: Needs { tools: wire.needs_tools, schema: wire.needs_schema, images: wire.needs_images },
+        needs: Needs {
+            tools: wire.needs_tools,
+            schema: wire.needs_schema,
+            images: wire.needs_images,
+            reasoning: wire.needs_reasoning,
+        },
         prompt_tokens: wire.prompt_tokens,
         max_output_tokens: wire.max_output_tokens,
         // A node of the release before does not tell.
@@ -67,6 +73,8 @@ pub fn ask_from_wire(wire: node::Ask, now: Instant) -> Result<Ask> {
         prefix: wire.prefix.into(),
         deadline: Deadline::after(now, left),
         client: short("ask.client", wire.client)?.into(),
+        // Models and budgets were looked at where the ask came in.
+        grant: None,
         // It becomes a header of the request to the engine.
         traceparent: Some(wire.traceparent).filter(|text| is_well_formed(text)).unwrap_or_default().into(),
         only_worker: only_worker.map(WorkerId::new),
@@ -161,13 +169,14 @@ mod tests {
             stream: true,
             wants_usage_chunk: true,
             sampling: Sampling::Deterministic,
-            needs: Needs { tools: true, schema: false, images: true },
+            needs: Needs { tools: true, images: true, reasoning: true, ..Needs::default() },
             prompt_tokens: 9,
             max_output_tokens: Some(3),
             choices: 2,
             prefix: vec![1, u64::MAX].into(),
             deadline: Deadline::after(now, left),
             client: "laptop".into(),
+            grant: None,
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
             only_worker: Some(WorkerId::from("grey-area/ollama")),
         };

@@ -10,6 +10,12 @@ pub mod fault;
 mod report;
 pub mod trace;
 
+/// What of Qdrant's own protocol is spoken.
+#[expect(clippy::allow_attributes, reason = "generated code")]
+pub mod qdrant {
+    tonic::include_proto!("qdrant");
+}
+
 /// What [`tonic`] made of `proto/`.
 #[expect(clippy::allow_attributes, reason = "generated code")]
 pub mod taskmaster {
@@ -28,6 +34,16 @@ pub mod taskmaster {
             tonic::include_proto!("taskmaster.planning.v1");
         }
     }
+    pub mod research {
+        pub mod v1 {
+            tonic::include_proto!("taskmaster.research.v1");
+        }
+    }
+    pub mod backup {
+        pub mod v1 {
+            tonic::include_proto!("taskmaster.backup.v1");
+        }
+    }
     pub mod node {
         pub mod v1 {
             tonic::include_proto!("taskmaster.node.v1");
@@ -43,10 +59,12 @@ pub mod taskmaster {
 pub use ask::{ask_from_wire, ask_to_wire};
 pub use fault::{from_status, to_status};
 pub use taskmaster::admin::v1 as admin;
+pub use taskmaster::backup::v1 as backup;
 pub use taskmaster::engine::v1 as engine;
 pub use taskmaster::inference::v1 as inference;
 pub use taskmaster::node::v1 as node;
 pub use taskmaster::planning::v1 as planning;
+pub use taskmaster::research::v1 as research;
 
 /// Every service as a descriptor set, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

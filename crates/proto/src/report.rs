@@ -1,11 +1,13 @@
 //! A node's report about itself, between `base` and `node.v1`.
 
-use base::report::{Backend, Capability, Gpu, GpuProcess, Machine, ModelReport, NodeReport, WorkerReport, WorkerState};
+use base::report::{
+    Backend, Capability, Gpu, GpuProcess, Machine, ModelReport, NodeReport, ResearchReport, WorkerReport, WorkerState,
+};
 use base::{Epoch, Fault, Incarnation, ModelId, NodeId, Result, WorkerId};
 
 use crate::bounds::{
     MAX_NAME_BYTES, MAX_TEXT_BYTES, amount, at_most, clip, is_amount, maybe_amount, name, refused, required, short,
-    text, word,
+    text,
 };
 use crate::node;
 
@@ -15,6 +17,7 @@ const MAX_GPUS: usize = 64;
 const MAX_PROCESSES: usize = 1024;
 const MAX_PREFIXES: usize = 65_536;
 const MAX_CAPABILITIES: usize = 64;
+const MAX_FEATURES: usize = 256;
 
 impl From<&NodeReport> for node::NodeReport {
     fn from(report: &NodeReport) -> Self {
@@ -30,6 +33,8 @@ impl From<&NodeReport> for node::NodeReport {
             version: report.version.clone(),
             machine: Some((&report.machine).into()),
             workers: report.workers.iter().map(Into::into).collect(),
+            research: report.research.as_ref().map(Into::into),
+            features: report.features.iter().take(MAX_FEATURES).cloned().collect(),
         }
     }
 }
@@ -39,6 +44,7 @@ impl TryFrom<node::NodeReport> for NodeReport {
 
     fn try_from(wire: node::NodeReport) -> Result<Self> {
         at_most("workers", wire.workers.len(), MAX_WORKERS)?;
+        at_most("features", wire.features.len(), MAX_FEATURES)?;
         let report = Self {
             node: NodeId::new(name("node", wire.node)?),
             incarnation: Incarnation(wire.incarnation),
@@ -51,12 +57,28 @@ impl TryFrom<node::NodeReport> for NodeReport {
             version: short("version", wire.version)?,
             machine: required("machine", wire.machine)?.try_into()?,
             workers: wire.workers.into_iter().map(WorkerReport::try_from).collect::<Result<_>>()?,
+            research: wire.research.map(Into::into),
+            features: wire.features.into_iter().map(|feature| name("features", feature)).collect::<Result<_>>()?,
         };
         // A node speaks for its own workers only; otherwise one peer could take the asks of another.
         if let Some(other) = report.workers.iter().find(|worker| worker.id.node() != report.node) {
             return Err(refused("workers.id", &format!("is `{}`, not a worker of `{}`", other.id, report.node)));
         }
         Ok(report)
+    }
+}
+
+impl From<&ResearchReport> for node::ResearchReport {
+    fn from(report: &ResearchReport) -> Self {
+        let ResearchReport { documents, chunks, embedded, bytes, waiting, seen_records } = *report;
+        Self { documents, chunks, embedded, bytes, waiting, seen_records }
+    }
+}
+
+impl From<node::ResearchReport> for ResearchReport {
+    fn from(wire: node::ResearchReport) -> Self {
+        let node::ResearchReport { documents, chunks, embedded, bytes, waiting, seen_records } = wire;
+        Self { documents, chunks, embedded, bytes, waiting, seen_records }
     }
 }
 
@@ -159,11 +181,12 @@ impl TryFrom<node::WorkerReport> for WorkerReport {
         if !id.as_str().split_once('/').is_some_and(|(node, worker)| !node.is_empty() && !worker.is_empty()) {
             return Err(refused("workers.id", "is not of the form `node/worker`"));
         }
+        let (backend, state, reason) = what_it_is(&wire.backend, &wire.state, text("workers.reason", wire.reason)?)?;
         Ok(Self {
             id,
-            backend: word("workers.backend", &wire.backend, Backend::parse)?,
-            state: word("workers.state", &wire.state, WorkerState::parse)?,
-            reason: text("workers.reason", wire.reason)?,
+            backend,
+            state,
+            reason,
             slots: wire.slots,
             busy: wire.busy,
             queued: wire.queued,
@@ -174,6 +197,22 @@ impl TryFrom<node::WorkerReport> for WorkerReport {
             prefixes: wire.prefixes,
         })
     }
+}
+
+/// A word that only a newer release knows is no reason to refuse what else its node tells: the worker is shown, with the
+/// reason why nothing is sent to it.
+fn what_it_is(backend: &str, state: &str, reason: String) -> Result<(Backend, WorkerState, String)> {
+    let unknown = |what: &str, word: &str| format!("{what} `{word}` is not known to this release: update this node");
+    let newer = |field: &str, word: &str| name(field, word.to_owned());
+    Ok(match (Backend::parse(backend), WorkerState::parse(state)) {
+        (Some(backend), Some(state)) => (backend, state, reason),
+        (Some(backend), None) => (backend, WorkerState::Down, unknown("its state", &newer("workers.state", state)?)),
+        (None, _) => {
+            // Of the kinds that are known, this one is spoken by the most engines; nothing is sent to it in any case.
+            let kind = newer("workers.backend", backend)?;
+            (Backend::OpenAi, WorkerState::Down, unknown("its kind of engine", &kind))
+        }
+    })
 }
 
 impl From<&ModelReport> for node::ModelReport {
@@ -209,7 +248,7 @@ impl TryFrom<node::ModelReport> for ModelReport {
             size_bytes: wire.size_bytes,
             memory_bytes: wire.memory_bytes,
             context_tokens: wire.context_tokens,
-            capabilities: capabilities(wire.capabilities)?,
+            capabilities: capabilities(&wire.capabilities),
             prefill_tok_s: maybe_amount("models.prefill_tok_s", wire.prefill_tok_s)?,
             decode_tok_s: maybe_amount("models.decode_tok_s", wire.decode_tok_s)?,
             load_s: maybe_amount("models.load_s", wire.load_s)?,
@@ -229,8 +268,9 @@ fn newest(prefixes: &[u64]) -> &[u64] {
     prefixes.get(prefixes.len().saturating_sub(MAX_PREFIXES)..).unwrap_or(prefixes)
 }
 
-fn capabilities(words: Vec<String>) -> Result<Vec<Capability>> {
-    words.iter().map(|text| word("models.capabilities", text, Capability::parse)).collect()
+/// What a newer release calls a capability no ask of this one wants.
+fn capabilities(words: &[String]) -> Vec<Capability> {
+    words.iter().filter_map(|text| Capability::parse(text)).collect()
 }
 
 #[cfg(test)]

@@ -93,5 +93,7 @@ fn node(index: usize) -> NodeReport {
         version: String::new(),
         machine: Machine::default(),
         workers: vec![worker],
+        research: None,
+        features: Vec::new(),
     }
 }

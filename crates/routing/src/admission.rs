@@ -113,6 +113,15 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Goes by another patience and another number of swaps from now on; who waits keeps its place.
+    pub fn go_by(&mut self, max_wait: Duration, swaps_per_minute: u32) {
+        self.max_wait = max_wait;
+        self.swaps_per_minute = (swaps_per_minute as usize).max(1);
+        // The newest count; with fewer allowed, the oldest are forgotten.
+        let superfluous = self.swaps.len().saturating_sub(self.swaps_per_minute);
+        self.swaps.drain(..superfluous);
+    }
+
     /// Takes a waiting ask in, or says when to come back.
     pub fn push(
         &mut self,
@@ -190,7 +199,9 @@ impl<T> Queue<T> {
         }
         let lines = || self.classes.iter().flat_map(|class| &class.lines);
         let own: usize = lines().filter(|line| line.client == *client).map(|line| line.asks.len()).sum();
-        let is_over_share = own > 0 && own < queued && own * lines().count() > queued;
+        // One that is alone leaves room for those that may come; without keys, all are one client.
+        let is_alone = own == queued && !client.is_empty();
+        let is_over_share = own > 0 && (is_alone || (own < queued && own * lines().count() > queued));
         if queued < self.limit && !is_over_share {
             return Ok(());
         }
@@ -341,6 +352,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_alone_leaves_room_for_others_and_a_house_without_keys_has_it_all() {
+        let now = Instant::now();
+        for (client, most) in [("loud", 75), ("", 100)] {
+            let mut queue = queue(100);
+            let taken = (0..1000).filter(|&item| push(&mut queue, Priority::Normal, client, item, now).is_ok()).count();
+            assert_eq!(taken, most, "`{client}`");
+            assert_eq!(push(&mut queue, Priority::Normal, "quiet", 1, now).is_ok(), most < 100);
+        }
+    }
+
+    #[test]
     fn asks_of_the_model_in_memory_go_first_until_the_other_waited_long() {
         let start = Instant::now();
         let mut queue = queue(100);
@@ -468,5 +490,24 @@ mod tests {
         // Everybody has waited, and still there is one swap per wait.
         assert_eq!(queue.pop(at(19), cold), None);
         assert_eq!(queue.pop(at(20), cold), Some(3));
+    }
+
+    #[test]
+    fn who_waits_goes_by_another_patience_and_another_number_of_swaps_at_once() {
+        let start = Instant::now();
+        let mut queue = Queue::new(10, Duration::from_secs(60), 2);
+        let client: Arc<str> = Arc::from("");
+        let cold = |_: &ModelId| Readiness::Swap;
+        for (item, model) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+            queue.push(Priority::Normal, &client, model.into(), item, start).unwrap();
+        }
+        assert_eq!((queue.pop(start, cold), queue.pop(start, cold)), (Some(1), Some(2)));
+        let later = start + Duration::from_secs(5);
+        assert_eq!(queue.pop(later, cold), None, "the swaps are spent");
+        queue.go_by(Duration::from_secs(60), 3);
+        assert_eq!(queue.pop(later, cold), Some(3));
+        assert_eq!(queue.pop(later, cold), None);
+        queue.go_by(Duration::from_secs(1), 1);
+        assert_eq!(queue.pop(later + Duration::from_secs(1), cold), Some(4));
     }
 }

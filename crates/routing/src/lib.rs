@@ -6,6 +6,8 @@
 
 pub mod admission;
 pub mod breaker;
+pub mod budget;
+pub mod leaning;
 pub mod live;
 pub mod model;
 pub mod patience;
@@ -20,6 +22,7 @@ mod testing;
 
 pub use admission::Queue;
 pub use breaker::Breaker;
+pub use leaning::{Leaning, Side};
 pub use live::{LiveGuard, LiveMap, Work, WorkerLive};
 pub use model::{Catalogue, Choice, ModelIndex, Shipped, choose};
 pub use placement::{Demand, Move, Plan, plan};

@@ -2,6 +2,7 @@
 //!
 //! Another model than the one asked for answers only with a reason that is told to the client ([`Choice::notice`]).
 
+mod allowed;
 mod catalogue;
 mod complexity;
 mod names;
@@ -12,9 +13,11 @@ use std::time::Instant;
 
 use base::{Code, Fault, Kind};
 
+use crate::leaning::Leaning;
 use crate::route::Request;
 use crate::table::Table;
 
+pub use allowed::Allowed;
 pub use catalogue::{Capabilities, Catalogue, CatalogueModel, Found, ModelIndex, Tier};
 pub use complexity::{complexity, tier};
 pub use names::{edit_distance, normalise};
@@ -37,15 +40,19 @@ pub struct Choice {
 /// Chooses the model for an ask that names `wanted`; `request` tells the rest (its `model` is not read).
 ///
 /// A model that nobody can serve right now is still the choice when there is no fallback, so that routing can say why.
+/// What the caller may not ask is never the choice, neither by its name nor in place of another.
 pub fn choose(table: &Table, wanted: &str, request: &Request<'_>, now: Instant) -> Result<Choice, Fault> {
     let catalogue = table.catalogue();
-    let can_serve = |model: ModelIndex| table.can_serve(&Request { model, ..*request }, now);
+    let allowed = Allowed::by_names(catalogue, request.models);
+    let can_serve = |model: ModelIndex| allowed.has(model) && table.can_serve(&Request { model, ..*request }, now);
     match catalogue.find(wanted) {
+        Some(Found { model, .. }) if !allowed.has(model) => Err(allowed.refusal(catalogue, wanted)),
         Some(Found { model, notice }) if can_serve(model) => Ok(choice(catalogue, model, notice)),
         Some(Found { model, notice }) => Ok(fallback(catalogue, wanted, can_serve)
             .filter(|instead| instead.model != model)
             .unwrap_or_else(|| choice(catalogue, model, notice))),
-        None if is_role(wanted) => by_use(table, wanted, request, can_serve),
+        None if is_role(wanted) => by_use(table, wanted, request, &allowed, can_serve, now),
+        None if allowed != Allowed::All => Err(allowed.refusal(catalogue, wanted)),
         None if catalogue.knows_of(wanted) => {
             fallback(catalogue, wanted, can_serve).ok_or_else(|| unknown(catalogue, wanted))
         }
@@ -77,13 +84,22 @@ fn by_use(
     table: &Table,
     wanted: &str,
     request: &Request<'_>,
+    allowed: &Allowed,
     can_serve: impl Fn(ModelIndex) -> bool,
+    now: Instant,
 ) -> Result<Choice, Fault> {
     let catalogue = table.catalogue();
-    let candidates = candidates(catalogue, wanted, request);
+    let mut candidates = candidates(catalogue, wanted, request);
+    let has_any = !candidates.is_empty();
+    candidates.retain(|&model| allowed.has(model));
     let first = candidates.first().copied();
-    if let Some(model) = candidates.into_iter().find(|&model| can_serve(model)) {
-        let is_first = first == Some(model) || wanted.is_empty() || wanted == "auto";
+    // The leaning comes before the order of the models: what is to stay at home stays there while anybody there can.
+    let side = Leaning::of(table.settings(), request).side();
+    let leans = |model: ModelIndex| table.can_serve_on(side, &Request { model, ..*request }, now);
+    let on_its_side = candidates.iter().copied().find(|&model| leans(model));
+    let is_by_side = on_its_side.is_some() && first.is_some_and(&can_serve);
+    if let Some(model) = on_its_side.or_else(|| candidates.iter().copied().find(|&model| can_serve(model))) {
+        let is_first = first == Some(model) || wanted.is_empty() || wanted == "auto" || is_by_side;
         let notice = (!is_first).then(|| {
             let (name, first) = (&catalogue.get(model).name, first.map(|first| &*catalogue.get(first).name));
             format!("`{}` of role `{wanted}` is not served right now; `{name}` answers", first.unwrap_or_default())
@@ -94,6 +110,9 @@ fn by_use(
         return Ok(instead);
     }
     first.map(|model| choice(catalogue, model, None)).ok_or_else(|| {
+        if has_any {
+            return allowed.refusal(catalogue, if wanted.is_empty() { "auto" } else { wanted });
+        }
         Fault::new(
             Code::ModelNotFound,
             format!("no model of the cluster is for `{}`", if wanted.is_empty() { "auto" } else { wanted }),

@@ -8,11 +8,11 @@ mod refusal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::config::Mode;
 use base::report::{Capability, NodeState};
 use base::{Kind, ModelId, Needs, Priority, WorkerId};
 
 use crate::breaker::Pass;
+use crate::leaning::{Leaning, Side};
 use crate::live::{Demand, LiveGuard, Load, ModelLive, Work, WorkerLive};
 use crate::model::{Capabilities, ModelIndex};
 use crate::table::{Row, Table, Worker};
@@ -57,10 +57,16 @@ pub struct Request<'a> {
     pub excluded: &'a [WorkerId],
     /// The only worker that can serve it.
     pub only_worker: Option<&'a WorkerId>,
+    /// The models that its caller may ask, by any of their names; all of them when empty.
+    pub models: &'a [String],
+    /// How much of what waits at a worker goes before it, where callers take turns: 1 is all of it.
+    pub share: f64,
     /// The identity that it began on, when it is resumed.
     pub requires_id: Option<&'a ModelId>,
     /// A random number, so that equal workers share.
     pub chance: u64,
+    /// Its place among a hundred asks; see [`crate::leaning::place`].
+    pub place: u8,
 }
 
 impl Request<'_> {
@@ -77,8 +83,11 @@ impl Request<'_> {
             deadline_left: Duration::MAX,
             excluded: &[],
             only_worker: None,
+            models: &[],
+            share: 1.0,
             requires_id: None,
             chance: 0,
+            place: 0,
         }
     }
 
@@ -147,7 +156,7 @@ enum Class {
     First,
     /// Its machine is used by a stranger, or would be left without headroom.
     Strained,
-    /// The mode prefers the other side of the house's door.
+    /// The ask leans to the other side of the house's door.
     Last,
 }
 
@@ -162,6 +171,8 @@ pub struct Chosen {
     pub model_id: ModelId,
     /// What its engine calls the model.
     pub engine_name: Arc<str>,
+    /// Which side of the house's door it is on.
+    pub side: Side,
     /// What the ask is expected to cost it.
     pub work: Work,
     live: Arc<WorkerLive>,
@@ -190,6 +201,8 @@ pub struct Route {
     pub chosen: Option<Chosen>,
     /// Everybody who was looked at.
     pub candidates: Vec<Candidate>,
+    /// Which side of the house's door the ask leaned to.
+    pub leaning: Leaning,
 }
 
 /// A candidate as it is kept with the ask, for `tmctl explain`: it outlives the table.
@@ -222,10 +235,12 @@ impl Route {
 pub fn route(table: &Table, request: &Request<'_>, now: Instant) -> Route {
     let rows = table.rows(request.model);
     let wanted = request.capabilities();
-    let candidates: Vec<Candidate> = rows.iter().map(|row| candidate(table, row, request, wanted, now)).collect();
+    let leaning = Leaning::of(table.settings(), request);
+    let of = |row| candidate(table, row, request, (wanted, leaning.side()), now);
+    let candidates: Vec<Candidate> = rows.iter().map(of).collect();
     let chosen = pick(table, &candidates, request.chance).or_else(|| last_resort(table, request, &candidates));
     let chosen = chosen.map(|index| choose(table, request, &candidates, index));
-    Route { chosen, candidates }
+    Route { chosen, candidates, leaning }
 }
 
 /// For an ask that was begun and failed elsewhere, a worker that is left out only as a caution: where nobody else can go
@@ -256,6 +271,7 @@ pub(crate) fn choose(table: &Table, request: &Request<'_>, candidates: &[Candida
         worker: worker.id.clone(),
         model_id: row.id.clone(),
         engine_name: Arc::clone(&row.engine_name),
+        side: Side::of(worker.backend.is_external()),
         work,
         live: Arc::clone(&worker.live),
         model_live: Arc::clone(&row.live),
@@ -268,7 +284,13 @@ pub(crate) fn is_refused(table: &Table, row: &Row, request: &Request<'_>, now: I
     refusal::check(table, row, request, request.capabilities(), now).is_some()
 }
 
-fn candidate(table: &Table, row: &Row, request: &Request<'_>, wanted: Capabilities, now: Instant) -> Candidate {
+fn candidate(
+    table: &Table,
+    row: &Row,
+    request: &Request<'_>,
+    (wanted, side): (Capabilities, Side),
+    now: Instant,
+) -> Candidate {
     let worker = table.worker(row);
     let none = Candidate {
         worker: row.worker,
@@ -283,7 +305,7 @@ fn candidate(table: &Table, row: &Row, request: &Request<'_>, wanted: Capabiliti
     let load = worker.load();
     let terms = terms(table, worker, row, request, load, now);
     let refused_because = refusal::check_load(table, worker, request, load, &terms);
-    Candidate { terms, total_s: terms.total(), refused_because, class: class(table, worker, row), ..none }
+    Candidate { terms, total_s: terms.total(), refused_because, class: class(side, worker, row), ..none }
 }
 
 fn terms(table: &Table, worker: &Worker, row: &Row, request: &Request<'_>, load: Load, now: Instant) -> Terms {
@@ -296,7 +318,7 @@ fn terms(table: &Table, worker: &Worker, row: &Row, request: &Request<'_>, load:
     let is_guess = row.is_loaded && !row.rates.is_measured;
     let silent_s = if is_guess { row.live.silent_for(now).as_secs_f64() } else { 0.0 };
     let terms = Terms {
-        wait: wait_s(worker, load, row.is_loaded || is_expected),
+        wait: wait_s(worker, load, request.share, row.is_loaded || is_expected),
         load: load_s,
         wake: if is_asleep { settings.wake.unwrap_or_default().as_secs_f64() } else { 0.0 },
         prefill: f64::from(new_prompt_tokens(worker, request, settings.prefix_block_tokens)) / row.rates.prefill_tok_s,
@@ -307,15 +329,16 @@ fn terms(table: &Table, worker: &Worker, row: &Row, request: &Request<'_>, load:
     Terms { regret, ..terms }
 }
 
-/// Until a slot is free: the mean work left per ask, times the asks that must end first, over the slots.
-fn wait_s(worker: &Worker, load: Load, is_resident: bool) -> f64 {
+/// Until a slot is free: the mean work left per ask, times the asks that must end first, over the slots. Of those that wait
+/// that is the caller's `share`: the many of another caller do not go before its one.
+fn wait_s(worker: &Worker, load: Load, share: f64, is_resident: bool) -> f64 {
     let slots = f64::from(worker.slots);
     let asks = load.asks as f64;
     if asks < slots {
         return 0.0;
     }
     let work_s = load.prompt_tokens as f64 / worker.prefill_tok_s + load.output_tokens as f64 / worker.decode_tok_s;
-    let before_us = (work_s / asks) * (asks - slots + 1.0) / slots;
+    let before_us = (work_s / asks) * (share * (asks - slots) + 1.0) / slots;
     // Loads that other asks caused come first, except for an ask whose model is there: the gate lets it by.
     let loads_s = if is_resident { 0.0 } else { load.load_ms as f64 / 1000.0 / slots };
     before_us + loads_s
@@ -346,13 +369,11 @@ fn output_tokens(row: &Row, request: &Request<'_>) -> f64 {
     }
 }
 
-fn class(table: &Table, worker: &Worker, row: &Row) -> Class {
-    let is_external = worker.backend.is_external();
+fn class(side: Side, worker: &Worker, row: &Row) -> Class {
     let lacks_headroom =
         !row.is_loaded && worker.memory.is_some_and(|memory| memory.to_evict(row.memory_bytes).is_none());
-    match table.settings().mode {
-        Mode::LocalPreferred if is_external => Class::Last,
-        Mode::ExternalPreferred if !is_external => Class::Last,
+    match Side::of(worker.backend.is_external()) {
+        other if other != side => Class::Last,
         _ if worker.is_strained || lacks_headroom => Class::Strained,
         _ => Class::First,
     }

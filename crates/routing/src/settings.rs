@@ -9,6 +9,8 @@ use base::config::{Mode, Routing};
 pub struct Settings {
     /// What may leave the house.
     pub mode: Mode,
+    /// So many of a hundred asks stay at home, where the mode is hybrid and its owner set a share.
+    pub local_percent: Option<u8>,
     /// Share of memory kept free on every worker, 0 to 1.
     pub headroom: f64,
     /// Above this share of processor or GPU use by strangers, other nodes come first.
@@ -31,6 +33,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mode: Mode::LocalOnly,
+            local_percent: None,
             headroom: 0.2,
             busy_above: 0.8,
             swaps_per_minute: 6,
@@ -45,9 +48,10 @@ impl Default for Settings {
 
 impl Settings {
     /// What the configuration says, in the mode that holds now.
-    pub fn new(routing: &Routing, mode: Mode) -> Self {
+    pub fn new(routing: &Routing, mode: Mode, local_percent: Option<u8>) -> Self {
         Self {
             mode,
+            local_percent,
             headroom: routing.headroom,
             busy_above: routing.busy_above,
             swaps_per_minute: routing.swaps_per_minute,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base::report::{Backend, Machine, ModelReport, NodeReport, NodeState, WorkerReport, WorkerState};
 use base::{ModelId, WorkerId};
 
+use crate::leaning::Side;
 use crate::live::{Demand, LiveMap, Load, ModelLive, WorkerLive};
 use crate::model::{Capabilities, Catalogue, ModelIndex};
 use crate::rates::{Knowledge, Rates, calibrated, memory_bytes, rates};
@@ -164,6 +165,12 @@ impl Table {
     /// Whether a worker could take the ask right now, full queues aside.
     pub fn can_serve(&self, request: &Request<'_>, now: Instant) -> bool {
         self.rows(request.model).iter().any(|row| !is_refused(self, row, request, now))
+    }
+
+    /// The same, by a worker on this side of the house's door.
+    pub fn can_serve_on(&self, side: Side, request: &Request<'_>, now: Instant) -> bool {
+        let is_there = |row: &&Row| Side::of(self.worker(row).backend.is_external()) == side;
+        self.rows(request.model).iter().filter(is_there).any(|row| !is_refused(self, row, request, now))
     }
 
     /// The id of a candidate's worker.

@@ -60,6 +60,8 @@ pub fn node(name: &str, models: Vec<ModelReport>) -> NodeReport {
         version: String::new(),
         machine: Machine::default(),
         workers: vec![worker],
+        research: None,
+        features: Vec::new(),
     }
 }
 

@@ -52,6 +52,11 @@ pub struct Damaged {
     pub modified: Revision,
 }
 
+/// What the value of a key is sealed for.
+pub(crate) fn place(key: &[u8]) -> Vec<u8> {
+    [b"store/", key].concat()
+}
+
 /// The entries below a prefix as of one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -63,10 +68,26 @@ pub struct Listing {
     pub revision: Revision,
 }
 
+/// A part of a picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// What is in it.
+    pub listing: Listing,
+    /// Whether more comes after it.
+    pub has_more: bool,
+}
+
 impl Listing {
     /// The entry of `key`.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The last key, by which the next page is asked for.
+    pub fn last_key(&self) -> &str {
+        let entry = self.entries.last().map(|entry| entry.key.as_str());
+        let damaged = self.damaged.last().map(|damaged| damaged.key.as_str());
+        entry.max(damaged).unwrap_or_default()
     }
 
     pub(crate) fn push(&mut self, entry: std::result::Result<Entry, Damaged>) {

@@ -69,6 +69,14 @@ pub enum StoreError {
         /// Its words.
         why: String,
     },
+    /// Values are sealed where they should be plain, plain where they should be sealed, or sealed under another key.
+    #[error("the store is not sealed as this node seals: {why}")]
+    Mixed {
+        /// What was found.
+        why: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
     /// Anything else; it does not go away by itself.
     #[error("the store failed: {why}")]
     Failed {
@@ -109,6 +117,7 @@ impl StoreError {
             }
             StoreError::Full { hint, .. } => (Code::StorageFull, hint),
             StoreError::Denied { .. } => (Code::Internal, "check `[store] user` and its role's rights on the prefix"),
+            StoreError::Mixed { hint, .. } => (Code::NotSupported, hint),
             StoreError::Failed { .. } => (Code::Internal, "look for the cause in the log of this node"),
         }
     }

@@ -2,15 +2,16 @@
 //! that happens here, with one client per member, the last good one first, and a deadline on every call.
 //!
 //! `members` makes calls, `commit` makes transactions whose outcome stays known, `follow` is a watch, `keep` a lease,
-//! `seen` notices an etcd that went back in time.
+//! `seen` notices an etcd that went back in time, `canary` one whose values are not sealed as this node seals.
 
+mod canary;
 mod commit;
 mod follow;
 mod keep;
 mod members;
 mod seen;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::BoxFuture;
@@ -20,10 +21,11 @@ use etcd_client::{GetOptions, KeyValue};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::sealing::Seal;
 use crate::txn::check_key;
 use crate::{
-    Damaged, Entry, Health, Lease, LeaseId, Listing, Result, Revision, Store, StoreError, Txn, Watch, envelope, lease,
-    watch,
+    Damaged, Entry, Health, Lease, LeaseId, Listing, Page, Result, Revision, Store, StoreError, Txn, Watch, entry,
+    envelope, lease, watch,
 };
 use members::Members;
 pub use members::{Channel, Dial};
@@ -47,7 +49,10 @@ struct Shared {
     /// With a `/` at its end.
     prefix: String,
     timeout: Duration,
+    seal: Seal,
     seen: Seen,
+    /// The history in which the store was found to be sealed as it should be.
+    checked: Mutex<Option<u64>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -57,16 +62,30 @@ impl EtcdStore {
     ///
     /// Connects when it is first used; only a password file that cannot be read is an error here.
     pub fn open(config: &Etcd, dial: &Dial) -> Result<Self> {
+        Self::open_sealed(config, dial, &Seal::default())
+    }
+
+    /// As [`EtcdStore::open`], with values sealed where `seal` is on.
+    pub fn open_sealed(config: &Etcd, dial: &Dial, seal: &Seal) -> Result<Self> {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             members: Members::new(config, dial)?,
             prefix: format!("{}/", config.prefix.trim_end_matches('/')),
             timeout: config.timeout,
+            seal: seal.clone(),
             seen: Seen::new(),
+            checked: Mutex::new(None),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
         Ok(Self { shared, _stop: stop.drop_guard() })
+    }
+
+    /// Whether the store is sealed as this one seals; an empty one is from now on. Every write looks first, too: this is for
+    /// a start, which is refused where it is [`StoreError::Mixed`].
+    pub async fn check_seal(&self) -> Result<()> {
+        let checked = canary::check(&self.shared).await;
+        self.shared.seen.note(checked)
     }
 }
 
@@ -77,6 +96,10 @@ impl Store for EtcdStore {
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Listing>> {
         Box::pin(self.shared.list(prefix))
+    }
+
+    fn page<'a>(&'a self, prefix: &'a str, after: Option<(&'a str, Revision)>) -> BoxFuture<'a, Result<Page>> {
+        Box::pin(self.shared.page(prefix, after))
     }
 
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision>> {
@@ -164,13 +187,31 @@ impl Shared {
         }
     }
 
+    /// One page of everything below `prefix`, each with the whole deadline of a call.
+    async fn page(&self, prefix: &str, after: Option<(&str, Revision)>) -> Result<Page> {
+        let first = self.full_key(prefix).into_bytes();
+        let options = GetOptions::new().with_range(end_of_prefix(&first)).with_limit(PAGE_KEYS);
+        let (start, options) = match after {
+            None => (first, options),
+            Some(("", at)) => (first, options.with_revision(at.0.cast_signed())),
+            Some((last, at)) => {
+                ([self.full_key(last).as_bytes(), b"\0"].concat(), options.with_revision(at.0.cast_signed()))
+            }
+        };
+        let found = self.range(start, options, self.deadline()).await?;
+        let revision = after.map_or(found.revision, |(_, at)| at);
+        let mut listing = Listing { revision, ..Listing::default() };
+        found.kvs.iter().for_each(|kv| listing.push(self.read(kv)));
+        Ok(Page { listing, has_more: found.more })
+    }
+
     /// The store's revision now, as a majority knows it.
     async fn revision(&self) -> Result<Revision> {
         let options = GetOptions::new().with_count_only();
         self.range(self.full_key("").into_bytes(), options, self.deadline()).await.map(|page| page.revision)
     }
 
-    async fn range(&self, start: Vec<u8>, options: GetOptions, deadline: Instant) -> Result<Page> {
+    async fn range(&self, start: Vec<u8>, options: GetOptions, deadline: Instant) -> Result<Range> {
         let mark = self.seen.mark();
         let answer = self
             .members
@@ -181,7 +222,7 @@ impl Shared {
             .await;
         let mut found = self.seen.note(answer)?;
         let revision = self.seen.answered(mark, found.header())?;
-        Ok(Page { more: found.more(), kvs: found.take_kvs(), revision })
+        Ok(Range { more: found.more(), kvs: found.take_kvs(), revision })
     }
 
     fn read(&self, kv: &KeyValue) -> std::result::Result<Entry, Damaged> {
@@ -192,7 +233,7 @@ impl Shared {
         if std::str::from_utf8(kv.key()).is_err() {
             return Err(Damaged { key, reason: "the key is not UTF-8".to_owned(), created, modified });
         }
-        match envelope::open(Bytes::copy_from_slice(kv.value())) {
+        match envelope::open(&self.seal, &entry::place(key.as_bytes()), Bytes::copy_from_slice(kv.value())) {
             Ok((value, _)) => {
                 let lease = (kv.lease() != 0).then(|| LeaseId(kv.lease().cast_unsigned()));
                 Ok(Entry { key, value, created, modified, lease })
@@ -202,7 +243,7 @@ impl Shared {
     }
 }
 
-struct Page {
+struct Range {
     kvs: Vec<KeyValue>,
     more: bool,
     revision: Revision,

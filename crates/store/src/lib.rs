@@ -9,8 +9,10 @@ mod entry;
 mod envelope;
 mod error;
 pub mod etcd;
+pub mod framed;
 mod lease;
 pub mod local;
+pub mod sealing;
 pub mod single;
 mod txn;
 mod watch;
@@ -22,11 +24,12 @@ use base::BoxFuture;
 
 pub use disk::{Lost, OpenError, Opened};
 pub use election::{Leader, Leadership};
-pub use entry::{Damaged, Entry, LeaseId, Listing, Revision};
+pub use entry::{Damaged, Entry, LeaseId, Listing, Page, Revision};
 pub use error::StoreError;
 pub use etcd::EtcdStore;
 pub use lease::Lease;
 pub use local::{Local, Table};
+pub use sealing::Seal;
 pub use single::SledStore;
 pub use txn::{Guard, MAX_TXN_BYTES, MAX_TXN_OPS, Put, Txn};
 pub use watch::{Watch, WatchEvent};
@@ -46,6 +49,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// All entries whose keys start with `prefix`, as of one revision, in the order of their keys.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Listing>>;
+
+    /// Everything whose keys start with `prefix`, in pages of one picture: with `after` as the last key of the page before (or
+    /// empty) and that page's revision, the next one. A store may give all in the first one. An old revision may be forgotten.
+    fn page<'a>(&'a self, prefix: &'a str, after: Option<(&'a str, Revision)>) -> BoxFuture<'a, Result<Page>> {
+        Box::pin(async move {
+            match after {
+                None => Ok(Page { listing: self.list(prefix).await?, has_more: false }),
+                Some(_) => Err(StoreError::invalid("this store gives all that it holds in one page")),
+            }
+        })
+    }
 
     /// Does all of `txn` or nothing. `Ok` means durable: on the disk, and on a majority where there are several.
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision>>;

@@ -1,7 +1,8 @@
 //! Small tables of this node alone, in sled: its identity, the epoch floor, the last known view, cached answers.
 //!
 //! `put` is cheap and may lose the last half second to a power cut; `put_durable` returns when it cannot be lost.
-//! Every value has the store's envelope, so a damaged one is an error and never served.
+//! Every value has the store's envelope, so a damaged one is an error and never served; it is sealed where encryption is
+//! on. Keys are not.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 
 use crate::disk::{Disk, OpenError, Opened, Tuning};
 use crate::envelope::{self, WriteId};
+use crate::sealing::Seal;
 use crate::{Damaged, Result, Revision, StoreError};
 
 const TUNING: Tuning = Tuning { cache_bytes: 64 << 20, flush_every_ms: Some(500) };
@@ -27,20 +29,27 @@ pub struct Local {
 #[derive(Clone)]
 pub struct Table {
     tree: sled::Tree,
+    /// What its values are sealed for, before their keys.
+    place: Arc<str>,
     disk: Arc<Disk>,
 }
 
 impl Local {
     /// Opens the tables in `dir`, which is made if it does not exist. Blocks; for start-up.
     pub fn open(dir: &Path) -> Result<Opened<Self>, OpenError> {
-        let Opened { store: (disk, ()), set_aside, lost } = Disk::open(dir, TUNING, check)?;
+        Self::open_sealed(dir, &Seal::default())
+    }
+
+    /// As [`Local::open`], with values sealed where `seal` is on.
+    pub fn open_sealed(dir: &Path, seal: &Seal) -> Result<Opened<Self>, OpenError> {
+        let Opened { store: (disk, ()), set_aside, lost } = Disk::open(dir, TUNING, seal, check)?;
         Ok(Opened { store: Self { disk: Arc::new(disk) }, set_aside, lost })
     }
 
     /// The table of that name; it is made if it does not exist.
     pub fn table(&self, name: &str) -> Result<Table> {
         let tree = self.disk.db.open_tree(name).map_err(StoreError::failed)?;
-        Ok(Table { tree, disk: self.disk.clone() })
+        Ok(Table { tree, place: format!("local/{name}/").into(), disk: self.disk.clone() })
     }
 
     /// Makes all that was put so far survive a power cut.
@@ -53,12 +62,13 @@ impl Table {
     /// The value of `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         let found = self.tree.get(key).map_err(StoreError::failed)?;
-        found.map(|sealed| open(key, &sealed)).transpose()
+        found.map(|sealed| self.opened(key, &sealed)).transpose()
     }
 
     /// Puts a value; on the disk within a second.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        let sealed = envelope::seal(value, WriteId(0));
+        let place = [self.place.as_bytes(), key].concat();
+        let sealed = envelope::seal(&self.disk.seal, &place, value, WriteId(0)).map_err(StoreError::failed)?;
         self.tree.insert(key, &sealed[..]).map_err(StoreError::failed).map(drop)
     }
 
@@ -78,9 +88,10 @@ impl Table {
 
     /// Everything whose key starts with `prefix`, in the order of keys. A damaged value is an error in its place.
     pub fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(Bytes, Bytes)>> + use<> {
-        self.tree.scan_prefix(prefix).map(|found| {
+        let table = self.clone();
+        self.tree.scan_prefix(prefix).map(move |found| {
             let (key, sealed) = found.map_err(StoreError::failed)?;
-            let value = open(&key, &sealed)?;
+            let value = table.opened(&key, &sealed)?;
             Ok((Bytes::copy_from_slice(&key), value))
         })
     }
@@ -94,6 +105,15 @@ impl Table {
     pub fn is_empty(&self) -> bool {
         self.tree.is_empty()
     }
+
+    fn opened(&self, key: &[u8], sealed: &[u8]) -> Result<Bytes> {
+        let place = [self.place.as_bytes(), key].concat();
+        let opened = envelope::open(&self.disk.seal, &place, Bytes::copy_from_slice(sealed));
+        opened.map(|(value, _)| value).map_err(|reason| {
+            let key = String::from_utf8_lossy(key).into_owned();
+            StoreError::Damaged(Damaged { key, reason, created: Revision(0), modified: Revision(0) })
+        })
+    }
 }
 
 async fn sync(disk: Arc<Disk>) -> Result<()> {
@@ -101,13 +121,6 @@ async fn sync(disk: Arc<Disk>) -> Result<()> {
         Ok(synced) => synced.map_err(StoreError::failed),
         Err(panic) => Err(StoreError::failed(panic)),
     }
-}
-
-fn open(key: &[u8], sealed: &[u8]) -> Result<Bytes> {
-    envelope::open(Bytes::copy_from_slice(sealed)).map(|(value, _)| value).map_err(|reason| {
-        let key = String::from_utf8_lossy(key).into_owned();
-        StoreError::Damaged(Damaged { key, reason, created: Revision(0), modified: Revision(0) })
-    })
 }
 
 /// Reads every key once, so that damage is found now.

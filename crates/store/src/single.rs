@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::disk::{Disk, OpenError, Opened, Tuning};
+use crate::sealing::Seal;
 use crate::txn::check_key;
 use crate::{
     Entry, Health, Lease, LeaseId, Listing, Result, Revision, Store, StoreError, Txn, Watch, WatchEvent, lease, watch,
@@ -83,7 +84,12 @@ impl SledStore {
     ///
     /// A store that was dropped lets go of `dir` a moment later; one that was closed before, at once.
     pub fn open(dir: &Path) -> Result<Opened<Self>, OpenError> {
-        let Opened { store: (disk, index), set_aside, .. } = Disk::open(dir, TUNING, record::load)?;
+        Self::open_sealed(dir, &Seal::default())
+    }
+
+    /// As [`SledStore::open`], with values sealed where `seal` is on.
+    pub fn open_sealed(dir: &Path, seal: &Seal) -> Result<Opened<Self>, OpenError> {
+        let Opened { store: (disk, index), set_aside, .. } = Disk::open(dir, TUNING, seal, record::load)?;
         let lost = index.lost;
         let failed = |source| OpenError::Io { path: dir.to_owned(), source };
         let data = Arc::new(Data {
@@ -221,7 +227,7 @@ impl Data {
 
     fn entry(&self, key: &str) -> Result<Option<Entry>> {
         let Some(record) = self.disk.db.get(key).map_err(StoreError::failed)? else { return Ok(None) };
-        record::read(key.as_bytes(), &record, &self.values).map(Some).map_err(StoreError::Damaged)
+        record::read(&self.disk.seal, key.as_bytes(), &record, &self.values).map(Some).map_err(StoreError::Damaged)
     }
 
     fn head(&self, key: &str) -> Result<Option<Head>> {
@@ -235,7 +241,7 @@ impl Data {
             for found in data.disk.db.scan_prefix(&prefix) {
                 let (key, record) = found.map_err(StoreError::failed)?;
                 if !record::is_internal(&key) {
-                    listing.push(record::read(&key, &record, &data.values));
+                    listing.push(record::read(&data.disk.seal, &key, &record, &data.values));
                 }
             }
             Ok(listing)

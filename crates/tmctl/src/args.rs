@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::{
-    ca, chat, doctor, editor, failures, folder, jobs, keys, mcp, mode, models, nodes, plan, projects, rules, simulate,
-    tasks, wish,
+    backups, ca, chat, doctor, editor, failures, folder, jobs, keys, mcp, mode, models, nodes, plan, privacy, projects,
+    research, rules, simulate, store, tasks, top, wish,
 };
 
 /// Looks at a Taskmaster cluster and changes it.
@@ -49,6 +50,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Noun {
     /// Machines of the cluster
+    #[command(visible_alias = "node")]
     Nodes {
         #[command(subcommand)]
         verb: Option<nodes::Verb>,
@@ -79,6 +81,11 @@ pub enum Noun {
         #[command(subcommand)]
         verb: Option<mode::Verb>,
     },
+    /// What left the house, and whether the record of it is whole
+    Privacy {
+        #[command(subcommand)]
+        verb: Option<privacy::Verb>,
+    },
     /// One verdict for the whole cluster; exit code 1 when it is not ok
     Health,
     /// Checks this machine and the server, with a hint for everything that is wrong
@@ -94,6 +101,17 @@ pub enum Noun {
     Keys {
         #[command(subcommand)]
         verb: Option<keys::Verb>,
+    },
+    /// Writes all that the cluster keeps into one locked file
+    Backup(backups::Backup),
+    /// Reads a whole backup, and names the first thing that is wrong with it
+    Verify(backups::Verify),
+    /// Puts a backup into an empty cluster, and proves that it is there
+    Restore(backups::Restore),
+    /// The key that what is stored is sealed with
+    Store {
+        #[command(subcommand)]
+        verb: store::Verb,
     },
     /// What is planned, and templates to begin with
     Projects {
@@ -113,7 +131,12 @@ pub enum Noun {
     Init(folder::Init),
     /// Moves a project's files to where they belong now
     Migrate(folder::Migrate),
-    /// Work on plans that goes on in the cluster
+    /// Documents of the house, and questions that they answer with their sources
+    Research {
+        #[command(subcommand)]
+        verb: Option<research::Verb>,
+    },
+    /// Work on plans, and research in rounds, that goes on in the cluster
     Jobs {
         #[command(flatten)]
         of: jobs::Of,
@@ -126,8 +149,22 @@ pub enum Noun {
     Editor(editor::Args),
     /// Tells an editor's agent how to work with tasks, in the file that it reads
     Rules(rules::Args),
+    /// The cluster on one screen, as it changes
+    Top(top::Args),
     /// Events as they happen, until interrupted
     Events,
+    /// Prints what a shell needs to complete this program's words
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Writes manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
 }
 
 #[cfg(test)]

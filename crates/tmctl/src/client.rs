@@ -9,8 +9,10 @@ use base::retry::Backoff;
 use base::{Code, Fault, Result};
 use net::{Audit, Channels, ClientTls, Connector, Policy, Purpose, Roots};
 use proto::admin::admin_client::AdminClient;
+use proto::backup::backups_client::BackupsClient;
 use proto::inference::inference_client::InferenceClient;
 use proto::planning::planning_client::PlanningClient;
+use proto::research::research_client::ResearchClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -22,6 +24,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 pub const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// Explanations and lists of a large cluster; tonic's own limit is 4 MiB.
 const MAX_MESSAGE: usize = 32 << 20;
+/// The largest document that a server keeps, with what is told about it.
+const MAX_DOCUMENT: usize = crate::file::MOST_DOCUMENT as usize + (1 << 20);
 
 /// A server that is started anew is back within some ten seconds.
 pub const PATIENCE: Patience = Patience {
@@ -93,10 +97,21 @@ impl Connection {
         InferenceClient::new(self.channel.clone()).max_encoding_message_size(MAX_MESSAGE)
     }
 
+    /// The service of backups.
+    pub fn backups(&self) -> BackupsClient<Keyed> {
+        BackupsClient::new(self.channel.clone())
+    }
+
     /// The planning service.
     pub fn planning(&self) -> PlanningClient<Keyed> {
         let client = PlanningClient::new(self.channel.clone());
         client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The research service.
+    pub fn research(&self) -> ResearchClient<Keyed> {
+        let client = ResearchClient::new(self.channel.clone());
+        client.max_decoding_message_size(MAX_DOCUMENT).max_encoding_message_size(MAX_DOCUMENT)
     }
 }
 
@@ -310,8 +325,10 @@ mod tests {
 
     /// Serves no service at all over TLS, as `name`; the answer to any call is then "unimplemented".
     fn serve_tls(folder: &Path, name: &str) -> String {
-        net::ca::init(folder, net::ca::Existing::Keep).unwrap();
-        let issued = net::ca::issue(folder, name, &[], net::ca::Existing::Keep).unwrap();
+        let passphrase = net::ca::Passphrase::new("correct horse").unwrap();
+        net::ca::init(folder, &passphrase, net::ca::Existing::Keep).unwrap();
+        let order = net::ca::Order::new(name, &[]);
+        let issued = net::ca::issue(folder, &passphrase, &order, net::ca::Existing::Keep).unwrap();
         let [pem, key] = [issued.certificate, issued.key].map(|path| std::fs::read(path).unwrap());
         let identity = tonic::transport::Identity::from_pem(pem, key);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -331,7 +348,8 @@ mod tests {
     async fn a_server_behind_tls_is_believed_by_its_ca_alone() {
         net::install_default_provider();
         let (ours, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        net::ca::init(other.path(), net::ca::Existing::Keep).unwrap();
+        let passphrase = net::ca::Passphrase::new("correct horse").unwrap();
+        net::ca::init(other.path(), &passphrase, net::ca::Existing::Keep).unwrap();
         let calls = async {
             let address = serve_tls(ours.path(), "grey-area");
             let mut codes = Vec::new();

@@ -2,7 +2,9 @@
 //!
 //! Looking is in `doctor/look.rs`; what a look means is decided here, by functions of values.
 
+mod clients;
 mod look;
+mod migration;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use proto::admin::ListNodesResponse;
 use serde::Serialize;
 
 use crate::client::{self, Servers};
-use crate::screen::{Ended, Screen, Style, Verdict};
+use crate::screen::{self, Ended, Screen, Style, Verdict};
 use crate::table::{Cell, Table, Tone};
 use crate::text::{self, List};
 
@@ -37,6 +39,9 @@ pub struct Args {
     /// Configuration of this machine's tmd; its store and its folder are looked at too
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Look instead for keys and addresses of clouds, in a project's folder, the environment and files of editors and shells
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".", conflicts_with = "config")]
+    migration: Option<PathBuf>,
 }
 
 /// How a check went.
@@ -73,6 +78,10 @@ impl Check {
 
 /// Looks and tells; not well when something failed.
 pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<Verdict, Ended> {
+    if let Some(folder) = &args.migration {
+        let variables = screen::environment();
+        return migration::run(screen, folder, migration::home(&variables).as_deref(), &variables);
+    }
     let mut checks = server(look::server(servers).await, base::time::unix_ms());
     let connector = client::connector()?;
     let mut answers = Vec::new();
@@ -81,6 +90,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
     }
     checks.extend(engines(&answers));
     checks.push(nvidia(look::has_nvidia_driver(), look::nvidia_library()));
+    checks.extend(clients::checks(&connector, &look::here(), &screen::environment()).await);
     let (config, folder) = look::config(args.config.as_deref());
     if let Some(config) = config {
         checks.extend(look::store(&connector, config).await);
@@ -251,7 +261,8 @@ mod tests {
         let (folder, connector) = (tempfile::tempdir().unwrap(), client::connector().unwrap());
         let file = folder.path().join("node.toml");
         let etcd = "[node]\nname = \"a\"\n[store]\nkind = \"etcd\"\n\
-            endpoints = [\"http://127.0.0.1:1\", \"https://127.0.0.1:1\"]\n";
+            endpoints = [\"http://127.0.0.1:1\", \"https://127.0.0.1:1\"]\n\
+            [tls]\nca = \"ca.pem\"\ncert = \"a.pem\"\nkey = \"a.key\"\n";
         for text in [None, Some("[nodes]\n"), Some("[nodes]\n[http]\nlisten = 7\n"), Some(etcd)] {
             text.map_or(Ok(()), |text| std::fs::write(&file, text)).unwrap();
             checks.extend(look::store(&connector, look::config(Some(&file)).0.unwrap()).await);

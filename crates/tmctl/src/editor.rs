@@ -12,7 +12,7 @@ use crate::screen::{Ended, Screen, Verdict};
 /// What the entry is called, in every editor.
 const NAME: &str = "taskmaster";
 /// Where a server is looked for when nobody says.
-const DEFAULT_SERVER: &str = "127.0.0.1:3002";
+pub const DEFAULT_SERVER: &str = "127.0.0.1:3002";
 
 /// Which editor, and where.
 #[derive(Debug, clap::Args)]

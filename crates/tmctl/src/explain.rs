@@ -26,10 +26,11 @@ fn page(response: &ExplainResponse, style: Style) -> String {
         why => format!(" (fallback: {why})"),
     };
     let head = format!(
-        "ask      {}\nmodel    {} -> {}{fallback}\nchosen   {}\noutcome  {}\ndecided  by {}, {}\n\n",
+        "ask      {}\nmodel    {} -> {}{fallback}\nleaning  {}\nchosen   {}\noutcome  {}\ndecided  by {}, {}\n\n",
         text::or_dash(&response.ask),
         text::or_dash(&response.asked_model),
         text::or_dash(&response.model),
+        text::or_dash(&response.leaning),
         text::or_dash(&response.chosen),
         text::or_dash(&response.outcome),
         text::or_dash(&response.decided_by),
@@ -97,6 +98,7 @@ struct Explanation<'a> {
     asked_model: &'a str,
     model: &'a str,
     fallback: Option<&'a str>,
+    leaning: Option<&'a str>,
     chosen: Option<&'a str>,
     candidates: Vec<CandidateItem<'a>>,
     runs: Vec<RunItem<'a>>,
@@ -138,6 +140,7 @@ fn json(response: &ExplainResponse) -> impl Serialize + '_ {
         asked_model: &response.asked_model,
         model: &response.model,
         fallback: text::filled(&response.fallback),
+        leaning: text::filled(&response.leaning),
         chosen: text::filled(&response.chosen),
         candidates: response.candidates.iter().map(candidate).collect(),
         runs: response.runs.iter().map(run).collect(),

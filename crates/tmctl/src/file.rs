@@ -10,15 +10,30 @@ use crate::text;
 
 /// More than any PRD has, and what a message to a server may carry.
 const MAX_BYTES: u64 = 24 << 20;
+/// The largest document that a server keeps; its own limit for a message may be lower.
+pub const MOST_DOCUMENT: u64 = 64 << 20;
 
 /// What is in a file, or comes on stdin for `-`.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_within(path, MAX_BYTES, "split it into several files")
+}
+
+/// The same of a document for the knowledge base.
+pub fn read_document(path: &Path) -> Result<Vec<u8>> {
+    read_within(
+        path,
+        MOST_DOCUMENT,
+        "no server keeps a larger document; split it, or add what was taken out of it as text",
+    )
+}
+
+fn read_within(path: &Path, most: u64, hint: &str) -> Result<Vec<u8>> {
     if path == Path::new("-") {
-        return within_limit(io::stdin(), "stdin");
+        return within_limit(io::stdin(), "stdin", most, hint);
     }
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| could_not("read", &name, error))?;
-    within_limit(file, &name)
+    within_limit(file, &name, most, hint)
 }
 
 /// The same, as text.
@@ -37,6 +52,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The same for what can be drawn again, and comes in thousands: the disk is not waited for.
 pub fn write_drawn(path: &Path, text: &str) -> Result<()> {
     put(path, text.as_bytes(), false)
+}
+
+/// The same for bytes.
+pub fn write_drawn_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    put(path, bytes, false)
 }
 
 /// Writes a file that is not there; answers whether it was not.
@@ -67,17 +87,18 @@ fn beside(path: &Path, bytes: &[u8], is_kept: bool) -> io::Result<PathBuf> {
     Ok(beside)
 }
 
-fn within_limit(from: impl Read, name: &str) -> Result<Vec<u8>> {
+fn within_limit(from: impl Read, name: &str, most: u64, hint: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| could_not("read", name, error))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let fault = Fault::new(Code::TooLarge, format!("`{name}` is larger than {}", text::size(MAX_BYTES)));
-        return Err(fault.hint("split it into several files"));
+    from.take(most + 1).read_to_end(&mut bytes).map_err(|error| could_not("read", name, error))?;
+    if bytes.len() as u64 > most {
+        let fault = Fault::new(Code::TooLarge, format!("`{name}` is larger than {}", text::size(most)));
+        return Err(fault.hint(hint));
     }
     Ok(bytes)
 }
 
-fn could_not(what: &str, name: &str, error: io::Error) -> Fault {
+/// Why a file could not be read or written.
+pub fn could_not(what: &str, name: &str, error: io::Error) -> Fault {
     let code = if error.kind() == io::ErrorKind::NotFound { Code::NotFound } else { Code::InvalidArgument };
     Fault::new(code, format!("could not {what} `{name}`")).because(error).hint("look at the path and its rights")
 }
@@ -106,7 +127,7 @@ mod tests {
         let picture = folder.path().join("picture");
         write(&picture, &[0xff, 0xfe]).unwrap();
         assert_eq!(read(&picture).unwrap(), [0xff, 0xfe]);
-        let large = within_limit(io::repeat(b'x'), "stdin").unwrap_err();
+        let large = within_limit(io::repeat(b'x'), "stdin", MAX_BYTES, "split it into several files").unwrap_err();
         let faults = [read(&folder.path().join("none")).unwrap_err(), read_text(&picture).unwrap_err(), large];
         let text: String = faults.iter().map(fault_text).collect();
         insta::assert_snapshot!("file_faults", text.replace(&folder.path().display().to_string(), "FOLDER"));

@@ -1,4 +1,4 @@
-//! `tmctl jobs`: work on plans that goes on in the cluster: how far it is, who does it, and an end to it.
+//! `tmctl jobs`: work on plans, and research in rounds, that goes on in the cluster: how far it is, who does it, and an end to it.
 
 pub mod follow;
 
@@ -103,7 +103,7 @@ fn state(job: &Job) -> Cell {
 }
 
 fn place(job: &Job) -> String {
-    let Some(place) = &job.place else { return "-".to_owned() };
+    let Some(place) = job.place.as_ref().filter(|place| !place.project.is_empty()) else { return "-".to_owned() };
     if place.tag.is_empty() { place.project.clone() } else { format!("{}/{}", place.project, place.tag) }
 }
 

@@ -8,10 +8,12 @@
 
 mod actors;
 mod args;
+mod backups;
 mod ca;
 mod changes;
 mod chat;
 mod client;
+mod completions;
 mod doctor;
 mod editor;
 mod events;
@@ -29,8 +31,10 @@ mod models;
 mod nodes;
 mod place;
 mod plan;
+mod privacy;
 mod progress;
 mod projects;
+mod research;
 mod rules;
 #[cfg(test)]
 mod samples;
@@ -39,9 +43,11 @@ mod screen;
 mod scripted;
 mod section;
 mod simulate;
+mod store;
 mod table;
 mod tasks;
 mod text;
+mod top;
 mod wish;
 mod workers;
 
@@ -74,21 +80,30 @@ async fn run(cli: Cli, screen: &mut Screen) -> Result<Verdict, Ended> {
         Noun::Simulate(args) => simulate::run(screen, args),
         Noun::Failures { verb } => failures::run(&servers()?, screen, verb).await,
         Noun::Mode { verb } => mode::run(&servers()?, screen, verb).await,
+        Noun::Privacy { verb } => privacy::run(&servers()?, screen, verb).await,
         Noun::Health => health::run(&servers()?, screen).await,
         Noun::Doctor(args) => doctor::run(&servers()?, screen, args).await,
         Noun::Actors => actors::run(&servers()?, screen).await,
-        Noun::Ca { verb } => ca::run(screen, verb),
+        Noun::Ca { verb } => ca::run(&servers()?, screen, verb).await,
         Noun::Keys { verb } => keys::run(&servers()?, screen, verb).await,
+        Noun::Backup(args) => backups::backup(&servers()?, screen, args).await,
+        Noun::Verify(args) => backups::verify(screen, &args),
+        Noun::Restore(args) => backups::restore(&servers()?, screen, args).await,
+        Noun::Store { verb: store::Verb::Key } => store::key(screen),
         Noun::Projects { verb } => projects::run(&servers()?, screen, verb).await,
         Noun::Plan { verb } => plan::run(&servers()?, screen, verb).await,
         Noun::Tasks(args) => Box::pin(tasks::run(&servers()?, screen, *args)).await,
         Noun::Do(args) => wish::run(&servers()?, screen, args).await,
         Noun::Init(args) => folder::init(&servers()?, screen, args),
         Noun::Migrate(args) => folder::migrate(screen, &args),
+        Noun::Research { verb } => Box::pin(research::run(&servers()?, screen, verb)).await,
         Noun::Jobs { of, verb } => jobs::run(&servers()?, screen, of, verb).await,
         Noun::Mcp(args) => Box::pin(mcp::run(&servers()?, screen, args)).await,
         Noun::Editor(args) => editor::run(screen, &cli.server, args),
         Noun::Rules(args) => rules::run(screen, args),
+        Noun::Top(args) => Box::pin(top::run(&servers()?, screen, args)).await,
+        Noun::Completions { shell } => completions::completions(screen, shell),
+        Noun::Man { folder } => completions::man(screen, folder),
         Noun::Events => events::run(&servers()?, screen).await,
     }
 }

@@ -1,4 +1,7 @@
-//! `tmctl nodes`: the machines of the cluster; `drain` takes one out of routing.
+//! `tmctl nodes`: the machines of the cluster; `drain` takes one out of routing, `add` prints what a new one needs.
+
+mod add;
+mod reload;
 
 use base::{Fault, Result, time};
 use clap::Subcommand;
@@ -15,6 +18,13 @@ use crate::text::{self, List};
 pub enum Verb {
     /// Shows them
     List,
+    /// Issues a certificate for a new machine and prints the one line that makes it a node
+    Add(add::Args),
+    /// Lets a node read its configuration again; what is wrong with it is told, and then nothing changes
+    Reload {
+        /// The node's name; the server itself without one
+        node: Option<String>,
+    },
     /// Takes a node out of routing; what it has is finished
     Drain {
         /// The node's name
@@ -36,6 +46,8 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Option<Verb>) -> 
             let response = call(CALL_LIMIT, admin.list_nodes(ListNodesRequest {})).await?;
             screen.show(|style| table(&response, time::unix_ms(), style), &json(&response))?;
         }
+        Verb::Reload { node } => return reload::run(servers, screen, node.unwrap_or_default()).await,
+        Verb::Add(args) => return add::run(servers, screen, args).await,
         Verb::Drain { node, undo, yes } => {
             if !undo && !yes {
                 return Err(unconfirmed(&node).into());

@@ -46,7 +46,7 @@ pub struct Parse {
     /// Replace the tasks that are there
     #[arg(long, conflicts_with = "append")]
     force: bool,
-    /// Ask the research model first
+    /// Ask the research model first, with what the documents of the house say
     #[arg(long)]
     research: bool,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::screen::Screen;
 use crate::table::clip;
 use crate::text;
 
@@ -10,6 +11,8 @@ const REDRAW: Duration = Duration::from_millis(100);
 /// Where lines stay, one for each part of this size is enough.
 const STEP_PERCENT: u64 = 25;
 const BAR_CELLS: u64 = 24;
+/// For work whose status changes with each of its parts: where lines stay, one now and then is enough.
+pub const PAUSE: Duration = Duration::from_secs(5);
 /// So many characters of a status are shown, however narrow the terminal is.
 const LEAST: usize = 8;
 /// Back to the begin of the line, and empty it.
@@ -29,7 +32,7 @@ pub struct News<'a> {
 }
 
 /// What was shown so far.
-pub struct Progress {
+struct Progress {
     is_live: bool,
     /// Where lines stay, the least time between two that tell of no more than another status.
     pause: Duration,
@@ -42,22 +45,22 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing was shown yet; `is_live` where a line can be written over.
-    pub const fn new(is_live: bool) -> Self {
+    const fn new(is_live: bool) -> Self {
         Self { is_live, pause: Duration::ZERO, width: None, status: String::new(), step: 0, drawn: None }
     }
 
     /// The same, for work whose status changes often.
-    pub fn with_pause(self, pause: Duration) -> Self {
+    fn with_pause(self, pause: Duration) -> Self {
         Self { pause, ..self }
     }
 
     /// The same, on a terminal of so many columns.
-    pub fn within(self, width: Option<usize>) -> Self {
+    fn within(self, width: Option<usize>) -> Self {
         Self { width, ..self }
     }
 
     /// What to write now; `None` when that would say nothing new.
-    pub fn line(&mut self, news: &News<'_>, now: Instant) -> Option<String> {
+    fn line(&mut self, news: &News<'_>, now: Instant) -> Option<String> {
         let percent = percent(news.done, news.whole);
         let is_new = news.status != self.status;
         let since = self.drawn.map(|drawn| now.duration_since(drawn));
@@ -89,9 +92,50 @@ impl Progress {
         Some(if self.is_live { format!("{AGAIN}{line}") } else { line + "\n" })
     }
 
-    /// What to write when the work is over, so that what follows stands alone.
-    pub const fn end(&self) -> &'static str {
-        if self.is_live && self.drawn.is_some() { AGAIN } else { "" }
+    /// What to write so that what follows stands alone; the next line is drawn anew.
+    fn end(&mut self) -> &'static str {
+        if self.is_live && self.drawn.take().is_some() { AGAIN } else { "" }
+    }
+}
+
+/// The progress of one piece of work on a screen. However the work ends, its line is gone when this is.
+pub struct Live<'a> {
+    /// For data between the lines; [`Live::end`] comes before them.
+    pub screen: &'a mut Screen,
+    progress: Progress,
+}
+
+impl<'a> Live<'a> {
+    /// On `screen`, of work whose status changes often: where lines stay, not more often than after each `pause`.
+    pub fn new(screen: &'a mut Screen, pause: Duration) -> Self {
+        let progress = Progress::new(screen.notes_are_live()).within(screen.style.width).with_pause(pause);
+        Self { screen, progress }
+    }
+
+    /// Tells how far it is. Whoever wants JSON looks at no bar, and errors stand alone then.
+    pub fn show(&mut self, news: &News<'_>) {
+        if !self.screen.style.json
+            && let Some(line) = self.progress.line(news, Instant::now())
+        {
+            self.screen.note(&line);
+        }
+    }
+
+    /// Writes a note that stays.
+    pub fn note(&mut self, text: &str) {
+        let end = self.progress.end();
+        self.screen.note(&format!("{end}{}", text::visible(text)));
+    }
+
+    /// Takes the line away.
+    pub fn end(&mut self) {
+        self.screen.note(self.progress.end());
+    }
+}
+
+impl Drop for Live<'_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -1,6 +1,7 @@
 //! A small cluster as a server tells of it, for the snapshots of every text.
 
 pub mod planning;
+pub mod research;
 
 use base::time::rfc3339;
 use proto::admin::{
@@ -145,6 +146,7 @@ pub fn explanation() -> ExplainResponse {
         seconds,
     };
     ExplainResponse {
+        leaning: "at home, by mode local-only".into(),
         ask: "ask-00000000000000000000000000000007".into(),
         asked_model: "auto".into(),
         model: "llama3.1:8b".into(),
@@ -203,7 +205,7 @@ pub fn failures() -> ListFailuresResponse {
 }
 
 pub fn mode(mode: &str) -> GetModeResponse {
-    GetModeResponse { mode: mode.into(), since_unix_ms: NOW, set_by: "laptop".into() }
+    GetModeResponse { mode: mode.into(), since_unix_ms: NOW, set_by: "laptop".into(), ..GetModeResponse::default() }
 }
 
 pub fn actors() -> ListActorsResponse {

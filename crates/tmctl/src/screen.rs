@@ -1,10 +1,12 @@
 //! The only place that writes to the terminal: data to stdout, everything else to stderr; a closed pipe is success.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, IsTerminal, Write};
+use std::time::Duration;
 
 use base::{Code, Fault};
 use serde::Serialize;
 
+use crate::progress::Live;
 use crate::text;
 
 /// How a command came to its end when nothing went wrong.
@@ -133,6 +135,11 @@ impl Screen {
         let _ = self.notes.write_all(text.as_bytes()).and_then(|()| self.notes.flush());
     }
 
+    /// Where long work tells how far it is; where lines stay, not more often than after each `pause`.
+    pub fn progress(&mut self, pause: Duration) -> Live<'_> {
+        Live::new(self, pause)
+    }
+
     /// Asks a person whether to go on; nothing is known when there is none. Only `y` and `yes` are a yes.
     pub fn ask(&mut self, question: &str) -> Option<bool> {
         self.answers.as_ref()?;
@@ -155,6 +162,12 @@ impl Screen {
             }
         }
     }
+}
+
+/// The environment as text; what is none cannot be a setting, but must not end the program either.
+pub fn environment() -> Vec<(String, String)> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 /// A fault for eyes: what could not be done, what to do next, when to come back.

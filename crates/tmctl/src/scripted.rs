@@ -1,4 +1,7 @@
-//! A planning service that answers what a test says, and keeps what it was asked; and a screen whose words are kept.
+//! Planning and research services that answer what a test says, and keep what they were asked; and a screen whose words are
+//! kept.
+
+mod research;
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
@@ -70,8 +73,10 @@ impl Script {
         let guard = runtime.enter();
         let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
         drop(guard);
-        let service = PlanningServer::new(self.clone());
-        runtime.spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+        let services = tonic::transport::Server::builder()
+            .add_service(PlanningServer::new(self.clone()))
+            .add_service(research::serve(self.clone()));
+        runtime.spawn(services.serve_with_incoming(incoming));
         Running { address, runtime: Some(runtime) }
     }
 }

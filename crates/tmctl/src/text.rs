@@ -131,6 +131,11 @@ impl<T> List<T> {
     }
 }
 
+/// A number as short as it was meant: `0.62` and not what the wider type makes of it.
+pub fn short(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
 /// What is not there is `null` in JSON, not an empty text.
 pub fn filled(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)

@@ -3,14 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn tmctl(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tmctl"));
-    for variable in ["TMCTL_SERVER", "TMCTL_KEY", "TMCTL_CA", "TMCTL_PROJECT", "TMCTL_TAG"] {
+    for variable in [
+        "TMCTL_SERVER",
+        "TMCTL_KEY",
+        "TMCTL_CA",
+        "TMCTL_CA_DIR",
+        "TMCTL_CA_PASSPHRASE_FILE",
+        "TMCTL_PROJECT",
+        "TMCTL_TAG",
+    ] {
         command.env_remove(variable);
     }
-    command.args(arguments).output().unwrap()
+    command.args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -82,16 +90,24 @@ fn a_node_gets_its_certificate_from_the_authority_of_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let authority = folder.path().join("authority");
     let dir = authority.to_str().unwrap();
-    assert_eq!(tmctl(&["ca", "issue", "grey-area", "--dir", dir]).status.code(), Some(1), "there is no authority yet");
-    for arguments in
-        [&["ca", "init", "--dir", dir][..], &["ca", "issue", "grey-area", "--dir", dir, "--address", "10.0.0.7"]]
-    {
-        let output = tmctl(arguments);
+    let passphrase = folder.path().join("passphrase");
+    std::fs::write(&passphrase, "correct horse\n").unwrap();
+    let ca = |arguments: &[&str]| {
+        let open = ["--dir", dir, "--passphrase-file", passphrase.to_str().unwrap()];
+        tmctl(&[&["ca"], arguments, &open[..]].concat())
+    };
+    assert_eq!(ca(&["issue", "grey-area"]).status.code(), Some(1), "there is no authority yet");
+    let unasked = tmctl(&["ca", "init", "--dir", dir]);
+    assert!(text(&unasked.stderr).contains("--passphrase-file"), "{}", text(&unasked.stderr));
+    for arguments in [&["init"][..], &["issue", "grey-area", "--address", "10.0.0.7"], &["renew", "grey-area"]] {
+        let output = ca(arguments);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     }
     let files = ["ca.pem", "ca.key", "grey-area.pem", "grey-area.key"];
     assert!(files.iter().all(|file| authority.join(file).exists()));
-    assert_eq!(tmctl(&["ca", "init", "--dir", dir]).status.code(), Some(1), "an authority is not replaced unasked");
+    assert_eq!(ca(&["init"]).status.code(), Some(1), "an authority is not replaced unasked");
+    let shown = tmctl(&["ca", "show", "--dir", dir]);
+    assert!(text(&shown.stdout).contains("10.0.0.7"), "{}", text(&shown.stdout));
 }
 
 #[test]
@@ -132,4 +148,35 @@ fn a_folder_becomes_a_project_and_an_old_one_is_only_moved_with_a_yes() {
     assert!(text(&output.stderr).contains("--yes"));
     assert_eq!(tmctl(&["migrate", "--dir", dir, "--yes"]).status.code(), Some(0));
     assert!(!old.exists() && folder.path().join(".taskmaster/tasks/tasks.json").exists());
+}
+
+#[test]
+fn every_shell_gets_completions_and_those_of_bash_complete() {
+    for (shell, sign) in [("bash", "complete -F"), ("zsh", "#compdef tmctl"), ("fish", "complete -c tmctl")] {
+        let output = tmctl(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        assert!(text(&output.stdout).contains(sign), "{shell}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("tmctl.bash");
+    std::fs::write(&script, tmctl(&["completions", "bash"]).stdout).unwrap();
+    let bash = |arguments: &[&str]| Command::new("bash").args(arguments).output().unwrap();
+    let checked = bash(&["-n", script.to_str().unwrap()]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let completed = |words: &[&str]| {
+        let (last, before) = (words.last().unwrap(), words[words.len() - 2]);
+        let complete = format!(
+            "source {}; COMP_WORDS=({}); COMP_CWORD={}; _tmctl tmctl '{last}' '{before}'; echo \"${{COMPREPLY[@]}}\"",
+            script.display(),
+            words.join(" "),
+            words.len() - 1
+        );
+        let output = bash(&["--norc", "-c", &complete]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(completed(&["tmctl", "work"]), "workers");
+    assert_eq!(completed(&["tmctl", "nodes", "rel"]), "reload");
+    assert_eq!(completed(&["tmctl", "nodes", "drain", "--und"]), "--undo");
+    assert_eq!(completed(&["tmctl", "completions", "fi"]), "fish");
 }

@@ -1,8 +1,9 @@
-//! The supervision tree: `root` over `membership`, `workers`, `scheduler`, `jobs`, `recovery` and `links`; `workers` over `worker/NAME`.
+//! The supervision tree: `root` over `membership`, `workers`, `scheduler`, `jobs`, `indexer`, `recovery` and `links`; `workers` over `worker/NAME`.
 //!
 //! Actors decide when; what is decided is in pure functions elsewhere. Bytes of asks never pass a mailbox.
 
 pub mod children;
+pub mod indexer;
 pub mod jobs;
 pub mod links;
 pub mod membership;

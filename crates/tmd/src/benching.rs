@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use api::BenchStream;
 use base::report::WorkerState;
-use base::{Code, Fault, Result, WorkerId};
+use base::{Code, Fault, ModelId, Result, WorkerId};
 use futures_util::StreamExt;
 use proto::admin::BenchModelRequest;
 use proto::node;
@@ -52,10 +52,18 @@ impl Benching {
 
 /// Lets the workers of this node begin with what an earlier life measured.
 pub fn recall(core: &Core) {
-    for port in core.ports.values() {
-        let measured = kept::of_worker(&core.benching.kept, &port.id);
-        port.recall(measured.into_iter().map(|(model, measured)| (model, measured.rates())).collect());
-    }
+    core.ports.load().values().for_each(|port| recall_at(core, port));
+}
+
+/// The same for one of them.
+pub fn recall_at(core: &Core, port: &Port) {
+    let measured = kept::of_worker(&core.benching.kept, &port.id);
+    port.recall(measured.into_iter().map(|(model, measured)| (model, measured.rates())).collect());
+}
+
+/// How fast a model was measured to write at a worker of this node.
+pub fn measured_speed(core: &Core, worker: &WorkerId, model: &ModelId) -> Option<f64> {
+    kept::of(&core.benching.kept, worker, model).rates().decode_tok_s
 }
 
 /// Measures at a worker, wherever that is.
@@ -74,7 +82,7 @@ pub async fn bench(core: &Arc<Core>, mut order: BenchModelRequest) -> Result<Ben
 
 /// Measures at a worker of this node.
 pub fn bench_here(core: &Arc<Core>, order: BenchModelRequest) -> Result<BenchStream> {
-    let port = core.port(&WorkerId::from(order.worker.as_str()))?.clone();
+    let port = core.port(&WorkerId::from(order.worker.as_str()))?;
     let (model, used) = measurable(core, &port, &order.model)?;
     let tokens = if order.tokens == 0 { ANSWER_TOKENS } else { order.tokens };
     let tokens = tokens.clamp(FEWEST_TOKENS, MOST_TOKENS);

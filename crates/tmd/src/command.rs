@@ -1,12 +1,13 @@
 //! The command line: what to run, with which configuration, and how it ends (0 well, 1 failed, 2 wrong configuration).
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
 use base::Fault;
 use base::config::{Config, Sources};
 use base::report::Backend;
@@ -15,14 +16,19 @@ use inference::http1::{Endpoint, dialler};
 use inference::shelf::Shelved;
 use net::{Audit, Connector, Policy, Purpose};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
 
-use crate::hooks;
+use crate::features::Release;
 use crate::node::Node;
-use crate::telemetry;
+use crate::reload::{Source, Unread};
 use crate::worker::built_in;
+use crate::{at_rest, hooks, join_command, notify, reload, secrets, telemetry};
 
 /// A port of this machine answers within this time, or there is no engine at it.
 const LOOK_WITHIN: Duration = Duration::from_millis(500);
+
+/// No configuration is longer; what is, is another file.
+const MOST_CONFIG: u64 = 1 << 20;
 
 /// One node of a home lab's AI: supervises the inference engines of this machine and serves those of all.
 #[derive(Parser)]
@@ -39,6 +45,14 @@ struct Arguments {
     /// A GGUF file that the built-in engine serves.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// For tests of mixed releases: another version than its own.
+    #[cfg(feature = "faults")]
+    #[arg(long, hide = true)]
+    as_version: Option<String>,
+    /// For tests of mixed releases: a feature that it does not have.
+    #[cfg(feature = "faults")]
+    #[arg(long, hide = true)]
+    without_feature: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -52,7 +66,27 @@ enum Command {
     FirstKey {
         /// What the key is called.
         name: String,
+        /// What it opens: infer, tasks, research, read; without: everything.
+        #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+        scope: Vec<String>,
     },
+    /// Writes what this machine needs to be a node, out of the code that `tmctl node add` printed. Replaces nothing.
+    Join {
+        /// The code; `-` reads it from standard input, where no list of processes shows it.
+        code: String,
+        /// Folder for the files.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Writes manual pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Reads one document, for a parent that does not trust it.
+    #[command(hide = true)]
+    ReadDocument,
     /// Becomes an engine that ends with its parent.
     #[command(hide = true)]
     ExecEngine {
@@ -67,29 +101,58 @@ enum Command {
 
 /// Runs what the command line says.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arc::new(Arguments::parse());
     if let Some(Command::ExecEngine { parent, cgroup, command }) = &arguments.command {
         return failed(&inference::process::exec_engine(*parent, cgroup.as_deref(), command).into());
+    }
+    if matches!(arguments.command, Some(Command::ReadDocument)) {
+        return extract::child::child_main();
+    }
+    if let Some(Command::Man { folder }) = &arguments.command {
+        return match man(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        };
+    }
+    if let Some(Command::Join { code, dir }) = &arguments.command {
+        return match join_command::join(code, dir) {
+            Ok(said) => print(&said),
+            Err(error) => failed(&error),
+        };
     }
     let config = match resolve(&arguments) {
         Ok(config) => config,
         Err(Wrong::File(error)) => return failed(&error),
-        Err(Wrong::Config(faults)) => {
-            say(&format!("{faults}\n"));
-            return ExitCode::from(2);
-        }
+        Err(Wrong::Config(faults)) => return wrong(&faults),
     };
-    match arguments.command {
-        Some(Command::Check) => print("the configuration is good\n"),
+    match &arguments.command {
+        Some(Command::Check) => match secrets::check(&config) {
+            Ok(()) => print("the configuration is good\n"),
+            Err(faults) => wrong(&faults),
+        },
         Some(Command::Config) => print(&config.to_toml()),
-        Some(Command::FirstKey { name }) => first_key(&config, &name),
-        Some(Command::ExecEngine { .. }) => ExitCode::SUCCESS,
+        Some(Command::FirstKey { name, scope }) => first_key(&config, name.clone(), scope.clone()),
+        Some(Command::ExecEngine { .. } | Command::ReadDocument | Command::Man { .. } | Command::Join { .. }) => {
+            ExitCode::SUCCESS
+        }
         None if arguments.config.is_none() && !arguments.dev && arguments.model.is_none() => {
             say("tmd: nothing to run\n  hint: `tmd --dev` tries it on this machine, `tmd --config FILE` runs a node\n");
             ExitCode::from(2)
         }
-        None => serve(config, arguments.dev),
+        None => serve(config, arguments),
     }
+}
+
+/// A manual page for the program and for each of its commands.
+fn man(folder: &Path) -> Result<()> {
+    let written = std::fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(<Arguments as clap::CommandFactory>::command(), folder));
+    written.with_context(|| format!("could not write manual pages into `{}`", folder.display()))
+}
+
+fn wrong(faults: &base::config::ConfigFaults) -> ExitCode {
+    say(&format!("{faults}\n"));
+    ExitCode::from(2)
 }
 
 enum Wrong {
@@ -99,7 +162,7 @@ enum Wrong {
 
 fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
     let file = arguments.config.as_ref().map(|path| {
-        let text = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()));
+        let text = read_bounded(path).with_context(|| format!("could not read `{}`", path.display()));
         Ok((std::path::absolute(path).unwrap_or_else(|_| path.clone()), text?))
     });
     let mut sources = Sources {
@@ -115,6 +178,9 @@ fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
     let mut config = Config::resolve(&sources).map_err(Wrong::Config)?;
     // The files that it names are checked with it.
     hooks::settings(&config).map_err(Wrong::Config)?;
+    crate::research::check(&config).map_err(Wrong::Config)?;
+    telemetry::check(&config).map_err(Wrong::Config)?;
+    at_rest::seal(&config).map_err(Wrong::Config)?;
     if let Some(file) = &arguments.model {
         built_in::check_file(file).map_err(Wrong::File)?;
         config.engine.file = Some(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
@@ -128,16 +194,24 @@ fn resolve(arguments: &Arguments) -> Result<Config, Wrong> {
     Ok(config)
 }
 
+/// The text of a file that is no longer than a person writes.
+fn read_bounded(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MOST_CONFIG + 1).read_to_string(&mut text)?;
+    anyhow::ensure!(text.len() as u64 <= MOST_CONFIG, "it is larger than {} KiB", MOST_CONFIG >> 10);
+    Ok(text)
+}
+
 /// The environment as text; what is none cannot be a setting, but must not end the program either.
 fn environment() -> Vec<(String, String)> {
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
-fn first_key(config: &Config, name: &str) -> ExitCode {
+fn first_key(config: &Config, name: String, scopes: Vec<String>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let made = runtime.context("could not start the runtime");
-    match made.and_then(|runtime| runtime.block_on(crate::first_key::make(config, name))) {
+    match made.and_then(|runtime| runtime.block_on(crate::first_key::make(config, name, scopes))) {
         Ok(key) => print(&format!("{key}\n")),
         Err(error) => failed(&error),
     }
@@ -156,12 +230,44 @@ fn dev_name() -> String {
     if name.is_empty() { "dev".to_owned() } else { name }
 }
 
-fn serve(config: Config, dev: bool) -> ExitCode {
+/// Reads the configuration as the start did. Without a file nothing can have changed.
+fn read_again(arguments: &Arguments) -> Result<Config, Unread> {
+    if arguments.config.is_none() {
+        return Err(Unread::File(
+            Fault::invalid("this node was started without a file, so there is nothing to read again")
+                .hint("start it with `tmd --config FILE`"),
+        ));
+    }
+    let config = resolve(arguments).map_err(|wrong| match wrong {
+        Wrong::Config(faults) => Unread::Wrong(faults),
+        Wrong::File(error) => {
+            Unread::File(Fault::invalid(format!("{error:#}")).hint("look at the file and its rights"))
+        }
+    })?;
+    secrets::check(&config).map_err(Unread::Wrong)?;
+    Ok(config)
+}
+
+/// What this node says that it is.
+#[cfg(not(feature = "faults"))]
+fn release(_: &Arguments) -> Release {
+    Release::own()
+}
+
+/// The same, as a test wants it.
+#[cfg(feature = "faults")]
+fn release(arguments: &Arguments) -> Release {
+    let Release { version, mut features } = Release::own();
+    features.retain(|feature| !arguments.without_feature.contains(feature));
+    Release { version: arguments.as_version.clone().unwrap_or(version), features }
+}
+
+fn serve(config: Config, arguments: Arc<Arguments>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("could not start the runtime")),
     };
-    let served = runtime.block_on(serve_until_stopped(config, dev)).map(telemetry::Traces::shutdown);
+    let served = runtime.block_on(serve_until_stopped(config, arguments)).map(telemetry::Traces::shutdown);
     // A blocking task that hangs must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match served {
@@ -170,30 +276,56 @@ fn serve(config: Config, dev: bool) -> ExitCode {
     }
 }
 
-async fn serve_until_stopped(mut config: Config, dev: bool) -> Result<telemetry::Traces> {
+async fn serve_until_stopped(mut config: Config, arguments: Arc<Arguments>) -> Result<telemetry::Traces> {
     // Asked for before anything starts: a signal in between must find somebody who listens.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let policy = Arc::new(Policy::new(&config.privacy)?);
     let connector = Connector::new(policy.clone(), Audit::new());
-    let channels = net::Channels::new(connector.clone());
+    let channels = net::Channels::new(connector.set_by("telemetry.otlp"));
     let traces_to = config.telemetry.otlp.as_deref();
     let traces_to = traces_to.map(|otlp| channels.channel(Purpose::Telemetry, otlp, None)).transpose()?;
     let traces = telemetry::install(&config.telemetry, config.node.name.as_str(), traces_to)?;
-    if dev && config.workers.is_empty() {
+    let has_found_workers = arguments.dev && config.workers.is_empty();
+    if has_found_workers {
         config.workers = find_engines(&connector).await;
         if config.workers.is_empty() {
             config.workers.extend(built_in_worker(&config));
         }
     }
-    let node = Node::start(config, connector, policy, traces.spans()).await?;
+    let source = Source {
+        release: release(&arguments),
+        read: Arc::new(move || read_again(&arguments)),
+        has_found_workers,
+        log: traces.log.clone(),
+        http_limits: Arc::new(ArcSwap::from_pointee(reload::http_limits(&config))),
+        grpc_limits: Arc::new(ArcSwap::from_pointee(api::grpc::GrpcLimits::from_config(&config.limits))),
+        turn: Mutex::default(),
+        exchange: Mutex::default(),
+    };
+    let node = Node::start(config, source, connector, policy, traces.spans()).await?;
     let at = node.addresses;
     tracing::info!(http = %at.http, grpc = %at.grpc, peers = %at.peers, "serves");
-    print(&format!("ready http={} grpc={} peers={}\n", at.http, at.grpc, at.peers));
+    let serves = format!("http={} grpc={} peers={}", at.http, at.grpc, at.peers);
+    print(&format!("ready {serves}\n"));
+    notify::serves(&serves);
+    let reloads = async {
+        while hangup.recv().await.is_some() {
+            notify::reloads();
+            // What came of it is logged there; nobody waits for it here.
+            let _ = node.reload().await;
+            notify::serves(&serves);
+        }
+        std::future::pending().await
+    };
     tokio::select! {
+        () = reloads => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = node.root_ended() => tracing::error!("the root of the actors ended; the node stops"),
+        never = notify::lives(|within| node.answers(within)) => match never {},
     }
+    notify::stops();
     let hurry = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -206,7 +338,8 @@ async fn serve_until_stopped(mut config: Config, dev: bool) -> Result<telemetry:
 
 /// Engines on their default ports, as workers.
 async fn find_engines(connector: &Connector) -> Vec<base::config::Worker> {
-    let dial = |port: u16| dialler(connector.clone(), Purpose::Engine, &Endpoint::loopback(port), None, LOOK_WITHIN);
+    let dial =
+        |port: u16| dialler(connector.set_by("--dev"), Purpose::Engine, &Endpoint::loopback(port), None, LOOK_WITHIN);
     let found = inference::backend::discover(dial).await;
     for engine in &found {
         tracing::info!(backend = %engine.backend, url = engine.url, "found an engine");

@@ -5,32 +5,38 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use base::config::Config;
 use base::report::Machine;
 use base::{Fault, NodeId, Result, WorkerId};
 use cluster::Cluster;
 use inference::cache::AnswerCache;
 use inference::shelf::Shelf;
-use net::keys::KeyRecord;
 use planner::Planning;
 use planner::github::Hook;
+use research::library::Library;
 use routing::live::LiveMap;
 use routing::model::Shipped;
 use routing::table::Table as Routes;
-use store::{SharedStore, Table};
+use store::{Seal, SharedStore, Table};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backups::scheduled::Standing;
 use crate::benching::Benching;
 use crate::desk::contexts::Contexts;
 use crate::desk::explain::Ring;
 use crate::desk::join::Joins;
 use crate::failures::{FailureLog, Sighting, Subject};
+use crate::features::Release;
+use crate::keys::Keys;
+use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
+use crate::mode::watch::Watch;
 use crate::peers::Peers;
+use crate::reload;
 use crate::shelving::Shelving;
 use crate::spans::Spans;
 use crate::worker::port::Port;
@@ -49,11 +55,17 @@ const RETRY_MOST: i64 = 20_000;
 /// The shared state of a node.
 pub struct Core {
     /// What it was told.
-    pub config: Config,
+    pub config: ArcSwap<Config>,
+    /// What it says that it is.
+    pub release: Release,
+    /// Reads it again.
+    pub source: reload::Source,
     /// Its name.
     pub node: NodeId,
     /// What may leave the house now.
     pub mode: ModeState,
+    /// What triggers of the mode look at.
+    pub watch: Arc<Watch>,
     /// The only way out.
     pub connector: net::Connector,
     /// The durable truth.
@@ -62,8 +74,12 @@ pub struct Core {
     pub planning: Arc<Planning>,
     /// Channels to other nodes.
     pub peers: Peers,
+    /// The certificate of this node.
+    pub identity: Option<Arc<net::Identity>>,
     /// This node's workers, by name.
-    pub ports: HashMap<String, Arc<Port>>,
+    pub ports: ArcSwap<HashMap<String, Arc<Port>>>,
+    /// Workers that are gone from there, and finish what they have.
+    pub leaving: Mutex<Vec<Arc<Port>>>,
     /// Work that this node sent and that has not ended.
     pub live: LiveMap,
     /// What is known of the models of the world.
@@ -74,6 +90,8 @@ pub struct Core {
     pub table_is_old: Notify,
     /// The machine as it was measured last.
     pub machine: ArcSwap<Machine>,
+    /// How busy the nodes were.
+    pub load: Load,
     /// Model files of this node.
     pub shelving: Shelving,
     /// Measured speeds of this node's workers.
@@ -87,7 +105,7 @@ pub struct Core {
     /// The last decisions.
     pub explain: Ring,
     /// Every metric.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// The door for GitHub, where there is one.
     pub github: Option<Hook>,
     /// Makes the spans of asks.
@@ -95,13 +113,19 @@ pub struct Core {
     /// The list of failures.
     pub failures: Mutex<FailureLog>,
     /// API keys, as the store told last.
-    pub keys: ArcSwap<Vec<KeyRecord>>,
+    pub keys: Keys,
+    /// Certificates that are refused before their time, as the store told last.
+    pub revoked: ArcSwap<Vec<net::certificate::Revocation>>,
     /// Where sightings go.
     pub sightings: mpsc::Sender<Seen>,
     /// What happens, for whoever watches.
     pub events: broadcast::Sender<Happened>,
     /// Keys and mode as they were known last; a node that starts while the store is away goes by them.
     pub settings_kept: Table,
+    /// How this node writes to disks.
+    pub seal: Seal,
+    /// How old the last backup is, where this node may make them.
+    pub last_backup: ArcSwapOption<Standing>,
     /// Asks of this node's own clients that have not ended; a stop waits for them.
     pub asks_running: AtomicUsize,
     /// Tasks that outlive the connection that began them.
@@ -111,6 +135,7 @@ pub struct Core {
     started: Instant,
     has_looked_around: AtomicBool,
     cluster: OnceLock<Arc<Cluster>>,
+    library: OnceLock<Arc<Library>>,
     retries: AtomicI64,
     /// Why the node is not whole, by part; shown by readiness and health.
     pub degraded: Mutex<HashMap<String, String>>,
@@ -141,10 +166,13 @@ pub struct Happened {
 /// What a core is made of.
 pub struct Parts {
     pub config: Config,
+    pub source: reload::Source,
     pub mode: ModeState,
+    pub watch: Arc<Watch>,
     pub connector: net::Connector,
     pub store: SharedStore,
     pub peers: Peers,
+    pub identity: Option<Arc<net::Identity>>,
     pub ports: HashMap<String, Arc<Port>>,
     /// The models that lie on this node.
     pub shelf: Arc<Shelf>,
@@ -155,12 +183,13 @@ pub struct Parts {
     pub table: Routes,
     pub machine: Machine,
     pub cache: Option<Arc<dyn AnswerCache>>,
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     pub github: Option<Hook>,
     pub spans: Spans,
     pub sightings: mpsc::Sender<Seen>,
     pub stop: CancellationToken,
     pub settings_kept: Table,
+    pub seal: Seal,
 }
 
 impl Core {
@@ -171,22 +200,29 @@ impl Core {
 
     /// Puts the parts together; the cluster joins later.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let keys = Keys::new(parts.connector.audit().clone());
         Arc::new(Self {
             node: parts.config.node.name.clone(),
             planning: Arc::new(Planning::new(parts.store.clone(), parts.config.node.name.clone())),
             shelving: Shelving::new(parts.shelf),
             benching: Benching::new(parts.speeds_kept),
-            config: parts.config,
+            config: ArcSwap::from_pointee(parts.config),
+            release: parts.source.release.clone(),
+            source: parts.source,
             mode: parts.mode,
+            watch: parts.watch,
             connector: parts.connector,
             store: parts.store,
             peers: parts.peers,
-            ports: parts.ports,
+            identity: parts.identity,
+            ports: ArcSwap::from_pointee(parts.ports),
+            leaving: Mutex::default(),
             live: parts.live,
             shipped: parts.shipped,
             table: ArcSwap::from_pointee(parts.table),
             table_is_old: Notify::new(),
             machine: ArcSwap::from_pointee(parts.machine),
+            load: Load::default(),
             cache: parts.cache,
             joins: Joins::default(),
             contexts: Contexts::default(),
@@ -195,16 +231,20 @@ impl Core {
             github: parts.github,
             spans: parts.spans,
             failures: Mutex::default(),
-            keys: ArcSwap::default(),
+            keys,
+            revoked: ArcSwap::default(),
             sightings: parts.sightings,
             events: broadcast::Sender::new(EVENTS_KEPT),
             settings_kept: parts.settings_kept,
+            seal: parts.seal,
+            last_backup: ArcSwapOption::empty(),
             asks_running: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             stop: parts.stop,
             started: Instant::now(),
             has_looked_around: AtomicBool::new(false),
             cluster: OnceLock::new(),
+            library: OnceLock::new(),
             retries: AtomicI64::new(RETRY_MOST),
             degraded: Mutex::default(),
         })
@@ -215,6 +255,21 @@ impl Core {
         if self.cluster.set(cluster).is_err() {
             tracing::error!("the cluster was set twice");
         }
+    }
+
+    /// The knowledge base is open; once.
+    pub fn keep_library(&self, library: Arc<Library>) {
+        if self.library.set(library).is_err() {
+            tracing::error!("the knowledge base was set twice");
+        }
+    }
+
+    /// This node's part of the knowledge base.
+    pub fn library(&self) -> Result<&Arc<Library>> {
+        self.library.get().ok_or_else(|| {
+            Fault::new(base::Code::NotSupported, format!("node `{}` keeps no documents", self.node))
+                .hint("give it the role `research` under node.roles, or ask a node that has it")
+        })
     }
 
     /// This node's place in the cluster.
@@ -235,11 +290,17 @@ impl Core {
     }
 
     /// The port of a worker of this node.
-    pub fn port(&self, worker: &WorkerId) -> Result<&Arc<Port>> {
-        self.ports.get(worker.name()).ok_or_else(|| {
+    pub fn port(&self, worker: &WorkerId) -> Result<Arc<Port>> {
+        self.ports.load().get(worker.name()).cloned().ok_or_else(|| {
             Fault::new(base::Code::NotFound, format!("node `{}` has no worker `{}`", self.node, worker.name()))
                 .hint("`tmctl workers` lists what there is")
         })
+    }
+
+    /// Every worker, those that leave among them.
+    pub fn every_port(&self) -> Vec<Arc<Port>> {
+        let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ports.load().values().chain(leaving.iter()).cloned().collect()
     }
 
     /// Tells recovery; never waits. What does not fit is told by what does.

@@ -8,23 +8,32 @@ pub mod explain;
 pub mod infer;
 pub mod join;
 mod models;
+pub mod modes;
+pub mod privacy;
 mod run;
+pub mod seen;
 mod tries;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use api::{AdminDesk, Desk, Readiness};
+use api::desk::Caller;
+use api::trace::ToolCall;
+use api::{AdminDesk, Backups, Desk, MetricsFormat, Readiness};
 use base::config::Auth;
 use base::report::WorkerState;
-use base::{Answer, Ask, BoxFuture, Code, Continuation, EventAnswer, Fault, Result};
+use base::{Answer, Ask, BoxFuture, Continuation, EventAnswer, Fault, Grant, Result, Scope};
 use inference::wire;
 use planner::Planning;
 use planner::github::{Delivery, Received};
 use proto::admin::ListModelsResponse;
+use research::Knowledge;
 
+use crate::backups::HouseBackups;
 use crate::core::Core;
+use crate::doing::{Doing, Done};
 use crate::hooks;
+use crate::metrics::Gauges;
 use join::{Joins, Lingering};
 
 /// The desk of a node.
@@ -46,7 +55,7 @@ impl Desk for NodeDesk {
             return Box::pin(async move { infer::infer(&core, ask, continues).await });
         }
         if let Some(parked) = core.joins.unpark(&ask) {
-            core.metrics.cache.with_label_values(&["reattached"]).inc();
+            core.metrics.cached("reattached");
             return Box::pin(Lingering::new(Arc::new(JoinsOf(core)), &ask, parked));
         }
         let of = ask.clone();
@@ -61,29 +70,32 @@ impl Desk for NodeDesk {
         })
     }
 
-    fn models(&self) -> ListModelsResponse {
-        ListModelsResponse { view: Some(admin::view_of(&self.0)), models: models::list(&self.0) }
+    fn models(&self, grant: &Grant) -> ListModelsResponse {
+        ListModelsResponse { view: Some(admin::view_of(&self.0)), models: models::list(&self.0, grant) }
     }
 
     fn not_seen_yet(&self, model: &str) -> Option<Fault> {
         self.0.looks_around(Instant::now()).then(|| models::not_seen_yet(model))
     }
 
-    fn authenticate(&self, key: Option<&str>) -> Result<Arc<str>> {
-        if self.0.config.auth == Auth::Off {
-            return Ok(Arc::from(""));
+    fn authenticate(&self, caller: &Caller<'_>, needs: Option<Scope>) -> Result<Arc<Grant>> {
+        match self.0.config.load().auth {
+            Auth::Off => Ok(Grant::everything().clone()),
+            Auth::Store => self.0.keys.authenticate(caller, needs),
         }
-        let keys = self.0.keys.load();
-        match key.and_then(|shown| net::keys::verify(shown, &keys)) {
-            Some(record) => Ok(Arc::from(record.name.as_str())),
-            None => Err(Fault::new(
-                Code::Unauthenticated,
-                match key {
-                    Some(_) => "the API key is not known",
-                    None => "an API key is needed",
-                },
-            )
-            .hint("make one with `tmctl keys create NAME` and send it as `Authorization: Bearer KEY`")),
+    }
+
+    fn authorize(&self, grant: &Grant, scope: Scope, call: &str) -> Result<()> {
+        match self.0.config.load().auth {
+            Auth::Off => Ok(()),
+            Auth::Store => self.0.keys.authorize(grant, scope, call),
+        }
+    }
+
+    fn until_ended(&self, grant: &Grant) -> BoxFuture<'static, ()> {
+        match self.0.config.load().auth {
+            Auth::Off => Box::pin(std::future::pending()),
+            Auth::Store => Box::pin(self.0.keys.until_ended(grant)),
         }
     }
 
@@ -112,9 +124,10 @@ impl Desk for NodeDesk {
         // What asks go by; of what happens it hears within milliseconds.
         let ready = core.table.load().has_ready_worker();
         if !ready {
-            let own = core.ports.values().filter(|port| port.facts().state != WorkerState::Ready);
+            let ports = core.ports.load();
+            let own = ports.values().filter(|port| port.facts().state != WorkerState::Ready);
             reasons.extend(own.map(|port| format!("worker {}: {}", port.id, port.facts().reason)));
-            let why = match (looks_around, core.ports.is_empty()) {
+            let why = match (looks_around, ports.is_empty()) {
                 (true, _) => "; the node has just started and is still looking at its engines",
                 (false, true) => "; this node has none of its own: see [[workers]]",
                 (false, false) => "",
@@ -128,9 +141,13 @@ impl Desk for NodeDesk {
         Box::pin(async move { hooks::take(&self.0, &delivery).await })
     }
 
-    fn metrics(&self) -> String {
-        admin::set_gauges(&self.0);
-        self.0.metrics.text()
+    fn metrics(&self, format: MetricsFormat) -> String {
+        let now = Gauges::of(&self.0, self.readiness().ready);
+        self.0.metrics.text(&now, format)
+    }
+
+    fn tool_called(&self, tool: &'static str, parent: &str) -> Box<dyn ToolCall> {
+        Box::new(Done::begin(self.0.clone(), Doing::Tool(tool), parent))
     }
 
     fn admin(&self) -> &dyn AdminDesk {
@@ -139,5 +156,13 @@ impl Desk for NodeDesk {
 
     fn planning(&self) -> Result<Arc<Planning>> {
         Ok(self.0.planning.clone())
+    }
+
+    fn backups(&self) -> Result<Arc<dyn Backups>> {
+        Ok(Arc::new(HouseBackups(self.0.clone())))
+    }
+
+    fn research(&self) -> Result<Arc<dyn Knowledge>> {
+        Ok(self.0.library()?.clone())
     }
 }

@@ -193,6 +193,14 @@ impl FailureLog {
         ended
     }
 
+    /// How many go on, by how bad they are.
+    pub fn active_by_severity(&self) -> [(Severity, usize); 4] {
+        [Severity::Low, Severity::Medium, Severity::High, Severity::Critical].map(|severity| {
+            let is_it = |failure: &&Failure| failure.outcome == Outcome::Active && failure.severity == severity;
+            (severity, self.failures.iter().filter(is_it).count())
+        })
+    }
+
     /// Ends what nobody reports the end of: single failed runs, once none came for a while.
     pub fn pass_quiet(&mut self, now_ms: u64) {
         let is_quiet = |failure: &&mut Failure| {

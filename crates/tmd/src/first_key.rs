@@ -4,22 +4,29 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use base::Scope;
 use base::config::Config;
-use net::keys::Key;
 use net::{Audit, Connector, Policy};
+use proto::admin::CreateKeyRequest;
 
-use crate::node::open_store;
-use crate::settings;
+use crate::at_rest;
+use crate::keys::records;
+use crate::node::{identity, open_store};
 
-/// Makes the key `name` in the store of `config`; gives its text, which is shown this once.
-pub async fn make(config: &Config, name: &str) -> Result<String> {
-    settings::check_key_name(name)?;
+/// Makes the key `name` in the store of `config`, which may do everything where no scope is named; gives its text, which is
+/// shown this once.
+pub async fn make(config: &Config, name: String, mut scopes: Vec<String>) -> Result<String> {
+    if scopes.is_empty() {
+        scopes.push(Scope::Admin.to_string());
+    }
+    let key = records::wanted(&CreateKeyRequest { name, scopes, ..CreateKeyRequest::default() })?;
     let connector = Connector::new(Arc::new(Policy::new(&config.privacy)?), Audit::new());
     std::fs::create_dir_all(&config.node.data_dir)?;
     // What a damaged store lost is told when the node starts.
-    let store = open_store(config, &connector, &mut Vec::new())?;
-    let key = Key::generate(name)?;
-    let saved = settings::save_key(&store, &key.record).await;
+    let identity = identity(config)?;
+    let seal = at_rest::seal(config)?;
+    let store = open_store(config, &connector, identity.as_deref(), &seal, &mut Vec::new()).await?;
+    let saved = records::save(&store, &key.record).await;
     store.close().await;
     saved?;
     Ok(key.shown)

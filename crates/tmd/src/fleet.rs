@@ -15,6 +15,8 @@ use routing::settings::Settings;
 use routing::table::Table;
 
 use crate::core::Core;
+use crate::features::Release;
+use crate::mode::SetMode;
 
 /// Between two measurements of the machine.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
@@ -22,13 +24,22 @@ const MEASURE_EVERY: Duration = Duration::from_secs(2);
 /// This node's report; identity fields are filled in by `cluster`.
 pub fn own_report(core: &Core) -> NodeReport {
     let now = Instant::now();
-    let mut workers: Vec<_> = core.ports.values().map(|port| port.report(now)).collect();
+    let mut workers: Vec<_> = core.ports.load().values().map(|port| port.report(now)).collect();
     workers.sort_by(|a, b| a.id.cmp(&b.id));
-    NodeReport { machine: Machine::clone(&core.machine.load()), workers, ..report_of(&core.node) }
+    let research = core.library().ok().map(|library| library.report());
+    NodeReport {
+        machine: Machine::clone(&core.machine.load()),
+        workers,
+        research,
+        version: core.release.version.clone(),
+        features: core.release.features.clone(),
+        ..report_of(&core.node)
+    }
 }
 
 /// The report of a node that has nothing to tell.
 pub fn report_of(node: &NodeId) -> NodeReport {
+    let Release { version, features } = Release::own();
     NodeReport {
         node: node.clone(),
         incarnation: Incarnation(0),
@@ -38,9 +49,11 @@ pub fn report_of(node: &NodeId) -> NodeReport {
         grpc_address: String::new(),
         is_draining: false,
         leads: None,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version,
+        features,
         machine: Machine::default(),
         workers: Vec::new(),
+        research: None,
     }
 }
 
@@ -58,11 +71,12 @@ pub fn make_table(core: &Core, view: &ClusterView, now: Instant) {
     }
     let settings = settings(core);
     let reports = nodes.iter().map(|(_, report)| *report);
-    let catalogue = Catalogue::build(&core.shipped, &core.config.models, &core.config.roles, reports);
+    let config = core.config.load();
+    let catalogue = Catalogue::build(&core.shipped, &config.models, &config.roles, reports);
     let table = Table::build(&nodes, &Arc::new(catalogue), &core.live, &settings, now);
     core.live.retain(|worker| nodes.iter().any(|(_, report)| report.node == worker.node()));
     core.table.store(Arc::new(table));
-    if has_seen_everybody(view, &own, matches!(core.config.store, Store::Etcd(_))) {
+    if has_seen_everybody(view, &own, matches!(config.store, Store::Etcd(_))) {
         core.looked_around();
     }
 }
@@ -78,19 +92,20 @@ fn has_seen_everybody(view: &ClusterView, own: &NodeReport, is_clustered: bool) 
 
 /// How routing weighs now.
 pub fn settings(core: &Core) -> Settings {
-    Settings::new(&core.config.routing, core.mode.get().mode)
+    let SetMode { mode, local_percent, .. } = core.mode.get();
+    Settings::new(&core.config.load().routing, mode, local_percent)
 }
 
 /// A table without a model, for a node that has not looked around yet.
 pub fn empty_table(config: &base::config::Config, shipped: &Shipped, live: &routing::live::LiveMap) -> Table {
-    let settings = Settings::new(&config.routing, config.privacy.mode);
+    let settings = Settings::new(&config.routing, config.privacy.mode, config.privacy_local_percent);
     let catalogue = Catalogue::build(shipped, &config.models, &config.roles, std::iter::empty());
     Table::build(&[], &Arc::new(catalogue), live, &settings, Instant::now())
 }
 
 /// Measures the machine again and again. Drivers may block, so it is done off the runtime.
 pub async fn keep_machine(core: Arc<Core>) {
-    let (mut probe, mut sampler) = probes(&core.config);
+    let (mut probe, mut sampler) = probes(&core.config.load());
     loop {
         let measured = tokio::task::spawn_blocking(move || {
             let machine = sampler.read(probe.read());

@@ -56,7 +56,7 @@ impl Hints for NodeHints {
         let Some(core) = self.core.upgrade() else { return notice };
         notice.node = core.node.clone();
         notice.incarnation = core.cluster().map(|cluster| cluster.incarnation()).unwrap_or_default();
-        for port in core.ports.values() {
+        for port in core.ports.load().values() {
             notice.busy_slots += port.gate.counts().0;
             let facts = port.facts();
             let loaded = facts.models.iter().filter(|model| model.engine.is_loaded);

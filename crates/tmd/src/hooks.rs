@@ -23,7 +23,7 @@ pub async fn take(core: &Core, delivery: &Delivery) -> base::Result<Received> {
         None => Err(github::not_configured()),
     };
     let outcome = received.as_ref().map_or_else(|fault| fault.code.as_str(), Received::outcome);
-    core.metrics.deliveries.with_label_values(&[outcome]).inc();
+    core.metrics.delivered(outcome);
     match &received {
         Ok(Received::Taken { changes, .. }) if !changes.is_empty() => {
             tracing::info!(event = delivery.event, id = delivery.id, "a delivery of github changed tasks");

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use api::Desk;
-use api::grpc::GrpcLimits;
-use api::http::HttpLimits;
 use base::config::{Auth, Config, Listener, Store as StoreConfig};
 use base::report::Machine;
 use base::{Fault, Incarnation, WorkerId};
@@ -19,17 +17,19 @@ use inference::backend::Backend;
 use inference::cache::{AnswerCache, LocalCache, RedisCache};
 use inference::http1::{Dial, Endpoint, dialler};
 use inference::shelf::Shelf;
+use net::audit::Journal;
 use net::listen::{Exposure, TlsAcceptor};
-use net::{ClientAuth, Connector, Identity, Policy, Purpose};
+use net::{ClientAuth, ClientTls, Connector, Identity, Policy, Purpose};
 use proto::node::node_server::NodeServer;
 use routing::live::LiveMap;
 use routing::model::Shipped;
-use store::{EtcdStore, Local, Opened, SharedStore, SledStore};
+use store::{EtcdStore, Local, Opened, Seal, SharedStore, SledStore, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::actors::children::snapshot_of;
 use crate::actors::links::LinksArguments;
 use crate::actors::recovery::RecoveryArguments;
 use crate::actors::root;
@@ -38,13 +38,16 @@ use crate::core::{Core, Parts, SIGHTINGS_WAITING};
 use crate::desk::NodeDesk;
 use crate::desk::join::LINGER;
 use crate::hints::NodeHints;
+use crate::instruments::Instruments;
 use crate::metrics::Metrics;
 use crate::mode::ModeState;
+use crate::mode::watch::Watch;
 use crate::peers::{MESSAGE_BYTES, NodeService, Peers};
+use crate::reload::Source;
 use crate::spans::Spans;
 use crate::worker::built_in;
 use crate::worker::port::Port;
-use crate::{benching, fleet, hooks, settings};
+use crate::{at_rest, benching, fleet, hooks, reload, research, settings};
 
 /// A dial that takes longer is a failure: engines are in the house.
 const DIAL_ENGINE: Duration = Duration::from_secs(3);
@@ -85,8 +88,14 @@ struct Doors {
 
 impl Node {
     /// Starts a node. Every listener is bound before anything else begins.
-    pub async fn start(config: Config, connector: Connector, policy: Arc<Policy>, spans: Spans) -> Result<Self> {
-        let identity = config.tls.as_ref().map(Identity::load).transpose()?.map(Arc::new);
+    pub async fn start(
+        config: Config,
+        source: Source,
+        connector: Connector,
+        policy: Arc<Policy>,
+        spans: Spans,
+    ) -> Result<Self> {
+        let identity = identity(&config)?;
         if let Some(identity) = &identity {
             identity.must_be(&config.node.name)?;
         }
@@ -95,34 +104,44 @@ impl Node {
         std::fs::create_dir_all(&config.node.data_dir)
             .with_context(|| format!("could not make `{}` (node.data_dir)", config.node.data_dir.display()))?;
         let mut losses = Vec::new();
-        let local = opened_with(Local::open(&config.node.data_dir.join("local"))?, "the local tables", &mut losses);
-        let store = open_store(&config, &connector, &mut losses)?;
-        let channels = net::Channels::new(connector.clone());
+        let seal = at_rest::seal(&config)?;
+        let local = Local::open_sealed(&config.node.data_dir.join("local"), &seal)?;
+        let local = opened_with(local, "the local tables", &mut losses);
+        // Behind the tables, which belong to one process at a time.
+        connector.audit().keep(Journal::open(&config.node.data_dir.join("audit"))?);
+        let store = open_store(&config, &connector, identity.as_deref(), &seal, &mut losses).await?;
+        let channels = net::Channels::new(connector.set_by("peers"));
         let (live, shipped) = (LiveMap::default(), Shipped::load()?);
         let shelf = Arc::new(built_in::shelf(&config));
-        let ports = ports(&config, &connector, &live, &spans, &shelf)?;
+        let watch = Arc::new(Watch::new(config.privacy_triggers.clone()));
+        let instruments = Instruments { spans, metrics: Arc::new(Metrics::new()), watch: watch.clone() };
+        let ports = ports(&config, &connector, &live, &instruments, &shelf)?;
         let (sightings, heard) = mpsc::channel(SIGHTINGS_WAITING);
         let stop = CancellationToken::new();
         let core = Core::new(Parts {
-            mode: ModeState::new(policy),
+            mode: ModeState::new(policy, config.privacy_lock, config.privacy_local_percent),
+            watch,
             peers: Peers::new(channels, identity.clone()),
+            identity: identity.clone(),
             table: fleet::empty_table(&config, &shipped, &live),
             shipped,
-            cache: cache(&config, &connector, &local)?,
-            metrics: Metrics::new()?,
+            cache: cache(&config, &connector, &local, &seal)?,
+            metrics: instruments.metrics,
             github: hooks::open(&config)?,
-            spans,
+            spans: instruments.spans,
             machine: Machine::default(),
             store,
             ports,
             shelf,
             live,
             sightings,
+            seal,
             settings_kept: local.table("settings")?,
             speeds_kept: local.table("speeds")?,
             stop: stop.clone(),
             connector,
             config,
+            source,
         });
         for loss in losses {
             tracing::error!(loss, "stored data was lost");
@@ -131,6 +150,9 @@ impl Node {
         settings::recall(&core);
         benching::recall(&core);
         core.join(join(&core, &local, addresses).await?);
+        if research::keeps_documents(&core) {
+            core.keep_library(Arc::new(research::open(&core, &local)?));
+        }
         let sightings = Arc::new(tokio::sync::Mutex::new(heard));
         let recovery = RecoveryArguments { core: core.clone(), sightings };
         let links = links(&core, &local, identity.clone()).await;
@@ -152,27 +174,25 @@ impl Node {
 
     /// Opens the doors.
     fn serve(&mut self, doors: Doors, identity: Option<&Identity>) -> Result<()> {
-        let limits = &self.core.config.limits;
         let desk: Arc<dyn Desk> = Arc::new(NodeDesk(self.core.clone()));
         let acceptor = |auth| -> Result<Option<TlsAcceptor>> {
-            let config = identity.map(|identity| identity.server_config(&[b"h2"], auth)).transpose()?;
-            Ok(config.map(TlsAcceptor::new))
+            Ok(identity.map(|identity| identity.acceptor(net::tls::H2, auth)).transpose()?)
         };
         // Loopback clients need no TLS; others prove who they are by key or certificate.
         let is_local = self.addresses.grpc.ip().is_loopback();
         let client_tls = if is_local { None } else { acceptor(ClientAuth::Optional)? };
         let grpc = net::listen::incoming(doors.grpc, client_tls);
         let peers = net::listen::incoming(doors.peers, acceptor(ClientAuth::Required)?);
-        let allowed_origins = self.core.config.http_allowed_origins.clone();
         let http = api::http::serve(
             doors.http,
             desk.clone(),
-            HttpLimits { allowed_origins, ..HttpLimits::from_config(limits) },
+            self.core.source.http_limits.clone(),
             self.doors.clone(),
             self.core.tasks.clone(),
         );
         self.servers.spawn(http);
-        let grpc = api::grpc::serve(grpc, desk, GrpcLimits::from_config(limits), self.doors.clone());
+        let from = |stream: &net::listen::ServerStream| Some(stream.peer().address.ip());
+        let grpc = api::grpc::serve(grpc, from, desk, self.core.source.grpc_limits.clone(), self.doors.clone());
         self.servers.spawn(ended("grpc", grpc));
         let service = NodeServer::new(NodeService(self.core.clone()))
             .max_decoding_message_size(MESSAGE_BYTES)
@@ -206,6 +226,10 @@ impl Node {
             cluster.leave().await;
         }
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.core.store.close()).await;
+        let audit = self.core.connector.audit().clone();
+        let closed = tokio::task::spawn_blocking(move || audit.journal().map(Journal::close));
+        // A disk that hangs must not keep the node.
+        let _ = tokio::time::timeout(CLOSE_WITHIN, closed).await;
         tracing::info!("stopped");
     }
 
@@ -217,7 +241,8 @@ impl Node {
         }
         self.core.stop.cancel();
         self.doors.cancel();
-        self.drained(self.core.config.limits.drain).await;
+        let most = self.core.config.load().limits.drain;
+        self.drained(most).await;
         self.peers.cancel();
         let closed = tokio::time::timeout(CLOSE_WITHIN, self.servers.wait()).await;
         if closed.is_err() {
@@ -229,7 +254,7 @@ impl Node {
     async fn end_engines(&self, force: bool) {
         // An actor that does not end in time is frozen, and ends with the process.
         let _ = self.root.stop_and_wait(None, Some(CLOSE_WITHIN)).await;
-        let ends = self.core.ports.values().map(|port| async move {
+        let ends = self.core.every_port().into_iter().map(|port| async move {
             port.end_engine(force).await;
         });
         futures_util::future::join_all(ends).await;
@@ -241,7 +266,7 @@ impl Node {
             loop {
                 // Who has left already does not come back to a node that stops.
                 self.core.joins.sweep(Instant::now() + LINGER);
-                let running: u32 = self.core.ports.values().map(|port| port.gate.counts().0).sum();
+                let running: u32 = self.core.every_port().iter().map(|port| port.gate.counts().0).sum();
                 if running == 0 && self.core.asks_running.load(Ordering::Relaxed) == 0 {
                     return;
                 }
@@ -251,6 +276,16 @@ impl Node {
         if tokio::time::timeout(most, idle).await.is_err() {
             tracing::warn!("some asks did not finish within {}", base::units::format_duration(most));
         }
+    }
+
+    /// Reads the configuration again, and takes on what can change while the node runs.
+    pub async fn reload(&self) -> base::Result<reload::Reloaded> {
+        reload::reload(&self.core).await
+    }
+
+    /// Whether the actors' root answers in time; it asks the others, but nobody asks it.
+    pub async fn answers(&self, within: Duration) -> bool {
+        snapshot_of(self.root.clone(), SupervisorMessage::Snapshot, within).await.is_some()
     }
 
     /// Waits until the actors' root ends, which it does only when something is very wrong.
@@ -285,19 +320,51 @@ async fn bind(config: &Config, has_tls: bool) -> Result<Doors> {
     })
 }
 
+/// The certificate of this node, where it has one.
+pub fn identity(config: &Config) -> Result<Option<Arc<Identity>>> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    Ok(Some(Arc::new(Identity::load_with_renewed(tls, &config.node.data_dir.join("tls"))?)))
+}
+
 /// The durable truth, as the configuration says.
-pub fn open_store(config: &Config, connector: &Connector, losses: &mut Vec<String>) -> Result<SharedStore> {
+pub async fn open_store(
+    config: &Config,
+    connector: &Connector,
+    identity: Option<&Identity>,
+    seal: &Seal,
+    losses: &mut Vec<String>,
+) -> Result<SharedStore> {
     match &config.store {
         StoreConfig::Sled => {
-            let opened = SledStore::open(&config.node.data_dir.join("store"))?;
+            let opened = SledStore::open_sealed(&config.node.data_dir.join("store"), seal)?;
             Ok(Arc::new(opened_with(opened, "the store", losses)))
         }
         StoreConfig::Etcd(etcd) => {
-            let channels = net::Channels::new(connector.clone());
-            let dial: store::etcd::Dial = Arc::new(move |url: &str| channels.channel(Purpose::Etcd, url, None));
-            Ok(Arc::new(EtcdStore::open(etcd, &dial)?))
+            let channels = net::Channels::new(connector.set_by("store.endpoints"));
+            let mut members = HashMap::new();
+            for url in etcd.endpoints.iter().filter(|url| url.starts_with("https://")) {
+                members.insert(url.clone(), member_tls(url, identity)?);
+            }
+            let dial = move |url: &str| channels.channel(Purpose::Etcd, url, members.get(url));
+            let store = EtcdStore::open_sealed(etcd, &(Arc::new(dial) as store::etcd::Dial), seal)?;
+            match store.check_seal().await {
+                Err(error @ StoreError::Mixed { .. }) => return Err(Fault::from(error).into()),
+                // A node starts without etcd, too; every write looks again.
+                Err(error) => tracing::warn!(%error, "could not look how etcd's values are sealed"),
+                Ok(()) => {}
+            }
+            Ok(Arc::new(store))
         }
     }
+}
+
+/// A member of etcd with TLS shows a certificate of the cluster's CA, and is shown this node's.
+fn member_tls(url: &str, identity: Option<&Identity>) -> Result<ClientTls> {
+    let identity = identity.ok_or_else(|| {
+        Fault::invalid(format!("could not use `{url}`: no certificates are configured"))
+            .hint("set `[tls]`, or write the address in store.endpoints with http://")
+    })?;
+    Ok(ClientTls::node(identity, &Endpoint::parse(url)?.host, net::tls::H2)?)
 }
 
 /// What was opened; what had to be given up for it is told to the owner.
@@ -315,33 +382,48 @@ fn ports(
     config: &Config,
     connector: &Connector,
     live: &LiveMap,
-    spans: &Spans,
+    instruments: &Instruments,
     shelf: &Arc<Shelf>,
 ) -> Result<HashMap<String, Arc<Port>>> {
     let mut ports = HashMap::new();
     for worker in &config.workers {
-        let id = WorkerId::of(&config.node.name, &worker.name);
-        let backend = match worker.backend {
-            base::report::Backend::Engine => built_in::open(config, worker, shelf.clone()),
-            _ => open_engine(worker, connector)?,
-        };
-        let live = live.worker(&id);
-        let (limits, routing) = (config.limits.clone(), &config.routing);
-        let port = Port::new(id, worker.clone(), backend, live, limits, routing, spans.clone());
+        let port = open_port(config, worker, connector, live, instruments, shelf)?;
         ports.insert(worker.name.clone(), port);
     }
     Ok(ports)
+}
+
+/// The way to one engine of the node.
+pub(crate) fn open_port(
+    config: &Config,
+    worker: &base::config::Worker,
+    connector: &Connector,
+    live: &LiveMap,
+    instruments: &Instruments,
+    shelf: &Arc<Shelf>,
+) -> Result<Arc<Port>> {
+    let id = WorkerId::of(&config.node.name, &worker.name);
+    let backend = match worker.backend {
+        base::report::Backend::Engine => built_in::open(config, worker, shelf.clone()),
+        _ => open_engine(worker, connector)?,
+    };
+    let live = live.worker(&id);
+    let (limits, routing) = (config.limits.clone(), &config.routing);
+    instruments.metrics.has_worker(id.as_str());
+    Ok(Port::new(id, worker.clone(), backend, live, limits, routing, instruments.clone()))
 }
 
 fn open_engine(worker: &base::config::Worker, connector: &Connector) -> Result<Box<dyn Backend>> {
     let key = worker.key_file.as_deref().map(read_key).transpose()?;
     let endpoint = Endpoint::parse(&worker.url)?;
     let purpose = if worker.backend.is_external() { Purpose::Cloud } else { Purpose::Engine };
-    let dial = dial_engine(connector, purpose, &endpoint)?;
+    let connector = connector.set_by(&format!("workers.{}", worker.name));
+    let dial = dial_engine(&connector, purpose, &endpoint)?;
     Ok(inference::backend::open(worker.backend, &worker.name, endpoint, key.as_deref(), dial)?)
 }
 
-fn read_key(path: &Path) -> Result<String> {
+/// A key out of its file.
+pub(crate) fn read_key(path: &Path) -> Result<String> {
     let key = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()))?;
     Ok(key.trim().to_owned())
 }
@@ -355,19 +437,20 @@ fn dial_engine(connector: &Connector, purpose: Purpose, endpoint: &Endpoint) -> 
     Ok(dialler(connector.clone(), purpose, endpoint, tls, DIAL_ENGINE))
 }
 
-fn cache(config: &Config, connector: &Connector, local: &Local) -> Result<Option<Arc<dyn AnswerCache>>> {
+fn cache(config: &Config, connector: &Connector, local: &Local, seal: &Seal) -> Result<Option<Arc<dyn AnswerCache>>> {
     let Some(cache) = &config.cache else { return Ok(None) };
     let Some(url) = &cache.redis else {
         let table = local.table("answers")?;
         return Ok(Some(Arc::new(LocalCache::open(table, cache.ttl, cache.size)?)));
     };
     let address = Endpoint::parse(&url.replacen("redis://", "http://", 1))?;
-    let dial = dial_engine(connector, Purpose::Cache, &address)?;
-    Ok(Some(Arc::new(RedisCache::new(url, dial, cache.ttl)?)))
+    let dial = dial_engine(&connector.set_by("cache.url"), Purpose::Cache, &address)?;
+    let password = cache.password_file.as_deref().map(read_key).transpose()?;
+    Ok(Some(Arc::new(RedisCache::new(url, password.as_deref(), dial, cache.ttl)?.sealed(seal.clone()))))
 }
 
 async fn join(core: &Arc<Core>, local: &Local, addresses: Addresses) -> Result<Arc<Cluster>> {
-    let config = &core.config;
+    let config = core.config.load_full();
     let advertised =
         |listener: &Listener, bound: SocketAddr| listener.advertise.clone().unwrap_or_else(|| bound.to_string());
     let lease_ttl = match &config.store {
@@ -386,14 +469,16 @@ async fn join(core: &Arc<Core>, local: &Local, addresses: Addresses) -> Result<A
     let (store, dial) = (core.store.clone(), Arc::new(crate::peers::DialPeers(Arc::downgrade(core))));
     let reporting = Arc::downgrade(core);
     let node = core.node.clone();
-    let report =
-        Box::new(move || reporting.upgrade().map_or_else(|| fleet::report_of(&node), |core| fleet::own_report(&core)));
+    let report = Box::new(move || match reporting.upgrade() {
+        Some(core) => fleet::own_report(&core),
+        None => fleet::report_of(&node),
+    });
     Ok(Cluster::new(settings, store, dial, local.table("cluster")?, report).await?)
 }
 
 /// Links between supervisors of nodes, where they are switched on. Without them the node is whole, only slower to notice.
 async fn links(core: &Arc<Core>, local: &Local, identity: Option<Arc<Identity>>) -> Option<LinksArguments> {
-    let listener = core.config.actors.clone()?;
+    let listener = core.config.load().actors.clone()?;
     let prepared = async {
         let cookie = settings::cookie(core, &local.table("cluster")?).await?;
         Ok::<_, Fault>((cookie, core.cluster()?.subscribe()))
@@ -403,7 +488,7 @@ async fn links(core: &Arc<Core>, local: &Local, identity: Option<Arc<Identity>>)
             node: core.node.clone(),
             listener,
             identity,
-            connector: core.connector.clone(),
+            connector: core.connector.set_by("actors"),
             cookie,
             views,
             hints: Arc::new(NodeHints::new(core)),

@@ -2,6 +2,7 @@
 
 mod frames;
 mod service;
+mod strikes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,6 +19,7 @@ use tonic::transport::Channel;
 use crate::core::Core;
 use crate::spans::Wait;
 use frames::PeerFrames;
+use strikes::Strikes;
 
 pub use service::NodeService;
 
@@ -31,10 +33,14 @@ pub struct Peers {
     channels: net::Channels,
     identity: Option<Arc<Identity>>,
     nodes: Mutex<HashMap<NodeId, Peer>>,
+    /// What peers sent that was refused.
+    strikes: Strikes,
 }
 
 struct Peer {
     address: String,
+    /// Of the identity that it was dialled with.
+    generation: u64,
     channel: Channel,
     /// Cancelled when the node is lost; runs on it end with it.
     life: CancellationToken,
@@ -43,7 +49,7 @@ struct Peer {
 impl Peers {
     /// No peer yet. With an identity every connection is mutual TLS.
     pub fn new(channels: net::Channels, identity: Option<Arc<Identity>>) -> Self {
-        Self { channels, identity, nodes: Mutex::default() }
+        Self { channels, identity, nodes: Mutex::default(), strikes: Strikes::default() }
     }
 
     /// The client for a node.
@@ -134,14 +140,18 @@ impl Peers {
 
     fn peer(&self, node: &NodeId, address: &str) -> Result<(Channel, CancellationToken)> {
         let mut nodes = self.lock();
-        if let Some(peer) = nodes.get(node).filter(|peer| peer.address == address) {
+        let generation = self.identity.as_ref().map_or(0, |identity| identity.generation());
+        let known = nodes.get(node).filter(|peer| peer.address == address);
+        if let Some(peer) = known.filter(|peer| peer.generation == generation) {
             return Ok((peer.channel.clone(), peer.life.clone()));
         }
+        // With a new certificate of ours only the channel is new. Runs on the one before go on, and it closes after them.
+        let life = known.map_or_else(CancellationToken::new, |peer| peer.life.clone());
+        let is_same_life = known.is_some();
         let tls = self.identity.as_ref().map(|own| ClientTls::node(own, node.as_str(), net::tls::H2)).transpose()?;
         let channel = self.channels.channel(Purpose::Peer, address, tls.as_ref())?;
-        let peer = Peer { address: address.to_owned(), channel: channel.clone(), life: CancellationToken::new() };
-        let life = peer.life.clone();
-        if let Some(before) = nodes.insert(node.clone(), peer) {
+        let peer = Peer { address: address.to_owned(), generation, channel: channel.clone(), life: life.clone() };
+        if let Some(before) = nodes.insert(node.clone(), peer).filter(|_| !is_same_life) {
             before.life.cancel();
         }
         Ok((channel, life))
@@ -169,7 +179,7 @@ fn address_of(core: &Core, node: &NodeId) -> Result<String> {
     member.ok_or_else(|| Fault::new(Code::Unreachable, format!("node `{node}` is not in the cluster any more")))
 }
 
-fn silent(node: &NodeId, within: Duration) -> Fault {
+pub(crate) fn silent(node: &NodeId, within: Duration) -> Fault {
     let within = base::units::format_duration(within);
     Fault::new(Code::DeadlineExceeded, format!("node `{node}` did not begin to answer within {within}"))
 }
@@ -179,7 +189,7 @@ fn was_lost(node: &NodeId) -> Fault {
 }
 
 /// What a peer's status means: its own fault where it sent one, else that the connection broke or could not be made.
-fn fault_of(node: &NodeId, status: &tonic::Status) -> Fault {
+pub(crate) fn fault_of(node: &NodeId, status: &tonic::Status) -> Fault {
     let fault = proto::from_status(status);
     match (fault.code, net::channel::cause(status)) {
         (Code::Unreachable, Some(cause)) => {

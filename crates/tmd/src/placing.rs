@@ -97,7 +97,7 @@ async fn write(core: &Core, lead: &Lead, plan: &Plan) -> Result<()> {
     match core.store.commit(Txn::new().when(lead.guard()).put(PLACEMENT, value)).await {
         Ok(_) => Ok(()),
         Err(store::StoreError::Refused { .. }) => {
-            core.metrics.stale_writes.inc();
+            core.metrics.stale_write_refused();
             Err(Fault::new(Code::StaleEpoch, format!("epoch {} is over; another node leads", lead.epoch())))
         }
         Err(error) => Err(error.into()),
@@ -169,7 +169,7 @@ async fn place(core: &Arc<Core>, worker: &WorkerId, engine_name: &str, load: boo
 pub async fn place_here(core: &Arc<Core>, worker: &str, engine_name: &str, load: bool, epoch: u64) -> Result<f64> {
     let known = core.cluster()?.view().leader.as_ref().map_or(0, |(_, epoch)| epoch.0);
     if epoch != 0 && epoch < known {
-        core.metrics.stale_writes.inc();
+        core.metrics.stale_write_refused();
         return Err(Fault::new(Code::StaleEpoch, format!("epoch {epoch} is over, epoch {known} holds")));
     }
     let port = core.port(&WorkerId::of(&core.node, worker))?;

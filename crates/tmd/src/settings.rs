@@ -3,24 +3,42 @@
 
 use std::sync::Arc;
 
+use base::config::Mode;
+use base::time::unix_ms;
 use base::{Fault, Result};
+use net::audit::Fact;
+use net::certificate::Revocation;
 use net::keys::{Key, KeyRecord};
-use store::{Listing, SharedStore, Table, Txn, WatchEvent};
+use store::{Guard, Listing, Table, Txn, WatchEvent};
 
 use crate::core::Core;
-use crate::mode::SetMode;
+use crate::mode::history::History;
+use crate::mode::{SetMode, Taken};
 
 const SETTINGS: &str = "settings/";
 const COOKIE: &str = "settings/cookie";
 const MODE: &str = "settings/mode";
-const KEYS: &str = "settings/keys/";
+const MODES: &str = "settings/modes";
+/// Below this are the API keys, each by its name.
+pub const KEYS: &str = "settings/keys/";
+const REVOKED: &str = "settings/revoked/";
+
+/// Two that change the mode at a time are rare; more than two are a mistake.
+const MODE_TRIES: usize = 5;
+
+/// A home has few nodes; whoever revokes more has another trouble.
+const REVOCATIONS_AT_MOST: usize = 1000;
 
 /// Takes on what was known last, until the store tells: without it, a node that starts while the store is away would
 /// refuse every key, and go by a mode that its owner has changed since.
 pub fn recall(core: &Core) {
+    match kept_revocations(&core.settings_kept) {
+        Ok(revoked) => revoked_are(core, revoked),
+        Err(error) => tracing::error!(error = ?error, "could not read which certificates were revoked"),
+    }
     match kept(&core.settings_kept) {
         Ok((keys, mode)) => {
-            core.keys.store(Arc::new(keys));
+            core.keys.set(keys);
             if let Some(mode) = mode {
                 mode_is(core, mode);
             }
@@ -58,6 +76,9 @@ pub async fn follow(core: Arc<Core>) {
                 if let Some(name) = key.strip_prefix(KEYS) {
                     change_keys(&core, |keys| keys.retain(|key| key.name != name));
                 }
+                if let Some(name) = key.strip_prefix(REVOKED) {
+                    change_revoked(&core, |revoked| revoked.retain(|one| one.key() != name));
+                }
             }
             WatchEvent::Damaged(damaged) => {
                 tracing::error!(
@@ -67,19 +88,34 @@ pub async fn follow(core: Arc<Core>) {
                 );
             }
         }
-        if let Err(error) = keep(&core.settings_kept, &core.keys.load_full(), &core.mode.get()).await {
+        let kept = keep(&core.settings_kept, &core.keys.records(), &core.mode.get()).await;
+        if let Err(error) = kept.and(keep_revocations(&core.settings_kept, &core.revoked.load()).await) {
             tracing::warn!(error = ?error, "could not keep the settings for a start without the store");
         }
     }
-    // The store ends its watches only when the node stops.
-    core.stop.cancelled().await;
+    // The store ends its watches only when the node stops, and then this is not polled for long.
+    std::future::pending().await
 }
 
 /// Everything anew. The keys change places at once: in between, no client may find its key missing.
 fn reset(core: &Core, listing: &Listing) {
-    core.keys.store(Arc::new(keys_of(listing, &core.keys.load())));
-    for entry in listing.entries.iter().filter(|entry| !entry.key.starts_with(KEYS)) {
-        apply(core, &entry.key, &entry.value);
+    core.keys.set(keys_of(listing, &core.keys.records()));
+    let is_damaged = listing.damaged.iter().any(|damaged| damaged.key.starts_with(REVOKED));
+    let revoked = listing.entries.iter().filter(|entry| entry.key.starts_with(REVOKED));
+    match revoked.map(|entry| serde_json::from_slice(&entry.value)).collect::<Result<Vec<_>, _>>() {
+        // Only a whole list may take a revocation back.
+        Ok(revoked) if !is_damaged => revoked_are(core, revoked),
+        _ => tracing::error!("a revocation of a certificate cannot be read; those that were known stay"),
+    }
+    let others = |key: &str| !key.starts_with(KEYS) && !key.starts_with(REVOKED);
+    for entry in listing.entries.iter().filter(|entry| others(&entry.key)) {
+        match entry.key.as_str() {
+            MODE => match serde_json::from_slice::<SetMode>(&entry.value) {
+                Ok(mode) => mode_was_taken(core, mode.mode, core.mode.set_anyway(mode)),
+                Err(error) => tracing::error!(key = MODE, %error, "a setting cannot be read; the last good one holds"),
+            },
+            key => apply(core, key, &entry.value),
+        }
     }
 }
 
@@ -107,6 +143,12 @@ fn apply(core: &Core, key: &str, value: &[u8]) {
                 keys.push(record);
             });
         }),
+        key if key.starts_with(REVOKED) => serde_json::from_slice::<Revocation>(value).map(|revocation| {
+            change_revoked(core, |revoked| {
+                revoked.retain(|one| one.key() != revocation.key());
+                revoked.push(revocation);
+            });
+        }),
         _ => return,
     };
     if let Err(error) = applied {
@@ -114,30 +156,153 @@ fn apply(core: &Core, key: &str, value: &[u8]) {
     }
 }
 
-/// Takes a mode on, here and at once.
+/// Takes a mode on, here and at once. A locked node notes what it does not follow.
 pub fn mode_is(core: &Core, mode: SetMode) {
-    let text = format!("is {}", mode.mode);
-    if core.mode.set(mode) {
-        tracing::info!(mode = text, "mode changed");
-        // A connection that is kept open was checked by the mode before.
-        for link in core.ports.values().filter_map(|port| port.backend.link()) {
-            link.pool.close_idle();
+    mode_was_taken(core, mode.mode, core.mode.set(mode));
+}
+
+fn mode_was_taken(core: &Core, wanted: Mode, taken: Taken) {
+    let not_followed =
+        || format!("the cluster is set to {wanted}; this node is locked (privacy.lock) and stays local-only");
+    core.degrade("mode", (taken == Taken::NotFollowed).then(not_followed));
+    match taken {
+        Taken::Same => {}
+        Taken::NotFollowed => tracing::warn!(mode = %wanted, "a locked node does not follow the mode of the cluster"),
+        Taken::Changed => {
+            let SetMode { mode, local_percent, set_by, reason, .. } = core.mode.get();
+            tracing::info!(%mode, local_percent, set_by, reason, "mode changed");
+            core.connector.audit().fact(Fact::ModeSet { mode, local_percent, by: set_by, reason });
+            close_idle(core);
+            core.happened("mode", core.node.as_str(), format!("is {wanted}"));
+            core.table_is_old.notify_one();
         }
-        core.happened("mode", core.node.as_str(), text);
-        core.table_is_old.notify_one();
+    }
+}
+
+/// A connection that is kept open was checked by the rule before.
+pub fn close_idle(core: &Core) {
+    for link in core.ports.load().values().filter_map(|port| port.backend.link()) {
+        link.pool.close_idle();
     }
 }
 
 fn change_keys(core: &Core, change: impl FnOnce(&mut Vec<KeyRecord>)) {
-    let mut keys = Vec::clone(&core.keys.load());
+    let mut keys = core.keys.records();
     change(&mut keys);
-    core.keys.store(Arc::new(keys));
+    core.keys.set(keys);
 }
 
-/// Makes a mode durable for the whole cluster.
-pub async fn save_mode(core: &Core, mode: &SetMode) -> Result<()> {
-    core.store.commit(Txn::new().put(MODE, to_json(mode)?)).await?;
+fn kept_revocations(table: &Table) -> Result<Vec<Revocation>> {
+    let unread = |error| Fault::internal("could not read the revocations that were kept").because(error);
+    let revoked = table.get(REVOKED.as_bytes())?.map(|revoked| serde_json::from_slice(&revoked)).transpose();
+    Ok(revoked.map_err(unread)?.unwrap_or_default())
+}
+
+async fn keep_revocations(table: &Table, revoked: &[Revocation]) -> Result<()> {
+    table.put_durable(REVOKED.as_bytes(), &to_json(&revoked)?).await?;
     Ok(())
+}
+
+fn change_revoked(core: &Core, change: impl FnOnce(&mut Vec<Revocation>)) {
+    let mut revoked = Vec::clone(&core.revoked.load());
+    change(&mut revoked);
+    revoked_are(core, revoked);
+}
+
+/// Refuses these certificates from now on, and no others.
+fn revoked_are(core: &Core, revoked: Vec<Revocation>) {
+    core.revoked.store(Arc::new(revoked.clone()));
+    let is_change = core.identity.as_ref().is_some_and(|identity| identity.revoke(revoked.clone()));
+    if is_change {
+        tracing::info!(revocations = revoked.len(), "other certificates are refused now");
+    }
+}
+
+/// Makes revocations durable for the whole cluster; those from before `forget_s` are forgotten, their certificates have ended.
+pub async fn save_revocations(core: &Core, fresh: &[Revocation], forget_s: i64) -> Result<usize> {
+    let listing = core.store.list(REVOKED).await?;
+    let is_old = |value: &[u8]| matches!(serde_json::from_slice::<Revocation>(value), Ok(one) if one.at_s() < forget_s);
+    let (old, kept): (Vec<_>, Vec<_>) = listing.entries.iter().partition(|entry| is_old(&entry.value));
+    let is_new = |one: &&Revocation| !kept.iter().any(|entry| entry.key.strip_prefix(REVOKED) == Some(&one.key()));
+    let all = kept.len() + fresh.iter().filter(is_new).count();
+    if all > REVOCATIONS_AT_MOST {
+        return Err(Fault::new(
+            base::Code::Conflict,
+            format!("{REVOCATIONS_AT_MOST} certificates are revoked already"),
+        )
+        .hint("replace the CA instead: `tmctl ca init --next`"));
+    }
+    let mut txn = Txn::new();
+    for entry in old {
+        txn = txn.delete(entry.key.clone());
+    }
+    for revocation in fresh {
+        txn = txn.put(format!("{REVOKED}{}", revocation.key()), to_json(revocation)?);
+    }
+    core.store.commit(txn).await?;
+    Ok(all)
+}
+
+/// The modes that were set, as the store has them now, and the claim under which another one may be added. What is damaged
+/// is repaired by setting a mode: until then the last good mode holds, and a history that cannot be read begins anew.
+async fn load_modes(core: &Core) -> Result<(History, Guard)> {
+    let listing = core.store.list(MODE).await?;
+    let found = listing.entries.iter().find(|entry| entry.key == MODES).map(|entry| entry.modified);
+    let damaged = listing.damaged.iter().find(|damaged| damaged.key == MODES).map(|damaged| damaged.modified);
+    let guard = match found.or(damaged) {
+        Some(modified) => Guard::ModifiedAt(MODES.to_owned(), modified),
+        None => Guard::Absent(MODES.to_owned()),
+    };
+    let history = match setting::<History>(&listing, MODES) {
+        Ok(history) => history.unwrap_or_default(),
+        Err(fault) => {
+            tracing::error!(key = MODES, error = ?fault, "a setting cannot be read; the next mode begins it anew");
+            History::default()
+        }
+    };
+    let configured = || {
+        let config = core.config.load();
+        SetMode::configured(config.privacy.mode, config.privacy_local_percent, unix_ms())
+    };
+    let now = match setting::<SetMode>(&listing, MODE) {
+        Ok(now) => now.unwrap_or_else(configured),
+        Err(fault) => {
+            tracing::error!(key = MODE, error = ?fault, "a setting cannot be read; the last good one holds");
+            core.mode.get()
+        }
+    };
+    Ok((history.holding(&now), guard))
+}
+
+/// A setting of a listing; `None` where there is none.
+fn setting<T: serde::de::DeserializeOwned>(listing: &Listing, key: &str) -> Result<Option<T>> {
+    if let Some(damaged) = listing.damaged.iter().find(|damaged| damaged.key == key) {
+        return Err(Fault::internal(format!("`{key}` is damaged in the store: {}", damaged.reason)));
+    }
+    let entry = listing.entries.iter().find(|entry| entry.key == key);
+    let read = entry.map(|entry| serde_json::from_slice(&entry.value)).transpose();
+    read.map_err(|error| Fault::internal(format!("could not read `{key}` in the store")).because(error))
+}
+
+/// The modes that were set, as the store has them now.
+pub async fn modes(core: &Core) -> Result<History> {
+    Ok(load_modes(core).await?.0)
+}
+
+/// Makes another mode durable for the whole cluster, together with its place in the history: of two at a time, one comes
+/// after the other. `change` may refuse, by what was set before.
+pub async fn save_mode(core: &Core, mut change: impl FnMut(&mut History) -> Result<SetMode>) -> Result<SetMode> {
+    for _ in 0..MODE_TRIES {
+        let (mut history, guard) = load_modes(core).await?;
+        let set = change(&mut history)?;
+        let txn = Txn::new().when(guard).put(MODES, to_json(&history)?).put(MODE, to_json(&set)?);
+        match core.store.commit(txn).await {
+            Ok(_) => return Ok(set),
+            Err(store::StoreError::Refused { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Fault::new(base::Code::Conflict, "others change the mode all the time").hint("look at it, and try again"))
 }
 
 /// The secret that links between supervisors need besides certificates: made by the first node, kept by all.
@@ -147,8 +312,7 @@ pub async fn cookie(core: &Core, local: &Table) -> Result<String> {
     }
     // A key's text is as random as the cookie must be.
     let fresh = Key::generate("cookie")?.shown;
-    let made =
-        core.store.commit(Txn::new().when(store::Guard::Absent(COOKIE.to_owned())).put(COOKIE, fresh.clone())).await;
+    let made = core.store.commit(Txn::new().when(Guard::Absent(COOKIE.to_owned())).put(COOKIE, fresh.clone())).await;
     let cookie = match made {
         Ok(_) => fresh,
         Err(store::StoreError::Refused { .. }) => {
@@ -162,60 +326,6 @@ pub async fn cookie(core: &Core, local: &Table) -> Result<String> {
     Ok(cookie)
 }
 
-/// Makes a key durable; refused when the name is taken.
-pub async fn save_key(store: &SharedStore, record: &KeyRecord) -> Result<()> {
-    let key = format!("{KEYS}{}", record.name);
-    let txn = Txn::new().when(store::Guard::Absent(key.clone())).put(key, to_json(record)?);
-    match store.commit(txn).await {
-        Ok(_) => Ok(()),
-        Err(store::StoreError::Refused { .. }) => {
-            let message = format!("a key named `{}` exists already", record.name);
-            Err(Fault::new(base::Code::Conflict, message).hint("revoke it first, or choose another name"))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Refuses a name that no list or header should show.
-pub fn check_key_name(name: &str) -> Result<()> {
-    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_fine) {
-        return Err(Fault::invalid("the name of a key is empty, too long, or has odd characters")
-            .hint("use up to 64 letters, digits, `-`, `_`, `.`, `@`"));
-    }
-    Ok(())
-}
-
-/// The keys as the store has them now. One that is damaged there is listed by its name, so that its owner can revoke it.
-pub async fn load_keys(core: &Core) -> Result<Vec<KeyRecord>> {
-    let listing = core.store.list(KEYS).await?;
-    // Only its name is known; it was made at no time, and no key has this hash.
-    let damaged = |key: &str| KeyRecord {
-        name: key.strip_prefix(KEYS).unwrap_or(key).to_owned(),
-        sha256: String::new(),
-        created_ms: 0,
-    };
-    let read = listing.entries.iter();
-    let read = read.map(|entry| serde_json::from_slice(&entry.value).unwrap_or_else(|_| damaged(&entry.key)));
-    Ok(read.chain(listing.damaged.iter().map(|entry| damaged(&entry.key))).collect())
-}
-
-/// Makes a key worthless everywhere.
-pub async fn remove_key(core: &Core, name: &str) -> Result<()> {
-    let key = format!("{KEYS}{name}");
-    match core.store.get(&key).await {
-        // Revoking is how a damaged one is repaired.
-        Ok(Some(_)) | Err(store::StoreError::Damaged(_)) => {}
-        Ok(None) => {
-            return Err(Fault::new(base::Code::NotFound, format!("there is no key named `{name}`"))
-                .hint("`tmctl keys list` shows their names"));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    core.store.commit(Txn::new().delete(key)).await?;
-    Ok(())
-}
-
 fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Fault::internal("could not write a setting").because(error))
 }
@@ -226,10 +336,13 @@ mod tests {
 
     use super::*;
 
+    fn record(name: &str, sha256: &str) -> KeyRecord {
+        KeyRecord { sha256: sha256.to_owned(), ..Key::generate(name).unwrap().record }
+    }
+
     #[test]
     fn a_key_that_cannot_be_read_keeps_its_last_good_value() {
-        let key =
-            |name: &str, sha256: &str| KeyRecord { name: name.to_owned(), sha256: sha256.to_owned(), created_ms: 1 };
+        let key = |name: &str, sha256: &str| KeyRecord { created_ms: 1, ..record(name, sha256) };
         let entry = |name: &str, value: Vec<u8>| Entry {
             key: format!("{KEYS}{name}"),
             value: value.into(),
@@ -248,8 +361,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let table = store::Local::open(dir.path()).unwrap().store.table("settings").unwrap();
         assert_eq!(kept(&table).unwrap(), (Vec::new(), None));
-        let keys = [KeyRecord { name: "a".to_owned(), sha256: "0".to_owned(), created_ms: 1 }];
-        let mode = SetMode { mode: base::config::Mode::ALL[0], since_ms: 1, set_by: "n".to_owned() };
+        let keys = [record("a", "0")];
+        let mode = SetMode { set_by: "n".to_owned(), ..SetMode::configured(Mode::ALL[0], Some(80), 1) };
         keep(&table, &keys, &mode).await.unwrap();
         assert_eq!(kept(&table).unwrap(), (keys.to_vec(), Some(mode.clone())));
         keep(&table, &keys, &SetMode { set_by: crate::mode::CONFIGURATION.to_owned(), ..mode }).await.unwrap();

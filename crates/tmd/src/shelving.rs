@@ -1,5 +1,7 @@
 //! Model files by an owner's hand, on this node or on another: imported, created, pulled.
 
+mod library;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,7 +166,8 @@ pub async fn pull_here(core: &Arc<Core>, order: PullModelRequest) -> Result<Pull
     if order.model.is_empty() {
         return Err(Fault::invalid("no model is named").hint("name one as the engine's library does"));
     }
-    let port = core.port(&WorkerId::from(order.worker.as_str()))?.clone();
+    let port = core.port(&WorkerId::from(order.worker.as_str()))?;
+    library::judge(core, &order.model, &order.worker).await?;
     let permit = permit(&core.shelving.pulls, "enough models are being pulled on this node")?;
     let pulling = port.backend.pull(&order.model, Instant::now() + PULL_BEGINS_WITHIN).await?;
     let pull = Pull { core: core.clone(), port, model: order.model, pulling, _permit: permit };
@@ -279,7 +282,7 @@ async fn blocking<T: Send + 'static>(
 
 /// Workers of the built-in engine see what is new at once.
 fn changed(core: &Core, model: &str, how: &str) {
-    for port in core.ports.values().filter(|port| port.config.backend == Kind::Engine) {
+    for port in core.ports.load().values().filter(|port| port.config.backend == Kind::Engine) {
         port.look.notify_one();
     }
     tracing::info!(model, how, "the shelf has one more model");

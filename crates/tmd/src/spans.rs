@@ -3,13 +3,16 @@
 //!
 //! A span tells its child who its parent is by the `traceparent` of the ask that it hands on; so nothing but the ask
 //! travels. Names and attributes are those of OpenTelemetry's conventions for generative AI, and no text of a client or
-//! of a model is among them. Without an OTLP endpoint no span is made, and every call here is one look at `None`.
+//! of a model is among them unless the owner switched that on (`content`). Without an OTLP endpoint no span is made, and every call here is one look at `None`.
+
+mod content;
 
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use base::{Ask, AskHead, Dialect, Result, RunSummary, WorkerId};
 use futures_util::poll;
@@ -20,12 +23,19 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
+use crate::metrics;
+pub use content::MOST_BYTES;
+
 /// The outcome of what ended well.
 const OK: &str = "ok";
 
 /// Makes spans, where somebody collects them.
 #[derive(Clone)]
-pub struct Spans(Option<SdkTracer>);
+pub struct Spans {
+    tracer: Option<SdkTracer>,
+    /// Whether spans of asks carry what was said.
+    content: bool,
+}
 
 /// What a run waits for.
 #[derive(Clone, Copy, Debug)]
@@ -42,23 +52,42 @@ pub enum Wait {
 pub struct Span(Option<Box<SdkSpan>>);
 
 impl Spans {
-    /// Makes none without a tracer.
-    pub fn new(tracer: Option<SdkTracer>) -> Self {
-        Self(tracer)
+    /// Makes none without a tracer. With `content` they carry what clients ask and models answer.
+    pub fn new(tracer: Option<SdkTracer>, content: bool) -> Self {
+        Self { tracer, content }
     }
 
     /// An ask came in. Its parent is the client's span, should it have told one.
-    pub fn ask(&self, head: &AskHead) -> Span {
-        let Some(tracer) = &self.0 else { return Span(None) };
-        let operation = operation(head.dialect);
+    pub fn ask(&self, ask: &Ask) -> Span {
+        let Some(tracer) = &self.tracer else { return Span(None) };
+        let head = &ask.head;
+        let operation = head.dialect.operation();
         let attributes = [
             KeyValue::new("gen_ai.operation.name", operation),
-            KeyValue::new("gen_ai.provider.name", "taskmaster"),
+            KeyValue::new("gen_ai.provider.name", metrics::PROVIDER),
             KeyValue::new("gen_ai.request.model", head.model.clone()),
             KeyValue::new("gen_ai.request.stream", head.stream),
             KeyValue::new("tm.ask", head.id.to_string()),
         ];
-        begin(tracer, format!("{operation} {}", head.model), SpanKind::Server, attributes, &head.traceparent)
+        let mut span =
+            begin(tracer, format!("{operation} {}", head.model), SpanKind::Server, attributes, &head.traceparent);
+        span.set(head.max_output_tokens.map(|most| KeyValue::new("gen_ai.request.max_tokens", i64::from(most))));
+        if self.shows_content() {
+            span.set(content::input(ask).map(|said| KeyValue::new("gen_ai.input.messages", said)));
+        }
+        span
+    }
+
+    /// Whether spans of asks carry what was said.
+    pub fn shows_content(&self) -> bool {
+        self.content && self.tracer.is_some()
+    }
+
+    /// Work begins that is no ask: its operation by the conventions, and what it is done to. Asks that come of it are its
+    /// children.
+    pub fn work(&self, kind: SpanKind, name: String, attributes: Vec<KeyValue>, parent: &str) -> Span {
+        let Some(tracer) = &self.tracer else { return Span(None) };
+        begin(tracer, name, kind, attributes, parent)
     }
 
     /// The ask is put to `worker`: to its engine, or to the node that it belongs to.
@@ -73,7 +102,7 @@ impl Spans {
 
     /// The run that `head` was handed to waits, until the span is ended.
     pub fn wait(&self, what: Wait, head: &AskHead, worker: &WorkerId) -> Span {
-        let Some(tracer) = &self.0 else { return Span(None) };
+        let Some(tracer) = &self.tracer else { return Span(None) };
         // Nobody carries on from a wait, so of a trace that is not kept nothing is needed.
         if !parse(&head.traceparent).is_some_and(|run| run.is_sampled()) {
             return Span(None);
@@ -107,8 +136,9 @@ impl Spans {
     }
 
     fn run_as(&self, kind: SpanKind, head: &AskHead, worker: &WorkerId) -> Span {
-        let Some(tracer) = &self.0 else { return Span(None) };
+        let Some(tracer) = &self.tracer else { return Span(None) };
         let attributes = [
+            KeyValue::new("gen_ai.operation.name", head.dialect.operation()),
             KeyValue::new("tm.ask", head.id.to_string()),
             KeyValue::new("tm.worker", worker.as_str().to_owned()),
             KeyValue::new("gen_ai.request.model", head.model.clone()),
@@ -117,11 +147,11 @@ impl Spans {
     }
 }
 
-fn begin<const N: usize>(
+fn begin(
     tracer: &SdkTracer,
     name: String,
     kind: SpanKind,
-    attributes: [KeyValue; N],
+    attributes: impl IntoIterator<Item = KeyValue>,
     parent: &str,
 ) -> Span {
     let builder = tracer.span_builder(name).with_kind(kind).with_attributes(attributes);
@@ -147,12 +177,42 @@ impl Span {
         }
     }
 
+    /// Its trace, where somebody keeps it.
+    pub fn trace(&self) -> Option<String> {
+        let context = self.0.as_ref()?.span_context();
+        context.is_sampled().then(|| context.trace_id().to_string())
+    }
+
     /// The model and the worker that answer; kept answers have no worker.
     pub fn answers(&mut self, model: &Arc<str>, worker: Option<&WorkerId>) {
         let Some(span) = &mut self.0 else { return };
         span.set_attribute(KeyValue::new("gen_ai.response.model", model.clone()));
         if let Some(worker) = worker {
             span.set_attribute(KeyValue::new("tm.worker", worker.as_str().to_owned()));
+        }
+    }
+
+    /// What is told to whoever carries on from it; empty where there is no span.
+    pub fn traceparent(&self) -> Arc<str> {
+        self.0.as_ref().map_or_else(|| "".into(), |span| traceparent(span.span_context()))
+    }
+
+    /// The answer as far as it was kept, by its bytes in the client's dialect.
+    pub fn answered(&mut self, dialect: Dialect, is_streamed: bool, bytes: &[u8], finish: Option<&str>) {
+        let said = || content::output(dialect, is_streamed, bytes, finish);
+        if self.trace().is_some() {
+            self.set(Some(KeyValue::new("gen_ai.output.messages", said())));
+        }
+    }
+
+    /// The first piece of a stream came after so long.
+    pub fn first_chunk(&mut self, after: Duration) {
+        self.set(Some(KeyValue::new("gen_ai.response.time_to_first_chunk", after.as_secs_f64())));
+    }
+
+    fn set(&mut self, attribute: Option<KeyValue>) {
+        if let (Some(span), Some(attribute)) = (&mut self.0, attribute) {
+            span.set_attribute(attribute);
         }
     }
 
@@ -207,14 +267,10 @@ impl Drop for Span {
     }
 }
 
-/// What the conventions call it.
-fn operation(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::OllamaChat | Dialect::AnthropicMessages => "chat",
-        Dialect::OpenAiCompletions | Dialect::OllamaGenerate => "text_completion",
-        Dialect::OpenAiEmbeddings | Dialect::OllamaEmbed | Dialect::OllamaEmbeddings => "embeddings",
-        Dialect::Rerank => "rerank",
-    }
+/// The trace that a span belongs to which is told by `traceparent`; `None` where nobody keeps it.
+pub fn kept_trace(traceparent: &str) -> Option<String> {
+    let parent = parse(traceparent).filter(SpanContext::is_sampled)?;
+    Some(parent.trace_id().to_string())
 }
 
 /// A parent as W3C writes it; `None` when the text is empty or is none.
@@ -246,7 +302,7 @@ mod tests {
     /// Makes spans of `share` of the asks; nobody collects them.
     fn spans(share: f64) -> Spans {
         let provider = SdkTracerProvider::builder().with_sampler(telemetry::sampler(share)).build();
-        Spans::new(Some(provider.tracer("test")))
+        Spans::new(Some(provider.tracer("test")), false)
     }
 
     fn head(traceparent: &str) -> AskHead {
@@ -254,8 +310,9 @@ mod tests {
     }
 
     fn is_traced(spans: &Spans, traceparent: &str) -> bool {
-        let mut head = head(traceparent);
-        spans.ask(&head).mark(&mut head);
+        let mut ask = Ask { head: head(traceparent), body: "{}".into() };
+        spans.ask(&ask).mark(&mut ask.head);
+        let head = ask.head;
         parse(&head.traceparent).unwrap().is_sampled()
     }
 
@@ -279,12 +336,12 @@ mod tests {
         let has_span = |spans: &Spans, parent: &str| spans.wait(Wait::Engine, &head(parent), &"a/w".into()).0.is_some();
         assert!(has_span(&spans(0.0), TRACED));
         assert!(!has_span(&spans(1.0), UNTRACED) && !has_span(&spans(1.0), ""));
-        assert!(!has_span(&Spans::new(None), TRACED));
+        assert!(!has_span(&Spans::new(None, false), TRACED));
     }
 
     #[tokio::test]
     async fn what_is_waited_for_comes_through_with_and_without_a_span() {
-        for spans in [spans(1.0), Spans::new(None)] {
+        for spans in [spans(1.0), Spans::new(None, false)] {
             let (head, worker) = (head(TRACED), "a/w".into());
             assert_eq!(spans.during(Wait::Queue, &head, &worker, async { Ok(7) }).await.unwrap(), 7);
             let late = async {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use base::config::Telemetry;
+use base::Fault;
+use base::config::{Config, ConfigFault, ConfigFaults, Telemetry};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
@@ -12,7 +13,7 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, 
 use tonic::transport::Channel;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::spans::Spans;
 
@@ -24,18 +25,23 @@ const SEND_EVERY: Duration = Duration::from_secs(1);
 const SEND_WITHIN: Duration = Duration::from_secs(3);
 
 /// Flushes what is left when the node stops.
-pub struct Traces(Option<SdkTracerProvider>);
+pub struct Traces {
+    provider: Option<SdkTracerProvider>,
+    content: bool,
+    /// What is logged.
+    pub log: LogFilter,
+}
 
 impl Traces {
     /// What makes the spans of asks.
     pub fn spans(&self) -> Spans {
-        Spans::new(self.0.as_ref().map(|provider| provider.tracer("tmd")))
+        Spans::new(self.provider.as_ref().map(|provider| provider.tracer("tmd")), self.content)
     }
 
     /// Sends what is left and ends the exporter. Blocks, so it is called off the runtime, and while that still runs: the
     /// channel to the collector is driven by it.
     pub fn shutdown(self) {
-        if let Some(provider) = self.0
+        if let Some(provider) = self.provider
             && let Err(error) = provider.shutdown_with_timeout(SEND_WITHIN)
         {
             tracing::warn!(%error, "could not flush the last traces");
@@ -45,13 +51,55 @@ impl Traces {
 
 /// Installs logs and, where there is a channel to an OTLP endpoint (dialled by `net`), traces.
 pub fn install(config: &Telemetry, node: &str, traces_to: Option<Channel>) -> anyhow::Result<Traces> {
-    // ractor_cluster writes whole frames at debug, secrets of the handshake among them.
-    let filter = EnvFilter::try_new(format!("{},ractor=warn,ractor_cluster=error", config.log))
-        .with_context(|| format!("telemetry.log = \"{}\" is no filter; write e.g. \"info,tmd=debug\"", config.log))?;
+    let (filter, handle) = reload::Layer::new(filter(&config.log)?);
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = if config.json { logs.json().boxed() } else { logs.with_ansi(false).boxed() };
     tracing_subscriber::registry().with(logs.with_filter(filter)).init();
-    Ok(Traces(traces_to.map(|channel| provider(node, channel, config.sample)).transpose()?))
+    if config.content && traces_to.is_some() {
+        tracing::warn!("prompts and answers leave with the traces: telemetry.content is on");
+    }
+    let provider = traces_to.map(|channel| provider(node, channel, config.sample)).transpose()?;
+    Ok(Traces { provider, content: config.content, log: LogFilter(handle) })
+}
+
+/// Refuses a filter for logs that is none.
+pub fn check(config: &Config) -> Result<(), ConfigFaults> {
+    let log = &config.telemetry.log;
+    filter(log).map(drop).map_err(|fault| {
+        ConfigFaults(vec![ConfigFault {
+            field: "telemetry.log".to_owned(),
+            value: format!("{log:?}"),
+            problem: "is no filter".to_owned(),
+            hint: fault.hint.unwrap_or_default(),
+        }])
+    })
+}
+
+fn filter(log: &str) -> base::Result<EnvFilter> {
+    // ractor_cluster writes whole frames at debug, secrets of the handshake among them.
+    EnvFilter::try_new(format!("{log},ractor=warn,ractor_cluster=error,tantivy=error,rmcp=warn")).map_err(|error| {
+        Fault::invalid(format!("telemetry.log = \"{log}\" is no filter"))
+            .hint("write e.g. \"info\" or \"info,tmd=debug\"")
+            .because(error)
+    })
+}
+
+/// What is logged, to be changed while the node runs.
+#[derive(Clone)]
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// A filter out of its text.
+    pub fn read(&self, log: &str) -> base::Result<EnvFilter> {
+        filter(log)
+    }
+
+    /// Logs by `filter` from now on.
+    pub fn set(&self, filter: EnvFilter) {
+        if let Err(error) = self.0.reload(filter) {
+            tracing::error!(%error, "could not change what is logged");
+        }
+    }
 }
 
 /// Takes this share of the asks that begin a trace; the others belong to a trace that was decided on where it began.

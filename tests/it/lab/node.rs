@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -82,7 +83,7 @@ impl Setup {
         };
         let store = match endpoints.is_empty() {
             false => format!("kind = \"etcd\"\nendpoints = {endpoints:?}\nprefix = \"{PREFIX}\"\n{}", self.store),
-            true => "kind = \"sled\"".to_owned(),
+            true => format!("kind = \"sled\"\n{}", self.store),
         };
         let (name, data) = (&self.name, dir.join(&self.name));
         let loopback = "listen = \"127.0.0.1:0\"";
@@ -124,7 +125,11 @@ impl Node {
     }
 
     async fn run(name: String, config: PathBuf) -> Result<Self> {
-        let mut child = tmd(&name, &config)?;
+        let child = tmd(&name, &config)?;
+        Self::of(name, config, child).await
+    }
+
+    async fn of(name: String, config: PathBuf, mut child: Child) -> Result<Self> {
         let line = child.wait_line("ready http=", READY).await?;
         let address = |key: &str| {
             let field = line.split_whitespace().find_map(|field| field.strip_prefix(key));
@@ -140,9 +145,38 @@ impl Node {
         *self = Self::run(self.name.clone(), self.config.clone()).await.unwrap();
     }
 
+    /// The same with more flags, such as those of another release.
+    pub async fn again_with(&mut self, flags: &[&str]) {
+        let mut command = Command::new(binary("tmd").unwrap());
+        command.arg("--config").arg(&self.config).args(flags);
+        let child = Child::spawn(&self.name, command).unwrap();
+        self.take_over(child).await.unwrap();
+    }
+
+    /// Goes on with `child`, which runs with the same configuration.
+    pub async fn take_over(&mut self, child: Child) -> Result<()> {
+        *self = Self::of(self.name.clone(), self.config.clone(), child).await?;
+        Ok(())
+    }
+
+    /// The file of its configuration.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.config.with_extension("")
+    }
+
     /// A second daemon with the same configuration.
     pub fn double(&self) -> Child {
         tmd("a double", &self.config).unwrap()
+    }
+
+    /// Calls that have no name here.
+    pub fn admin(&self) -> AdminClient<Channel> {
+        self.admin.clone()
     }
 
     /// The nodes that it sees.
@@ -192,13 +226,15 @@ impl Node {
 
     /// Changes the mode of the cluster.
     pub async fn set_mode(&self, mode: &str) -> Result<()> {
-        self.admin.clone().set_mode(SetModeRequest { mode: mode.to_owned() }).await?;
+        self.admin.clone().set_mode(SetModeRequest { mode: mode.to_owned(), ..SetModeRequest::default() }).await?;
         Ok(())
     }
 
-    /// Makes an API key; what is shown of it once.
+    /// Makes an API key that may do everything; what is shown of it once.
     pub async fn create_key(&self, name: &str) -> Result<String> {
-        Ok(self.admin.clone().create_key(CreateKeyRequest { name: name.to_owned() }).await?.into_inner().key)
+        let scopes = vec!["admin".to_owned()];
+        let request = CreateKeyRequest { name: name.to_owned(), scopes, ..CreateKeyRequest::default() };
+        Ok(self.admin.clone().create_key(request).await?.into_inner().key)
     }
 
     /// The names of the API keys.
@@ -218,6 +254,20 @@ impl Node {
         let request = InjectRequest { actor: actor.to_owned(), point: String::new(), action: action.to_owned() };
         self.admin.clone().inject(request).await?;
         Ok(())
+    }
+
+    /// Runs `tmctl` against it.
+    pub async fn tmctl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary("tmctl").unwrap());
+        command.args(["--server", &self.grpc]).args(arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// The same; what it printed, when it was done.
+    pub async fn done(&self, arguments: &[&str]) -> String {
+        let output = self.tmctl(arguments).await;
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The value of a metric: the sum of the samples that begin with `sample`.

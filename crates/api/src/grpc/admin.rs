@@ -3,22 +3,26 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use base::Fault;
+use base::{Fault, Grant};
 use futures_util::{Stream, StreamExt};
 use proto::admin::admin_server::Admin;
 use proto::admin::{
     BenchModelRequest, BenchModelResponse, CreateKeyRequest, CreateKeyResponse, CreateModelRequest,
     CreateModelResponse, DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, GetModeRequest, GetModeResponse,
-    HealthRequest, HealthResponse, ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse,
-    ListActorsRequest, ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysRequest,
-    ListKeysResponse, ListModelsRequest, ListModelsResponse, ListNodesRequest, ListNodesResponse, ListWorkersRequest,
-    ListWorkersResponse, PlaceRequest, PlaceResponse, PullModelRequest, PullModelResponse, ReportFailureRequest,
-    ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse, SetModeRequest, SetModeResponse, WatchEventsRequest,
-    WatchEventsResponse,
+    GetStoreRequest, GetStoreResponse, HealthRequest, HealthResponse, ImportModelRequest, ImportModelResponse,
+    InjectRequest, InjectResponse, ListActorsRequest, ListActorsResponse, ListAsksRequest, ListAsksResponse,
+    ListDialledRequest, ListDialledResponse, ListFailuresRequest, ListFailuresResponse, ListKeysRequest,
+    ListKeysResponse, ListLoadRequest, ListLoadResponse, ListModelsRequest, ListModelsResponse, ListModesRequest,
+    ListModesResponse, ListNodesRequest, ListNodesResponse, ListWorkersRequest, ListWorkersResponse, PlaceRequest,
+    PlaceResponse, PrivacyReportRequest, PrivacyReportResponse, PullModelRequest, PullModelResponse, ReloadRequest,
+    ReloadResponse, ReportFailureRequest, ReportFailureResponse, RevokeCertificatesRequest, RevokeCertificatesResponse,
+    RevokeKeyRequest, RevokeKeyResponse, RollbackModeRequest, RotateKeyRequest, RotateKeyResponse, SetModeRequest,
+    SetModeResponse, VerifyAuditRequest, VerifyAuditResponse, WatchEventsRequest, WatchEventsResponse,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::planning::client;
 use crate::Desk;
 
 /// The service over a desk.
@@ -47,7 +51,7 @@ impl Admin for Service {
     }
 
     async fn list_models(&self, _: Request<ListModelsRequest>) -> Answered<ListModelsResponse> {
-        Ok(Response::new(self.desk.models()))
+        Ok(Response::new(self.desk.models(Grant::everything())))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Answered<ExplainResponse> {
@@ -67,11 +71,33 @@ impl Admin for Service {
     }
 
     async fn set_mode(&self, request: Request<SetModeRequest>) -> Answered<SetModeResponse> {
-        answered(self.desk.admin().set_mode(request.into_inner()).await)
+        let by = client(&request)?.name.clone();
+        answered(self.desk.admin().set_mode(&by, request.into_inner()).await)
+    }
+
+    async fn list_modes(&self, _: Request<ListModesRequest>) -> Answered<ListModesResponse> {
+        answered(self.desk.admin().list_modes().await)
+    }
+
+    async fn rollback_mode(&self, request: Request<RollbackModeRequest>) -> Answered<SetModeResponse> {
+        let by = client(&request)?.name.clone();
+        answered(self.desk.admin().rollback_mode(&by, request.into_inner()).await)
+    }
+
+    async fn privacy_report(&self, request: Request<PrivacyReportRequest>) -> Answered<PrivacyReportResponse> {
+        answered(self.desk.admin().privacy_report(request.into_inner()).await)
+    }
+
+    async fn verify_audit(&self, _: Request<VerifyAuditRequest>) -> Answered<VerifyAuditResponse> {
+        answered(self.desk.admin().verify_audit().await)
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Answered<DrainResponse> {
         answered(self.desk.admin().drain(request.into_inner()).await)
+    }
+
+    async fn reload(&self, request: Request<ReloadRequest>) -> Answered<ReloadResponse> {
+        answered(self.desk.admin().reload(request.into_inner()).await)
     }
 
     async fn health(&self, _: Request<HealthRequest>) -> Answered<HealthResponse> {
@@ -120,6 +146,10 @@ impl Admin for Service {
         answered(self.desk.admin().revoke_key(request.into_inner()).await)
     }
 
+    async fn rotate_key(&self, request: Request<RotateKeyRequest>) -> Answered<RotateKeyResponse> {
+        answered(self.desk.admin().rotate_key(request.into_inner()).await)
+    }
+
     async fn list_actors(&self, _: Request<ListActorsRequest>) -> Answered<ListActorsResponse> {
         answered(self.desk.admin().list_actors().await)
     }
@@ -129,7 +159,30 @@ impl Admin for Service {
         Ok(Response::new(Box::pin(events.map(|event| event.map_err(|fault| proto::to_status(&fault))))))
     }
 
+    async fn list_asks(&self, request: Request<ListAsksRequest>) -> Answered<ListAsksResponse> {
+        answered(self.desk.admin().list_asks(request.into_inner()).await)
+    }
+
+    async fn list_load(&self, _: Request<ListLoadRequest>) -> Answered<ListLoadResponse> {
+        Ok(Response::new(self.desk.admin().list_load()))
+    }
+
+    async fn list_dialled(&self, _: Request<ListDialledRequest>) -> Answered<ListDialledResponse> {
+        Ok(Response::new(self.desk.admin().list_dialled()))
+    }
+
     async fn inject(&self, request: Request<InjectRequest>) -> Answered<InjectResponse> {
         answered(self.desk.admin().inject(request.into_inner()).await)
+    }
+
+    async fn revoke_certificates(
+        &self,
+        request: Request<RevokeCertificatesRequest>,
+    ) -> Answered<RevokeCertificatesResponse> {
+        answered(self.desk.admin().revoke_certificates(request.into_inner()).await)
+    }
+
+    async fn get_store(&self, _: Request<GetStoreRequest>) -> Answered<GetStoreResponse> {
+        Ok(Response::new(self.desk.admin().get_store()))
     }
 }

@@ -1,6 +1,7 @@
 //! A connection that can be ended from outside, although the transport owns the task that drives it.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,22 +12,27 @@ use tonic::transport::server::Connected;
 /// A connection whose reads fail once its token is cancelled. The transport always has a read waiting.
 pub(super) struct Cut<C> {
     inner: C,
+    from: From,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
+/// The address at the other end, among a request's extensions.
+#[derive(Clone, Copy)]
+pub(super) struct From(pub(super) Option<IpAddr>);
+
 impl<C> Cut<C> {
     /// `inner` until `end`.
-    pub(super) fn new(inner: C, end: &CancellationToken) -> Self {
+    pub(super) fn new(inner: C, from: Option<IpAddr>, end: &CancellationToken) -> Self {
         // A child has a lock of its own, so that connections do not wait for each other.
-        Self { inner, end: Box::pin(end.child_token().cancelled_owned()) }
+        Self { inner, from: From(from), end: Box::pin(end.child_token().cancelled_owned()) }
     }
 }
 
-impl<C: Connected> Connected for Cut<C> {
-    type ConnectInfo = C::ConnectInfo;
+impl<C> Connected for Cut<C> {
+    type ConnectInfo = From;
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.inner.connect_info()
+    fn connect_info(&self) -> From {
+        self.from
     }
 }
 

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use arc_swap::ArcSwap;
 use base::answer::{self, Events};
 use base::{Ask, AskId, Code, Event, EventAnswer, Fault, Result, Usage};
 use futures_util::Stream;
@@ -17,20 +18,20 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tonic::{Request, Response, Status};
 
+use super::GrpcLimits;
 use super::make_ask::{self, Call};
-use super::{Client, GrpcLimits};
+use super::planning::client;
 use crate::Desk;
 
 /// The service over a desk.
 pub(super) struct Service {
     pub(super) desk: Arc<dyn Desk>,
-    pub(super) limits: GrpcLimits,
+    pub(super) limits: Arc<ArcSwap<GrpcLimits>>,
 }
 
 impl Service {
-    fn call<T>(&self, request: &Request<T>) -> Call {
-        let client = request.extensions().get::<Client>().map_or_else(|| Arc::from(""), |client| client.0.clone());
-        Call::read(request.metadata(), client, self.limits.ask)
+    fn call<T>(&self, request: &Request<T>) -> Result<Call, Status> {
+        Ok(Call::read(request.metadata(), client(request)?, self.limits.load().ask))
     }
 
     async fn generate(&self, call: Call, request: GenerateRequest) -> Result<GenerateStream> {
@@ -42,7 +43,7 @@ impl Service {
     /// Asks, and reads the answer's JSON.
     async fn infer_json<T: DeserializeOwned>(&self, ask: Ask) -> Result<(String, T)> {
         let mut answer = self.desk.infer(ask, None).await?;
-        let body = answer::collect(&mut answer.frames, self.limits.answer).await?;
+        let body = answer::collect(&mut answer.frames, self.limits.load().answer).await?;
         let json = serde_json::from_slice(&body).map_err(|error| {
             Fault::new(Code::EngineFailed, "could not read the engine's answer")
                 .because(error)
@@ -109,19 +110,19 @@ impl Inference for Service {
     type GenerateStream = GenerateStream;
 
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<GenerateStream>, Status> {
-        answered(Service::generate(self, self.call(&request), request.into_inner()).await)
+        answered(Service::generate(self, self.call(&request)?, request.into_inner()).await)
     }
 
     async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedResponse>, Status> {
-        answered(Service::embed(self, self.call(&request), request.into_inner()).await)
+        answered(Service::embed(self, self.call(&request)?, request.into_inner()).await)
     }
 
     async fn rerank(&self, request: Request<RerankRequest>) -> Result<Response<RerankResponse>, Status> {
-        answered(Service::rerank(self, self.call(&request), request.into_inner()).await)
+        answered(Service::rerank(self, self.call(&request)?, request.into_inner()).await)
     }
 
-    async fn list_models(&self, _: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
-        let models = self.desk.models().models.into_iter().map(|model| ListedModel {
+    async fn list_models(&self, request: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
+        let models = self.desk.models(&*client(&request)?).models.into_iter().map(|model| ListedModel {
             workers: model.places.iter().map(|place| place.worker.clone()).collect(),
             loaded_on: model.places.iter().filter(|place| place.is_loaded).map(|place| place.worker.clone()).collect(),
             context_tokens: model.places.iter().map(|place| place.context_tokens).max().unwrap_or_default(),

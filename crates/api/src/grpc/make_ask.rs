@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::time::Deadline;
-use base::{Ask, AskHead, AskId, Continuation, Dialect, Face, Fault, Kind, Priority, Result};
+use base::{Ask, AskHead, Continuation, Dialect, Face, Fault, Grant, Kind, Priority, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proto::inference::{EmbedRequest, GenerateRequest, Message, RerankRequest};
@@ -15,17 +15,17 @@ use tonic::metadata::MetadataMap;
 
 /// What a call brings besides its message.
 pub(super) struct Call {
-    client: Arc<str>,
+    grant: Arc<Grant>,
     traceparent: Arc<str>,
     patience: Duration,
 }
 
 impl Call {
     /// Reads the metadata; the call may take `most`, or less when the client says so.
-    pub(super) fn read(metadata: &MetadataMap, client: Arc<str>, most: Duration) -> Self {
+    pub(super) fn read(metadata: &MetadataMap, grant: Arc<Grant>, most: Duration) -> Self {
         let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(grpc_timeout);
         Self {
-            client,
+            grant,
             traceparent: proto::trace::extract(metadata).into(),
             patience: timeout.map_or(most, |timeout| timeout.min(most)),
         }
@@ -33,25 +33,14 @@ impl Call {
 
     fn ask(self, dialect: Dialect, kind: Kind, priority: Priority, body: String) -> Result<Ask> {
         let seen = base::peek::peek(dialect, body.as_bytes())?;
+        let deadline = Deadline::after(Instant::now(), self.patience);
+        let client = self.grant.name.clone();
         let head = AskHead {
-            id: AskId::random(),
             face: Face::Grpc,
-            dialect,
             kind,
             priority,
-            model: seen.model.into(),
-            stream: seen.stream,
-            wants_usage_chunk: seen.wants_usage_chunk,
-            sampling: seen.sampling,
-            needs: seen.needs,
-            prompt_tokens: seen.prompt_tokens,
-            max_output_tokens: seen.max_output_tokens,
-            choices: seen.choices,
-            prefix: seen.prefix.into(),
-            deadline: Deadline::after(Instant::now(), self.patience),
-            client: self.client,
-            traceparent: self.traceparent,
-            only_worker: None,
+            grant: self.grant.of_key(),
+            ..seen.head(dialect, deadline, client, self.traceparent)
         };
         Ok(Ask { head, body: body.into() })
     }
@@ -206,7 +195,7 @@ mod tests {
     use super::*;
 
     fn call() -> Call {
-        Call { client: "".into(), traceparent: "".into(), patience: Duration::from_secs(9) }
+        Call { grant: base::Grant::everything().clone(), traceparent: "".into(), patience: Duration::from_secs(9) }
     }
 
     fn user(content: &str) -> Vec<Message> {

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use base::{Fault, Result};
+use base::{Fault, Grant, Result};
 use futures_util::{Stream, StreamExt};
 use planner::edit::Dependencies;
 use planner::planning::{FieldClash, Taking};
@@ -35,9 +35,15 @@ fn answered<T>(result: Result<T>) -> Answered<T> {
 }
 
 /// Who a call comes from: the name of its key, and who it says it is, in the message or in `x-tm-who`.
-fn who<T>(request: &Request<T>, said: &str) -> String {
-    let key = request.extensions().get::<Client>().map_or("", |client| &client.0);
+pub(super) fn who<T>(request: &Request<T>, said: &str) -> String {
+    let key = request.extensions().get::<Client>().map_or("", |client| &client.0.name);
     crate::who(key, if said.is_empty() { metadata(request, "x-tm-who") } else { said })
+}
+
+/// What the key of a call allows; the door has noted it.
+pub(super) fn client<T>(request: &Request<T>) -> Result<Arc<Grant>, Status> {
+    let client = request.extensions().get::<Client>().map(|client| client.0.clone());
+    client.ok_or_else(|| proto::to_status(&Fault::internal("a call came in without a look at its key")))
 }
 
 fn metadata<'a, T>(request: &'a Request<T>, name: &str) -> &'a str {
@@ -426,6 +432,7 @@ impl Rpc for Service {
     async fn mcp(&self, request: Request<Streaming<p::McpRequest>>) -> Answered<Self::McpStream> {
         let server = Server {
             desk: self.desk.clone(),
+            grant: client(&request)?,
             who: who(&request, ""),
             tools: Tools::read(metadata(&request, "x-tm-tools")),
             stop: self.stop.clone(),

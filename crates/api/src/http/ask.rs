@@ -9,12 +9,14 @@ use base::time::Deadline;
 use base::units::parse_duration;
 use base::{Answer, AnswerHead, Ask, AskHead, AskId, Dialect, Fault, Kind, Priority, Result};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::answer_body::{Form, Outgoing, Running};
-use super::{Door, intake, refusal};
+use super::caller::From;
+use super::{Door, caller, intake, perplexity, plain_path, refusal};
 
 const ASK: HeaderName = HeaderName::from_static("x-tm-ask");
 const NODE: HeaderName = HeaderName::from_static("x-tm-node");
@@ -30,7 +32,8 @@ pub(super) async fn serve(door: &Door, dialect: Dialect, request: Request<Incomi
     }
     let (parts, mut body) = request.into_parts();
     let id = AskId::random();
-    let mut response = match accept(door, id, dialect, &parts.headers, &mut body).await {
+    let mut response = match accept(door, id, dialect, &parts, &mut body).await {
+        Ok(ask) if perplexity::is_local(&*door.desk, &ask.head) => perplexity::serve(door, &ask).await,
         Ok(ask) => answer(door, ask).await,
         Err(fault) => refusal::response(face, &fault).map(|refusal| refusal.lingering_over(body)),
     };
@@ -40,47 +43,32 @@ pub(super) async fn serve(door: &Door, dialect: Dialect, request: Request<Incomi
     response
 }
 
-/// The key that a client sent, in OpenAI's or in Anthropic's way.
-pub(super) fn key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, key) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-    });
-    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
-}
-
-async fn accept(door: &Door, id: AskId, dialect: Dialect, headers: &HeaderMap, body: &mut Incoming) -> Result<Ask> {
-    let client = door.desk.authenticate(key(headers))?;
+async fn accept(door: &Door, id: AskId, dialect: Dialect, parts: &Parts, body: &mut Incoming) -> Result<Ask> {
+    let headers = &parts.headers;
+    let from = parts.extensions.get::<From>().and_then(|from| from.0);
+    // Its path is one of those that `ask_route` knows, superfluous slashes aside.
+    let plain = plain_path(parts.uri.path());
+    let route = plain.as_deref().unwrap_or(parts.uri.path());
+    let grant = caller::admit(&*door.desk, (&parts.method, route), (headers, &parts.uri), from)?;
     check_form(headers)?;
     let wishes = Wishes::read(dialect, headers)?;
-    let body = intake::collect(body, door.limits.body, door.limits.read).await?;
+    let limits = door.limits.load_full();
+    let body = intake::collect(body, limits.body, limits.read).await?;
     let seen = base::peek::peek(dialect, &body)?;
-    let patience = wishes.timeout.unwrap_or(door.limits.ask).min(door.limits.ask);
+    let patience = wishes.timeout.unwrap_or(limits.ask).min(limits.ask);
     let head = AskHead {
         id,
         face: refusal::face_of_dialect(dialect),
-        dialect,
         kind: wishes.kind,
         priority: wishes.priority,
-        model: seen.model.into(),
-        stream: seen.stream,
-        wants_usage_chunk: seen.wants_usage_chunk,
-        sampling: seen.sampling,
-        needs: seen.needs,
-        prompt_tokens: seen.prompt_tokens,
-        max_output_tokens: seen.max_output_tokens,
-        choices: seen.choices,
-        prefix: seen.prefix.into(),
-        deadline: Deadline::after(Instant::now(), patience),
-        client,
-        traceparent: traceparent(headers),
-        only_worker: None,
+        grant: grant.clone().of_key(),
+        ..seen.head(dialect, Deadline::after(Instant::now(), patience), grant.name.clone(), traceparent(headers))
     };
     Ok(Ask { head, body })
 }
 
 async fn answer(door: &Door, ask: Ask) -> Response<Outgoing> {
-    let limits = &door.limits;
+    let limits = door.limits.load_full();
     let form = Form { dialect: ask.head.dialect, stream: ask.head.stream };
     let desk = door.desk.clone();
     // Owns the desk, so that it can move into the body when the head goes out early.
@@ -175,7 +163,7 @@ fn check_form(headers: &HeaderMap) -> Result<()> {
 }
 
 /// The client's trace when it is plausible; an empty text otherwise, because it ends up in logs.
-fn traceparent(headers: &HeaderMap) -> Arc<str> {
+pub(crate) fn traceparent(headers: &HeaderMap) -> Arc<str> {
     static NONE: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
     const LENGTH: usize = 55;
     let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
@@ -195,21 +183,6 @@ mod tests {
         assert_eq!(timeout("5m"), Some(Duration::from_secs(300)));
         for bad in ["", "-1", "0", "NaN", "1e300", "soon"] {
             assert_eq!(timeout(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_key_comes_as_bearer_or_as_api_key() {
-        for (name, value, expected) in [
-            ("authorization", "Bearer abc", Some("abc")),
-            ("authorization", "bearer  abc", Some("abc")),
-            ("x-api-key", "abc", Some("abc")),
-            ("authorization", "Basic abc", None),
-            ("authorization", "abc", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().unwrap());
-            assert_eq!(key(&headers), expected, "{name}: {value}");
         }
     }
 

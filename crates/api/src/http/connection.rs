@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::Door;
+use super::caller::From;
 
 /// Largest head of a request; a longer one is refused with 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -33,11 +34,12 @@ pub(super) async fn drive(stream: TcpStream, door: Arc<Door>, stop: Cancellation
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "could not switch off delayed writes");
     }
+    let from = From(stream.peer_addr().ok().map(|address| address.ip()));
     let stage = Arc::new(SharedStage::new());
-    let io = TokioIo::new(Guarded { stream, stage: stage.clone(), write: door.limits.write, stalled: None });
+    let io = TokioIo::new(Guarded { stream, stage: stage.clone(), write: door.limits.load().write, stalled: None });
     let service = service_fn({
         let (door, stage) = (door.clone(), stage.clone());
-        move |request| door.clone().answer(Busy::begin(&stage), request)
+        move |request| door.clone().answer(Busy::begin(&stage), from, request)
     });
     // No half-close: the end of a client's stream is the client going away, and ends the work behind its answer.
     let connection = http1::Builder::new()
@@ -136,7 +138,7 @@ struct Patience {
 
 impl Patience {
     fn new(stage: Arc<SharedStage>, door: Arc<Door>) -> Self {
-        let timer = Beside::new(sleep(door.limits.header));
+        let timer = Beside::new(sleep(door.limits.load().header));
         Self { stage, door, seen: Stage::Head, since: Instant::now(), drained_by: None, timer }
     }
 
@@ -145,7 +147,7 @@ impl Patience {
     }
 
     fn drain(mut self: Pin<&mut Self>) {
-        let by = Instant::now() + self.door.limits.drain;
+        let by = Instant::now() + self.door.limits.load().drain;
         self.drained_by = Some(by);
         self.set_timer(by);
     }
@@ -157,8 +159,8 @@ impl Patience {
     /// When the current stage has lasted too long; `None` while an answer runs, which has limits of its own.
     fn due(&self) -> Option<Instant> {
         let limit = match self.seen {
-            Stage::Idle => Some(self.door.limits.idle),
-            Stage::Head => Some(self.door.limits.header),
+            Stage::Idle => Some(self.door.limits.load().idle),
+            Stage::Head => Some(self.door.limits.load().header),
             Stage::Busy => None,
         };
         [limit.map(|limit| self.since + limit), self.drained_by].into_iter().flatten().min()
@@ -183,7 +185,7 @@ impl Patience {
                 Some(due) if due <= Instant::now() => return Poll::Ready(()),
                 Some(due) => self.set_timer(due),
                 None => {
-                    let later = Instant::now() + self.door.limits.idle;
+                    let later = Instant::now() + self.door.limits.load().idle;
                     self.set_timer(later);
                 }
             }

@@ -44,7 +44,7 @@ struct Wish {
 async fn answer(
     bounds: Bounds,
     State(desk): Shared,
-    Extension(Client(key)): Extension<Client>,
+    Extension(Client(grant)): Extension<Client>,
     Query(wish): Query<Wish>,
     request: Request,
 ) -> Response {
@@ -64,8 +64,8 @@ async fn answer(
     }
     let request = Request::from_parts(parts, Body::from(bytes));
     let said = request.headers().get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or("mcp");
-    let server =
-        Server { desk, who: crate::who(&key, said), tools: Tools::read(&wish.tools), stop: bounds.stop.clone() };
+    let (who, tools) = (crate::who(&grant.name, said), Tools::read(&wish.tools));
+    let server = Server { desk, grant, who, tools, stop: bounds.stop.clone() };
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_sse_keep_alive(Some(bounds.heartbeat))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::answer_body::{Form, Outgoing, Running};
 use super::pages::{Refusal, Shared};
-use crate::{Desk, EngineCall, names};
+use crate::{Client, Desk, EngineCall, names};
 
 /// What clients are told as Ollama's version: they switch features on by it, and this one has all that the faces have.
 const VERSION: &str = "0.12.0";
@@ -41,13 +41,13 @@ pub(super) fn routes() -> Router<Arc<dyn Desk>> {
         .route("/api/delete", delete(|desk: Shared, body: Bytes| pass(desk, EngineCall::Delete, body)))
 }
 
-async fn tags(State(desk): Shared) -> Json<Value> {
-    let models: Vec<Value> = desk.models().models.iter().map(tag).collect();
+async fn tags(State(desk): Shared, Extension(Client(grant)): Extension<Client>) -> Json<Value> {
+    let models: Vec<Value> = desk.models(&grant).models.iter().map(tag).collect();
     Json(json!({ "models": models }))
 }
 
-async fn ps(State(desk): Shared) -> Json<Value> {
-    let models = desk.models().models;
+async fn ps(State(desk): Shared, Extension(Client(grant)): Extension<Client>) -> Json<Value> {
+    let models = desk.models(&grant).models;
     let loaded = models.iter().filter_map(|model| {
         let places: Vec<&ModelPlace> = model.places.iter().filter(|place| place.is_loaded).collect();
         let place = places.first()?;
@@ -66,12 +66,16 @@ struct ShowRequest {
     model: String,
 }
 
-async fn show(State(desk): Shared, body: Bytes) -> Result<Json<Value>, Refusal> {
+async fn show(
+    State(desk): Shared,
+    Extension(Client(grant)): Extension<Client>,
+    body: Bytes,
+) -> Result<Json<Value>, Refusal> {
     // By hand: axum's extractor would insist on a content type that Ollama's clients leave out.
     let request: ShowRequest = serde_json::from_slice(&body).map_err(|error| {
         Refusal(Face::Ollama, Fault::invalid("field `model` is missing").because(error).hint("name a model"))
     })?;
-    let model = names::look_up(&*desk, &request.model).map_err(|fault| Refusal(Face::Ollama, fault))?;
+    let model = names::look_up(&*desk, &grant, &request.model).map_err(|fault| Refusal(Face::Ollama, fault))?;
     let context = model.places.iter().map(|place| place.context_tokens).max().unwrap_or_default();
     Ok(Json(json!({
         "modelfile": "",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use base::Face;
@@ -10,7 +10,7 @@ use proto::admin::ModelItem;
 use serde_json::{Value, json};
 
 use super::pages::{Refusal, Shared};
-use crate::{Desk, names};
+use crate::{Client, Desk, names};
 
 /// The routes of this file.
 pub(super) fn routes() -> Router<Arc<dyn Desk>> {
@@ -21,13 +21,19 @@ pub(super) fn routes() -> Router<Arc<dyn Desk>> {
         .route("/models/{*name}", get(show))
 }
 
-async fn list(State(desk): Shared) -> Json<Value> {
-    let models: Vec<Value> = desk.models().models.iter().map(object).collect();
+async fn list(State(desk): Shared, Extension(Client(grant)): Extension<Client>) -> Json<Value> {
+    let models: Vec<Value> = desk.models(&grant).models.iter().map(object).collect();
     Json(json!({ "object": "list", "data": models }))
 }
 
-async fn show(State(desk): Shared, Path(name): Path<String>) -> Result<Json<Value>, Refusal> {
-    names::look_up(&*desk, &name).map(|model| Json(object(&model))).map_err(|fault| Refusal(Face::OpenAi, fault))
+async fn show(
+    State(desk): Shared,
+    Extension(Client(grant)): Extension<Client>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    names::look_up(&*desk, &grant, &name)
+        .map(|model| Json(object(&model)))
+        .map_err(|fault| Refusal(Face::OpenAi, fault))
 }
 
 /// `created` is not known of a model, and clients insist on a number.

@@ -1,24 +1,30 @@
-//! Everything on the HTTP port that is no ask: lists, health, metrics, the plain page, and what is not there.
+//! Everything on the HTTP port that is no ask: lists, health, metrics, the page, and what is not there.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base::{Code, Fault};
+use bytes::Bytes;
+use http_body::Frame;
 use http_body_util::BodyExt;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{anthropic, ask, hooks, mcp, ollama, openai, projects, refusal};
-use crate::{Client, Desk};
+use super::{
+    HttpLimits, anthropic, ask, caller, cluster, hooks, mcp, ollama, openai, openapi, page, perplexity, projects,
+    refusal, research,
+};
+use crate::until::Until;
+use crate::{Client, Desk, MetricsFormat, trace};
 
 /// The desk, as handlers get it.
 pub(super) type Shared = State<Arc<dyn Desk>>;
@@ -32,6 +38,8 @@ pub(super) struct Bounds {
     pub(super) stop: CancellationToken,
     /// Between signs of life while a client waits.
     pub(super) heartbeat: Duration,
+    /// The longest life of an answer is in them, and may change.
+    pub(super) limits: Arc<ArcSwap<HttpLimits>>,
 }
 
 /// A fault in its path's shape, as handlers return it.
@@ -50,11 +58,16 @@ pub(super) fn router(desk: Arc<dyn Desk>, bounds: Bounds) -> Router {
         .merge(openai::routes())
         .merge(ollama::routes())
         .merge(projects::routes(bounds.clone()))
+        .merge(research::routes(bounds.clone()))
+        .merge(cluster::routes(bounds.clone()))
+        .merge(perplexity::routes(bounds.clone()))
         .merge(mcp::routes(bounds))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(desk.clone(), with_key));
     keyed
         .merge(hooks::routes())
+        .merge(page::routes())
+        .merge(openapi::routes())
         .route("/", get(front))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -64,15 +77,27 @@ pub(super) fn router(desk: Arc<dyn Desk>, bounds: Bounds) -> Router {
         .with_state(desk)
 }
 
-/// Lets only holders of a key pass, when keys are on, and notes who they are.
+/// Lets only holders of a key pass that opens the route, when keys are on, and notes who they are. An answer that stays
+/// open ends with the key.
 async fn with_key(State(desk): Shared, mut request: Request, next: Next) -> Response {
-    match desk.authenticate(ask::key(request.headers())) {
-        Ok(name) => {
-            request.extensions_mut().insert(Client(name));
-            next.run(request).await
+    let from = request.extensions().get::<caller::From>().and_then(|from| from.0);
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let wants = (request.headers(), request.uri());
+    match caller::admit(&*desk, (request.method(), route), wants, from) {
+        Ok(grant) => {
+            let ended = desk.until_ended(&grant);
+            request.extensions_mut().insert(Client(grant));
+            let parent = ask::traceparent(request.headers());
+            let response = trace::within(parent, next.run(request)).await;
+            response.map(|body| Body::new(Until::new(body, ended, key_ended)))
         }
         Err(fault) => Refusal(refusal::shape_of(request.uri().path()), fault).into_response(),
     }
+}
+
+/// Breaks an answer off; its client tells that from a whole one.
+fn key_ended() -> Result<Frame<Bytes>, axum::Error> {
+    Err(axum::Error::new(Fault::new(Code::Unauthenticated, "the API key has ended")))
 }
 
 async fn nothing_here(uri: Uri) -> Refusal<refusal::Shape> {
@@ -92,41 +117,15 @@ async fn readyz(State(desk): Shared) -> impl IntoResponse {
     (status, axum::Json(json!({ "ready": readiness.ready, "reasons": readiness.reasons })))
 }
 
-async fn metrics(State(desk): Shared) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], desk.metrics())
+async fn metrics(State(desk): Shared, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = accept.map_or(MetricsFormat::Text, MetricsFormat::accepted);
+    ([(CONTENT_TYPE, format.content_type())], desk.metrics(format))
 }
 
-/// Ollama's clients ask this page whether a server is there; people get what the node sees.
-async fn front(State(desk): Shared, headers: HeaderMap) -> Response {
+/// Ollama's clients ask this page whether a server is there; people get the page.
+async fn front(headers: HeaderMap) -> Response {
     let is_browser =
         headers.get(ACCEPT).is_some_and(|accept| accept.to_str().is_ok_and(|text| text.contains("text/html")));
-    // The page names machines and models; a browser sends no key, so with keys on it only says that it is there.
-    if is_browser && desk.authenticate(ask::key(&headers)).is_ok() {
-        return Html(page(&*desk)).into_response();
-    }
-    "Ollama is running".into_response()
-}
-
-fn page(desk: &dyn Desk) -> String {
-    let mut html = String::from("<!doctype html><meta charset=\"utf-8\"><title>Taskmaster</title><h1>Taskmaster</h1>");
-    let nodes = desk.admin().list_nodes().nodes;
-    let workers = desk.admin().list_workers().workers;
-    let models = desk.models().models;
-    list(&mut html, "Nodes", nodes.iter().map(|node| format!("{} ({})", node.name, node.state)));
-    list(&mut html, "Workers", workers.iter().map(|worker| format!("{} ({})", worker.name, worker.state)));
-    list(&mut html, "Models", models.iter().map(|model| model.name.clone()));
-    html
-}
-
-fn list(html: &mut String, title: &str, items: impl Iterator<Item = String>) {
-    // Writing to a String cannot fail.
-    let _ = write!(html, "<h2>{title}</h2><ul>");
-    for item in items {
-        let _ = write!(html, "<li>{}</li>", escaped(&item));
-    }
-    html.push_str("</ul>");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    if is_browser { page::front(&headers) } else { "Ollama is running".into_response() }
 }

@@ -72,7 +72,7 @@ impl IntoResponse for Refused {
 }
 
 /// What stands behind the question mark; what is wrong with it is refused in the shape of these routes.
-struct Query<T>(T);
+pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Refused;
@@ -80,34 +80,38 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answered<Self> {
         let read = axum::extract::Query::try_from_uri(&parts.uri);
         let axum::extract::Query(wish) = read.map_err(|error| {
-            Fault::invalid("could not read the query")
-                .because(error)
+            // Each of its causes says the same again; the innermost says no more than what is wrong.
+            let mut why: &dyn std::error::Error = &error;
+            while let Some(source) = why.source() {
+                why = source;
+            }
+            Fault::invalid(format!("could not read the query: {why}"))
                 .hint("write it as the path, `?`, NAME=VALUE, `&` between")
         })?;
         Ok(Self(wish))
     }
 }
 
-type Answered<T = Json<Value>> = Result<T, Refused>;
+pub(super) type Answered<T = Json<Value>> = Result<T, Refused>;
 
 /// Who a request comes from: the name of its key, and what it says in `x-tm-who`.
-struct Who(String);
+pub(super) struct Who(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Who {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answered<Self> {
-        let Some(Client(key)) = parts.extensions.get() else {
+        let Some(Client(grant)) = parts.extensions.get() else {
             return Err(Fault::internal("a request came in without a look at its key").into());
         };
         let said = parts.headers.get("x-tm-who").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Ok(Self(crate::who(key, said)))
+        Ok(Self(crate::who(&grant.name, said)))
     }
 }
 
 /// The body as JSON; by hand, since axum's extractor insists on a content type and says less about what is wrong. `like` is
 /// one with every field, for whoever sends another one.
-fn read<T: DeserializeOwned>(body: &Bytes, like: &str) -> Result<T> {
+pub(super) fn read<T: DeserializeOwned>(body: &Bytes, like: &str) -> Result<T> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     let hint = || format!("send one JSON object, such as {like}");
     // A list would be read as the fields in their order.
@@ -117,7 +121,7 @@ fn read<T: DeserializeOwned>(body: &Bytes, like: &str) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| Fault::invalid("could not read the body").because(error).hint(hint()))
 }
 
-fn items(all: Vec<Value>) -> Json<Value> {
+pub(super) fn items(all: Vec<Value>) -> Json<Value> {
     Json(json!({ "total": all.len(), "items": all }))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer_body::Outgoing;
 use super::mcp::PATH as MCP_PATH;
-use super::projects;
+use super::{cluster, projects, research};
 use crate::tasks_json;
 
 /// How an error looks on the wire.
@@ -16,7 +16,7 @@ use crate::tasks_json;
 pub(super) enum Shape {
     /// As the clients of a face expect it.
     Face(Face),
-    /// Ours, for projects and MCP: code, message and hint apart.
+    /// Ours, for projects, research and MCP: code, message and hint apart.
     Projects,
 }
 
@@ -29,7 +29,9 @@ impl From<Face> for Shape {
 /// The shape of errors at a path, for refusals that come before anything else is known.
 pub(super) fn shape_of(path: &str) -> Shape {
     match path {
-        _ if projects::is_path(path) || path == MCP_PATH => Shape::Projects,
+        _ if projects::is_path(path) || research::is_path(path) || cluster::is_path(path) || path == MCP_PATH => {
+            Shape::Projects
+        }
         _ if path == "/api" || path.starts_with("/api/") => Shape::Face(Face::Ollama),
         _ if path.starts_with("/v1/messages") => Shape::Face(Face::Anthropic),
         _ => Shape::Face(Face::OpenAi),
@@ -84,6 +86,18 @@ pub(super) fn unknown_path(path: &str) -> Fault {
         return fault.hint(
             "below /api/projects/NAME there are tags, tasks, tasks/IDS, tasks.json, next, check, history, \
              render/{tree, svg, report, readme, files, complexity}, edits, move, undo and jobs; below /api/jobs: ID, ID/events",
+        );
+    }
+    if research::is_path(path) {
+        return fault.hint(
+            "below /api/research there are collections, collections/NAME, collections/NAME/documents, \
+             collections/NAME/documents/ID, document, search, ask, loops, clusters and status",
+        );
+    }
+    if cluster::is_path(path) {
+        return fault.hint(
+            "below /api/cluster there are nodes, nodes/NAME/drain, workers, models, asks, asks/ID, failures, health, mode, \
+             load, dialled and live",
         );
     }
     fault.hint(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{Code, Fault, Result};
+use base::{Code, Fault, Grant, Result};
 use planner::projects::{Outcome, Snapshot, Wanted, name_of_folder};
 use planner::{Edit, Planning, TaskId, wire};
 use rmcp::RoleServer;
@@ -64,6 +64,10 @@ impl<'a> Call<'a> {
         &*self.server.desk
     }
 
+    pub(super) fn grant(&self) -> &Grant {
+        &self.server.grant
+    }
+
     pub(super) fn planning(&self) -> Result<Arc<Planning>> {
         self.server.desk.planning()
     }
@@ -84,6 +88,11 @@ impl<'a> Call<'a> {
     /// A text that is there and not empty.
     pub(super) fn given(&self, name: &str) -> Option<String> {
         Some(self.text(name)).filter(|text| !text.trim().is_empty())
+    }
+
+    /// Whether it is told at all, be it empty.
+    pub(super) fn is_there(&self, name: &str) -> bool {
+        self.arguments.get(name).is_some_and(|value| !value.is_null())
     }
 
     pub(super) fn flag(&self, name: &str) -> bool {

@@ -162,6 +162,7 @@ mod tests {
             answer_tokens: 20,
             models: ["llama3.1:8b".to_owned(), "qwen3:4b".to_owned()].into(),
             cost: 0,
+            sources: Default::default(),
         };
         let told = telemetry("expand", &spent);
         assert_eq!((&told["commandName"], &told["modelUsed"]), (&json!("expand"), &json!("llama3.1:8b, qwen3:4b")));

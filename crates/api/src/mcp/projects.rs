@@ -45,7 +45,7 @@ pub(super) async fn models(call: &Call<'_>) -> Said {
     };
     let models: Vec<Value> = call
         .desk()
-        .models()
+        .models(call.grant())
         .models
         .iter()
         .map(|model| {
@@ -104,7 +104,7 @@ pub(super) async fn cluster_status(call: &Call<'_>) -> Said {
             "name": worker.name, "state": worker.state, "reason": worker.reason,
             "slots": worker.slots, "busy": worker.busy, "queued": worker.queued, "loaded": worker.loaded,
         })).collect::<Vec<_>>(),
-        "models": desk.models().models.iter().map(|model| model.name.clone()).collect::<Vec<_>>(),
+        "models": desk.models(call.grant()).models.iter().map(|model| model.name.clone()).collect::<Vec<_>>(),
         "unfinishedJobs": unfinished,
     }))
 }

@@ -4,7 +4,7 @@ use base::{Fault, Result};
 use planner::projects::Snapshot;
 use planner::query::{self, Filter};
 use planner::render::{self, Kind};
-use planner::{Edit, Status, TaskId, graph, wire};
+use planner::{Status, TaskId, graph, wire};
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Said};
@@ -15,8 +15,6 @@ use crate::tasks_json;
 const PAGE: usize = 50;
 /// What a list shows of a task where nobody says what; `get_task` shows everything.
 const FIELDS: [&str; 8] = ["id", "title", "description", "status", "priority", "dependencies", "complexity", "version"];
-/// Tasks that `research` shows, by the level of detail.
-const RELATED: [(&str, usize); 3] = [("low", 3), ("medium", 6), ("high", 12)];
 
 pub(super) async fn get_tasks(call: &Call<'_>) -> Said {
     let snapshot = call.snapshot().await?;
@@ -166,40 +164,4 @@ pub(super) async fn generate(call: &Call<'_>) -> Said {
     let files = render::render(&call.snapshot().await?, Kind::Files)?;
     let files = files.into_iter().map(|(name, text)| json!({ "name": name, "text": text }));
     Ok(json!({ "files": files.collect::<Vec<_>>() }))
-}
-
-/// What the project itself knows of a question, and plainly that it is no more than that.
-pub(super) async fn research(call: &Call<'_>) -> Said {
-    let (snapshot, question) = (call.snapshot().await?, call.text("query"));
-    let level = call.given("detailLevel").unwrap_or_else(|| "medium".to_owned());
-    let most = RELATED.iter().find(|(name, _)| *name == level).map_or(6, |(_, most)| *most);
-    let mut ids = call.ids("taskIds")?;
-    all_there(&snapshot, &ids)?;
-    let related = query::related(&snapshot.tasks, &format!("{question} {}", call.text("customContext")), most);
-    let found: Vec<TaskId> = related.into_iter().map(|(id, _)| id).filter(|id| !ids.contains(id)).collect();
-    ids.extend(found);
-    let mut text = format!("What the tasks of {} say about: {question}\n", snapshot.project);
-    if ids.is_empty() {
-        text.push_str("\nNo task has to do with it.\n");
-    }
-    for (id, task) in ids.iter().filter_map(|id| Some((id, snapshot.tasks.get(id)?))) {
-        text.push_str(&format!("\n{id} {} ({}, {})\n{}\n", task.title, task.status, task.priority, task.description));
-        if level == "high" && !task.details.is_empty() {
-            text.push_str(&format!("{}\n", task.details));
-        }
-    }
-    let limits = "Answered from this project's tasks alone. Documents and sources come with the knowledge base, which this \
-        server does not have yet; nothing was looked up outside.";
-    text.push_str(&format!("\n{limits}\n"));
-    let mut said = json!({ "query": question, "result": text, "detailLevel": level, "tasks": ids, "limits": limits });
-    if let Some(save_to) = call.given("saveTo") {
-        let id = wire::id_from_wire("saveTo", &save_to)?;
-        let saved = call.change(vec![Edit::Note { id, text }], format!("research: {question}")).await?;
-        said["savedTo"] = json!(save_to);
-        said["revision"] = saved["revision"].clone();
-    } else {
-        let report = one(render::render(&snapshot, Kind::Report)?);
-        said["report"] = json!(report);
-    }
-    Ok(said)
 }

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use api::desk::{AdminDesk, BenchStream, Desk, EventStream, PullStream, Readiness};
+use api::MetricsFormat;
+use api::desk::{AdminDesk, BenchStream, Caller, Desk, EventStream, PullStream, Readiness};
 use api::http::HttpLimits;
+use arc_swap::ArcSwap;
 use base::answer::{Events, Frames, Ready};
 use base::{
     Answer, AnswerHead, Ask, AskHead, BoxFrames, BoxFuture, Code, Continuation, Event, EventAnswer, Fault, Finish,
-    Result, RunSummary, Usage, WorkerId,
+    Grant, Result, RunSummary, Scope, Usage, WorkerId,
 };
 use bytes::Bytes;
 use planner::Planning;
@@ -22,6 +24,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::knowledge::Memory;
+
 /// The desk; tests look into it and let waiting asks go on.
 pub struct Script {
     pub seen: Mutex<Option<(AskHead, Bytes, Option<Continuation>)>>,
@@ -31,8 +35,14 @@ pub struct Script {
     pub release: Semaphore,
     pub is_ready: Mutex<bool>,
     pub has_keys: bool,
+    /// Who asked for what, as it came to the door.
+    pub calls: Mutex<Vec<(String, Option<std::net::IpAddr>)>>,
+    /// Whether the keys are over.
+    pub key_ended: watch::Sender<bool>,
     /// Where there are projects.
     pub planning: Option<Arc<Planning>>,
+    /// Where there are documents.
+    pub knowledge: Arc<Memory>,
     pub has_hook: AtomicBool,
     pub delivery: Mutex<Option<Delivery>>,
 }
@@ -45,12 +55,15 @@ impl Script {
     pub fn with_planning(has_keys: bool, planning: Option<Arc<Planning>>) -> Arc<Self> {
         Arc::new(Self {
             planning,
+            knowledge: Arc::default(),
             seen: Mutex::default(),
             dropped: watch::Sender::new(0),
             begun: watch::Sender::new(0),
             release: Semaphore::new(0),
             is_ready: Mutex::new(true),
             has_keys,
+            calls: Mutex::default(),
+            key_ended: watch::Sender::new(false),
             has_hook: AtomicBool::new(true),
             delivery: Mutex::default(),
         })
@@ -200,7 +213,7 @@ impl Desk for Script {
         })
     }
 
-    fn models(&self) -> ListModelsResponse {
+    fn models(&self, grant: &Grant) -> ListModelsResponse {
         let place = ModelPlace {
             worker: "grey-area/ollama".to_owned(),
             is_loaded: true,
@@ -217,16 +230,45 @@ impl Desk for Script {
             places: vec![place],
             ..ModelItem::default()
         };
-        let models = vec![item("llama3.1:8b", "sha256:46e0", place), item("org/phi:latest", "org/phi", cold)];
+        let mut models = vec![item("llama3.1:8b", "sha256:46e0", place), item("org/phi:latest", "org/phi", cold)];
+        models.retain(|model| grant.models.is_empty() || grant.models.contains(&model.name));
         ListModelsResponse { view: None, models }
     }
 
-    fn authenticate(&self, key: Option<&str>) -> Result<Arc<str>> {
-        match key {
-            _ if !self.has_keys => Ok("".into()),
-            Some("secret") => Ok("laptop".into()),
-            _ => Err(Fault::new(Code::Unauthenticated, "the API key is missing or not known").hint("`tmctl keys`")),
+    /// `secret` opens everything, and each scope opens its own doors: for one model, where `infer` does.
+    fn authenticate(&self, caller: &Caller<'_>, needs: Option<Scope>) -> Result<Arc<Grant>> {
+        self.calls.lock().unwrap().push((caller.call.to_owned(), caller.from));
+        if !self.has_keys {
+            return Ok(Grant::everything().clone());
         }
+        let no = |message: &str| Fault::new(Code::Unauthenticated, message).hint("`tmctl keys`");
+        if caller.has_key_in_address {
+            return Err(no("a key in an address is not taken"));
+        }
+        let scope = match caller.key {
+            Some("secret") => Scope::Admin,
+            Some(word) => Scope::parse(word).ok_or_else(|| no("the API key is not known"))?,
+            None => return Err(no("an API key is needed")),
+        };
+        let models = if scope == Scope::Infer { vec!["llama3.1:8b".to_owned()] } else { Vec::new() };
+        let grant = Grant {
+            name: "laptop".into(),
+            id: "id".into(),
+            scopes: vec![scope],
+            models,
+            ..Grant::clone(Grant::everything())
+        };
+        needs.map_or(Ok(()), |needs| grant.check(needs))?;
+        Ok(Arc::new(grant))
+    }
+
+    fn authorize(&self, grant: &Grant, scope: Scope, _: &str) -> Result<()> {
+        grant.check(scope)
+    }
+
+    fn until_ended(&self, _: &Grant) -> BoxFuture<'static, ()> {
+        let mut ended = self.key_ended.subscribe();
+        Box::pin(async move { drop(ended.wait_for(|&ended| ended).await) })
     }
 
     fn readiness(&self) -> Readiness {
@@ -243,8 +285,11 @@ impl Desk for Script {
         Box::pin(std::future::ready(answer))
     }
 
-    fn metrics(&self) -> String {
-        "tm_epoch 1\n".to_owned()
+    fn metrics(&self, format: MetricsFormat) -> String {
+        match format {
+            MetricsFormat::Text => "tm_epoch 1\n".to_owned(),
+            MetricsFormat::OpenMetrics => "tm_epoch 1\n# EOF\n".to_owned(),
+        }
     }
 
     fn admin(&self) -> &dyn AdminDesk {
@@ -253,6 +298,10 @@ impl Desk for Script {
 
     fn planning(&self) -> Result<Arc<Planning>> {
         self.planning.clone().ok_or_else(|| Fault::new(Code::NotSupported, "this node keeps no projects"))
+    }
+
+    fn research(&self) -> Result<Arc<dyn research::Knowledge>> {
+        Ok(self.knowledge.clone())
     }
 }
 
@@ -293,11 +342,31 @@ impl AdminDesk for Script {
         done()
     }
 
-    fn set_mode(&self, _: SetModeRequest) -> BoxFuture<'_, Result<SetModeResponse>> {
+    fn set_mode<'a>(&'a self, _: &'a str, _: SetModeRequest) -> BoxFuture<'a, Result<SetModeResponse>> {
+        done()
+    }
+
+    fn list_modes(&self) -> BoxFuture<'_, Result<ListModesResponse>> {
+        done()
+    }
+
+    fn rollback_mode<'a>(&'a self, _: &'a str, _: RollbackModeRequest) -> BoxFuture<'a, Result<SetModeResponse>> {
+        done()
+    }
+
+    fn privacy_report(&self, _: PrivacyReportRequest) -> BoxFuture<'_, Result<PrivacyReportResponse>> {
+        done()
+    }
+
+    fn verify_audit(&self) -> BoxFuture<'_, Result<VerifyAuditResponse>> {
         done()
     }
 
     fn drain(&self, _: DrainRequest) -> BoxFuture<'_, Result<DrainResponse>> {
+        done()
+    }
+
+    fn reload(&self, _: ReloadRequest) -> BoxFuture<'_, Result<ReloadResponse>> {
         done()
     }
 
@@ -336,6 +405,10 @@ impl AdminDesk for Script {
         done()
     }
 
+    fn rotate_key(&self, _: RotateKeyRequest) -> BoxFuture<'_, Result<RotateKeyResponse>> {
+        done()
+    }
+
     fn list_actors(&self) -> BoxFuture<'_, Result<ListActorsResponse>> {
         done()
     }
@@ -345,8 +418,30 @@ impl AdminDesk for Script {
         Box::pin(tokio_stream::iter([Ok(event)]))
     }
 
+    fn list_asks(&self, request: ListAsksRequest) -> BoxFuture<'_, Result<ListAsksResponse>> {
+        let ask = AskItem { ask: "ask-1".to_owned(), outcome: "running".to_owned(), ..AskItem::default() };
+        let asks = vec![ask; 3].into_iter().take(request.limit as usize).collect();
+        Box::pin(std::future::ready(Ok(ListAsksResponse { asks, running: 3, ..ListAsksResponse::default() })))
+    }
+
+    fn list_load(&self) -> ListLoadResponse {
+        ListLoadResponse::default()
+    }
+
+    fn list_dialled(&self) -> ListDialledResponse {
+        ListDialledResponse::default()
+    }
+
     fn inject(&self, _: InjectRequest) -> BoxFuture<'_, Result<InjectResponse>> {
         done()
+    }
+
+    fn revoke_certificates(&self, _: RevokeCertificatesRequest) -> BoxFuture<'_, Result<RevokeCertificatesResponse>> {
+        done()
+    }
+
+    fn get_store(&self) -> GetStoreResponse {
+        GetStoreResponse::default()
     }
 }
 
@@ -382,6 +477,7 @@ pub async fn serve(limits: HttpLimits) -> Server {
 pub async fn serve_desk(limits: HttpLimits, desk: Arc<Script>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, cancel, tracker) = (listener.local_addr().unwrap(), CancellationToken::new(), TaskTracker::new());
+    let limits = Arc::new(ArcSwap::from_pointee(limits));
     tracker.spawn(api::http::serve(listener, desk.clone(), limits, cancel.clone(), tracker.clone()));
     Server { address, desk, cancel, tracker }
 }

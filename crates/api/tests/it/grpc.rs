@@ -30,14 +30,14 @@ use crate::client::PATIENCE;
 use crate::desk::{Script, reaches};
 use crate::mcp::until;
 
-struct Served {
-    desk: std::sync::Arc<Script>,
-    channel: Channel,
+pub struct Served {
+    pub desk: std::sync::Arc<Script>,
+    pub channel: Channel,
     cancel: CancellationToken,
     tracker: TaskTracker,
 }
 
-async fn serve(has_keys: bool) -> Served {
+pub async fn serve(has_keys: bool) -> Served {
     serve_desk(Script::new(has_keys)).await
 }
 
@@ -47,7 +47,9 @@ async fn serve_desk(desk: std::sync::Arc<Script>) -> Served {
     let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
     let limits =
         GrpcLimits { body: 1 << 20, answer: 1 << 20, ask: Duration::from_secs(600), drain: Duration::from_millis(100) };
-    tracker.spawn(api::grpc::serve(TcpListenerStream::new(listener), desk.clone(), limits, cancel.clone()));
+    let limits = std::sync::Arc::new(arc_swap::ArcSwap::from_pointee(limits));
+    let from = |stream: &tokio::net::TcpStream| stream.peer_addr().ok().map(|address| address.ip());
+    tracker.spawn(api::grpc::serve(TcpListenerStream::new(listener), from, desk.clone(), limits, cancel.clone()));
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     Served { desk, channel, cancel, tracker }
 }

@@ -130,8 +130,8 @@ async fn lists_and_pages_look_as_clients_expect() {
     let show = post(&server, "/api/show", r#"{"model":"llama3.1:8b"}"#).await;
     shown.push_str(&format!("POST /api/show\n{}\n\n", show.shown()));
     let page = send(server.address, "GET", "/", "accept: text/html\r\n", "").await;
-    shown.push_str(&format!("GET / by a browser\n{}", page.shown()));
     insta::assert_snapshot!(shown);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "browsers get the page");
     assert_eq!(send(server.address, "HEAD", "/", "", "").await.status, 200);
 }
 
@@ -162,8 +162,8 @@ async fn with_keys_on_only_health_is_open() {
         assert_eq!(send(server.address, method, path, "x-api-key: secret\r\n", body).await.status, 200, "{path}");
     }
     assert_eq!(get(&server, "/healthz").await.status, 200);
-    let page = send(server.address, "GET", "/", "accept: text/html\r\n", "").await;
-    assert_eq!(page.body, "Ollama is running");
+    // The page itself, which holds no data; what it shows it asks for with a key.
+    assert_eq!(send(server.address, "GET", "/", "accept: text/html\r\n", "").await.status, 200);
 }
 
 #[tokio::test]

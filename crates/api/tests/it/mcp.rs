@@ -19,7 +19,7 @@ impl Bed {
     }
 
     /// Every message of the answer.
-    async fn messages(&self, path: &str, method: &str, params: Value) -> Vec<Value> {
+    pub async fn messages(&self, path: &str, method: &str, params: Value) -> Vec<Value> {
         let message = json!({ "jsonrpc": "2.0", "id": 7, "method": method, "params": params });
         let reply = self.post(path, &message).await;
         assert_eq!(reply.status, 200, "{reply:?}");
@@ -38,7 +38,7 @@ impl Bed {
     }
 
     /// The data of a tool that does what it is called for.
-    async fn tool(&self, name: &str, arguments: Value) -> Value {
+    pub async fn tool(&self, name: &str, arguments: Value) -> Value {
         let result = self.result(name, arguments).await;
         assert_eq!(result["isError"], false, "{name}: {result}");
         let said: Value = serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();
@@ -47,7 +47,7 @@ impl Bed {
     }
 
     /// The code and the text of a tool that refuses.
-    async fn refusal(&self, name: &str, arguments: Value) -> (String, String) {
+    pub async fn refusal(&self, name: &str, arguments: Value) -> (String, String) {
         let result = self.result(name, arguments).await;
         assert_eq!(result["isError"], true, "{name}: {result}");
         let code = result["structuredContent"]["error"]["code"].as_str().unwrap();

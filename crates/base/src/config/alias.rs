@@ -7,8 +7,8 @@
 
 use toml::{Table, Value};
 
-use super::fields::normal_url;
 use super::reader::{ConfigFault, set};
+use super::values::normal_url;
 use crate::report::Backend;
 
 pub(super) fn apply(env: &[(String, String)], table: &mut Table, faults: &mut Vec<ConfigFault>) {

@@ -1,14 +1,15 @@
 //! What each field means: defaults that work at home, limits that make sense, and the rules between fields.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Value;
 
 use super::reader::{ConfigFault, ConfigFaults, Section, Sources, merge, show};
+use super::triggers::triggers;
+use super::values::*;
 use super::*;
-use crate::units::parse_duration;
 
 /// Between nodes an answer that is not streamed is one message, and those are bounded.
 const MOST_ANSWER: ByteSize = ByteSize::mib(64);
@@ -25,9 +26,13 @@ impl Config {
             Some((path, _)) => path.parent().map(Path::to_owned).unwrap_or_default(),
             None => sources.folder.clone(),
         };
+        let secrets = secrets_folder(sources, &folder);
+        let Household { privacy, privacy_lock, privacy_local_percent, privacy_triggers } =
+            privacy(root.section("privacy"), &mut faults);
         let (http_listen, http_allowed_origins) = http(root.section("http"), &mut faults);
         let node = node(root.section("node"), &folder, &mut faults);
         let engine = engine(root.section("engine"), &folder, &node.data_dir, sources, &mut faults);
+        let (store, encryption) = store(root.section("store"), &secrets, &mut faults);
         let config = Config {
             node,
             http_listen,
@@ -35,21 +40,27 @@ impl Config {
             grpc_listen: listen_of(root.section("grpc"), 3002, &mut faults),
             peers: listener(root.section("peers"), 3003, &mut faults),
             actors: actors(root.section("actors"), &mut faults),
-            tls: tls(root.section("tls"), &folder, &mut faults),
-            store: store(root.section("store"), &folder, &mut faults),
-            privacy: privacy(root.section("privacy"), &mut faults),
+            tls: tls(root.section("tls"), &secrets, &mut faults),
+            store,
+            encryption,
+            backup: at_rest::backup(root.section("backup"), &folder, &mut faults),
+            privacy,
+            privacy_lock,
+            privacy_local_percent,
+            privacy_triggers,
             auth: auth(root.section("auth"), &mut faults),
-            workers: root.sections("workers").into_iter().map(|s| worker(s, &folder, &mut faults)).collect(),
+            workers: root.sections("workers").into_iter().map(|s| worker(s, &secrets, &mut faults)).collect(),
             models: root.sections("models").into_iter().map(|s| model(s, &mut faults)).collect(),
             roles: roles(root.section("roles"), &mut faults),
             limits: limits(root.section("limits"), &mut faults),
             routing: routing(root.section("routing"), &mut faults),
-            cache: cache(root.section("cache"), &mut faults),
+            cache: cache(root.section("cache"), &secrets, &mut faults),
             recovery: recovery(root.section("recovery"), &mut faults),
             telemetry: telemetry(root.section("telemetry"), &mut faults),
             nvml: gpu(root.section("gpu"), &folder, &mut faults),
             engine,
-            github: hooks(root.section("hooks"), &folder, &mut faults),
+            github: hooks(root.section("hooks"), &folder, &secrets, &mut faults),
+            research: research(root.section("research"), &folder, &secrets, &mut faults),
         };
         root.finish(&mut faults);
         config.check_together(&mut faults);
@@ -80,11 +91,43 @@ impl Config {
                 fault(field, listener.listen.to_string(), "is off loopback without TLS", hint);
             }
         }
+        if let Store::Etcd(etcd) = &self.store
+            && self.tls.is_none()
+            && let Some(url) = etcd.endpoints.iter().find(|url| url.starts_with("https://"))
+        {
+            let hint = "name this node's certificate in [tls], signed by the CA of etcd's, or write http://";
+            fault("store.endpoints", url.clone(), "is a URL with TLS, and there is no certificate", hint);
+        }
+        if self.privacy_lock && self.privacy.mode != Mode::LocalOnly {
+            let hint = "a locked node is local-only: take `mode` (or AI_PROVIDER) away, or set privacy.lock = false";
+            fault("privacy.mode", self.privacy.mode.to_string(), "lets something leave a locked node", hint);
+        }
+        if let Some(percent) = self.privacy_local_percent
+            && self.privacy.mode != Mode::Hybrid
+        {
+            let hint = "a share is for the mode hybrid: set privacy.mode = \"hybrid\", or take local_percent away";
+            fault("privacy.local_percent", percent.to_string(), "stands beside another mode than hybrid", hint);
+        }
+        if let (Some(_), Some(qdrant)) = (&self.encryption, &self.research.qdrant) {
+            let hint = "take the Qdrant away: each node has an index of its own, which is sealed";
+            fault(
+                "research.qdrant",
+                qdrant.url.clone(),
+                "would keep what documents say unsealed, and store.encryption is on",
+                hint,
+            );
+        }
         if self.limits.first_token > self.limits.ask {
             let value = crate::units::format_duration(self.limits.first_token);
             fault("limits.first_token", value, "is longer than limits.ask", "raise limits.ask");
         }
     }
+}
+
+/// Where relative paths of secrets count from: systemd's `LoadCredential=` puts them into a folder of its own.
+fn secrets_folder(sources: &Sources, folder: &Path) -> PathBuf {
+    let given = sources.env.iter().find(|(name, value)| name == "CREDENTIALS_DIRECTORY" && !value.is_empty());
+    given.map_or_else(|| folder.to_owned(), |(_, path)| PathBuf::from(path))
 }
 
 fn node(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Node {
@@ -150,12 +193,21 @@ fn actors(mut s: Section, faults: &mut Vec<ConfigFault>) -> Option<Listener> {
     None
 }
 
-fn tls(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<Tls> {
-    let mut file = |key| s.get(key, "the path of a PEM file", |v| path(v, folder));
+fn tls(mut s: Section, secrets: &Path, faults: &mut Vec<ConfigFault>) -> Option<Tls> {
+    let mut file = |key| s.get(key, "the path of a PEM file", |v| path(v, secrets));
     let (ca, cert, key) = (file("ca"), file("cert"), file("key"));
+    let issuer = match (file("issuer_cert"), file("issuer_key")) {
+        (Some(cert), Some(key)) => Some(TlsIssuer { cert, key }),
+        (None, None) => None,
+        (cert, _) => {
+            let missing = if cert.is_none() { "issuer_cert" } else { "issuer_key" };
+            s.fault(missing, "", "is missing", "an issuer needs both; `tmctl ca issuer NAME` writes them");
+            None
+        }
+    };
     let tls = match (ca, cert, key) {
-        (Some(ca), Some(cert), Some(key)) => Some(Tls { ca, cert, key }),
-        (None, None, None) => None,
+        (Some(ca), Some(cert), Some(key)) => Some(Tls { ca, cert, key, issuer }),
+        (None, None, None) if issuer.is_none() => None,
         (ca, cert, _) => {
             let missing = if ca.is_none() {
                 "ca"
@@ -172,7 +224,7 @@ fn tls(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<T
     tls
 }
 
-fn store(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Store {
+fn store(mut s: Section, secrets: &Path, faults: &mut Vec<ConfigFault>) -> (Store, Option<Encryption>) {
     let kind = s.get("kind", "\"sled\" or \"etcd\"", |v| text(v).filter(|kind| kind == "sled" || kind == "etcd"));
     let endpoints = s.get("endpoints", "a list of URLs", |v| texts(v)?.iter().map(|u| normal_url(u, 2379)).collect());
     let prefix = s.get("prefix", "a path such as \"/taskmaster/home\"", |v| {
@@ -182,7 +234,7 @@ fn store(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Store 
         .get("lease_ttl", "a duration from 2s to 60s", |v| duration(v).filter(|ttl| (2..=60).contains(&ttl.as_secs())));
     let timeout = s.get("timeout", "a duration above 0", positive);
     let user = s.get("user", "a name", text);
-    let password_file = s.get("password_file", "a path", |v| path(v, folder));
+    let password_file = s.get("password_file", "a path", |v| path(v, secrets));
     let user = match (user, password_file) {
         (Some(user), Some(file)) => Some((user, file)),
         (None, None) => None,
@@ -195,6 +247,7 @@ fn store(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Store 
             None
         }
     };
+    let encryption = at_rest::encryption(&mut s, secrets);
     let is_etcd = kind.as_deref() == Some("etcd");
     let endpoints: Vec<String> = endpoints.unwrap_or_default();
     if is_etcd && endpoints.is_empty() {
@@ -202,28 +255,43 @@ fn store(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Store 
     }
     s.finish(faults);
     if !is_etcd {
-        return Store::Sled;
+        return (Store::Sled, encryption);
     }
-    Store::Etcd(Etcd {
+    let etcd = Etcd {
         endpoints,
         prefix: prefix.unwrap_or_else(|| "/taskmaster/home".to_owned()),
         lease_ttl: lease_ttl.unwrap_or(Duration::from_secs(4)),
         timeout: timeout.unwrap_or(Duration::from_secs(2)),
         user,
-    })
+    };
+    (Store::Etcd(etcd), encryption)
 }
 
-fn privacy(mut s: Section, faults: &mut Vec<ConfigFault>) -> Privacy {
+/// What `[privacy]` says.
+struct Household {
+    privacy: Privacy,
+    privacy_lock: bool,
+    privacy_local_percent: Option<u8>,
+    privacy_triggers: Vec<Trigger>,
+}
+
+fn privacy(mut s: Section, faults: &mut Vec<ConfigFault>) -> Household {
     let mode = s.get("mode", &format!("one of {}", all(Mode::ALL, Mode::as_str)), |v| Mode::parse(v.as_str()?));
     let local_ranges = s.get("local_ranges", "a list of networks such as \"192.168.0.0/16\"", |v| {
         texts(v).filter(|ranges| ranges.iter().all(|range| is_network(range)))
     });
+    let lock = s.get("lock", "true or false", Value::as_bool);
+    let privacy_local_percent = s.get("local_percent", "a number from 0 to 100", |v| {
+        whole(v, 0, 100).and_then(|percent| u8::try_from(percent).ok())
+    });
+    let privacy_triggers = triggers(s.sections("triggers"), faults);
     s.finish(faults);
     let home = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8"];
-    Privacy {
+    let privacy = Privacy {
         mode: mode.unwrap_or(Mode::LocalOnly),
         local_ranges: local_ranges.unwrap_or_else(|| home.map(str::to_owned).to_vec()),
-    }
+    };
+    Household { privacy, privacy_lock: lock.unwrap_or(false), privacy_local_percent, privacy_triggers }
 }
 
 fn auth(mut s: Section, faults: &mut Vec<ConfigFault>) -> Auth {
@@ -232,7 +300,7 @@ fn auth(mut s: Section, faults: &mut Vec<ConfigFault>) -> Auth {
     keys.unwrap_or(Auth::Off)
 }
 
-fn worker(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Worker {
+fn worker(mut s: Section, secrets: &Path, faults: &mut Vec<ConfigFault>) -> Worker {
     let name = s.get("name", "a name of letters, digits, `-`, `_`, `.`", |v| {
         text(v).filter(|name| !name.is_empty() && name.len() <= 64 && !name.contains(['/', ' ']))
     });
@@ -248,7 +316,7 @@ fn worker(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Worke
     let queue = s.get("queue", "a number from 0 to 100000", |v| whole(v, 0, 100_000));
     let command = s.get("command", "a list: program and arguments", |v| texts(v).filter(|c| !c.is_empty()));
     let models = s.get("models", "a list of names", texts);
-    let key_file = s.get("key_file", "a path", |v| path(v, folder));
+    let key_file = s.get("key_file", "a path", |v| path(v, secrets));
     let memory = s.get("memory", "a size such as \"24GiB\"", size);
     s.finish(faults);
     // The second ask of llama-cpp-python breaks off the first one, unless its owner tells it to wait.
@@ -342,12 +410,13 @@ fn routing(mut s: Section, faults: &mut Vec<ConfigFault>) -> Routing {
     routing
 }
 
-fn cache(mut s: Section, faults: &mut Vec<ConfigFault>) -> Option<Cache> {
+fn cache(mut s: Section, secrets: &Path, faults: &mut Vec<ConfigFault>) -> Option<Cache> {
     let kind = s.get("kind", "\"sled\", \"redis\" or \"off\"", |v| {
         text(v).filter(|kind| ["sled", "redis", "off"].contains(&kind.as_str()))
     });
     let url =
         s.get("url", "a URL such as \"redis://127.0.0.1:6379\"", |v| text(v).filter(|u| u.starts_with("redis://")));
+    let password_file = s.get("password_file", "a path", |v| path(v, secrets));
     let ttl = s.get("ttl", "a duration above 0", positive).unwrap_or(Duration::from_secs(300));
     let size = s.get("size", "a size such as \"256MiB\"", size).unwrap_or(ByteSize::mib(256));
     let redis = match (kind.as_deref(), url) {
@@ -358,8 +427,11 @@ fn cache(mut s: Section, faults: &mut Vec<ConfigFault>) -> Option<Cache> {
         (Some("redis"), url) => url,
         _ => None,
     };
+    if password_file.is_some() && kind.as_deref() != Some("redis") {
+        s.fault("password_file", "", "stands without a Redis", "set kind = \"redis\", or take it away");
+    }
     s.finish(faults);
-    (kind.as_deref() != Some("off")).then_some(Cache { redis, ttl, size })
+    (kind.as_deref() != Some("off")).then_some(Cache { redis, password_file, ttl, size })
 }
 
 fn recovery(mut s: Section, faults: &mut Vec<ConfigFault>) -> Recovery {
@@ -372,10 +444,12 @@ fn recovery(mut s: Section, faults: &mut Vec<ConfigFault>) -> Recovery {
 fn telemetry(mut s: Section, faults: &mut Vec<ConfigFault>) -> Telemetry {
     let otlp = s.get("otlp", "a URL such as \"http://127.0.0.1:4317\"", |v| normal_url(v.as_str()?, 4317));
     let sample = s.get("sample", SHARE, share).unwrap_or(1.0);
+    let content = s.get("content", "true or false", Value::as_bool).unwrap_or(false);
     let log = s.get("log", "a filter such as \"info\" or \"tmd=debug\"", text);
     let json = s.get("json", "true or false", Value::as_bool);
     s.finish(faults);
-    Telemetry { otlp, sample, log: log.unwrap_or_else(|| "info".to_owned()), json: json.unwrap_or(false) }
+    let log = log.unwrap_or_else(|| "info".to_owned());
+    Telemetry { otlp, sample, content, log, json: json.unwrap_or(false) }
 }
 
 fn gpu(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<PathBuf> {
@@ -412,13 +486,13 @@ fn engine(mut s: Section, folder: &Path, data_dir: &Path, sources: &Sources, fau
     }
 }
 
-fn hooks(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<Github> {
-    let github = github(s.section("github"), folder, faults);
+fn hooks(mut s: Section, folder: &Path, secrets: &Path, faults: &mut Vec<ConfigFault>) -> Option<Github> {
+    let github = github(s.section("github"), folder, secrets, faults);
     s.finish(faults);
     github
 }
 
-fn github(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Option<Github> {
+fn github(mut s: Section, folder: &Path, secrets: &Path, faults: &mut Vec<ConfigFault>) -> Option<Github> {
     if s.keys().is_empty() {
         return None;
     }
@@ -427,7 +501,7 @@ fn github(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Optio
         begins_well && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
     let secret = s.secret("secret", LEAST_SECRET);
-    let file = s.get("secret_file", "a path", |v| path(v, folder));
+    let file = s.get("secret_file", "a path", |v| path(v, secrets));
     let expected = "a name of letters, digits, `-`, `_`, `.`";
     let project = s.get("project", expected, |v| text(v).filter(is_name));
     let tag = s.get("tag", expected, |v| text(v).filter(is_name));
@@ -443,104 +517,36 @@ fn github(mut s: Section, folder: &Path, faults: &mut Vec<ConfigFault>) -> Optio
     Some(Github { secret: secret?, project: project?, tag, mapping })
 }
 
-/// `host:port`, a bind address like `0.0.0.0:11434`, or a URL without its scheme, as a URL that can be dialled.
-pub(super) fn normal_url(text: &str, default_port: u16) -> Option<String> {
-    let text = text.trim().trim_end_matches('/');
-    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    if !matches!(scheme, "http" | "https") {
+fn research(mut s: Section, folder: &Path, secrets: &Path, faults: &mut Vec<ConfigFault>) -> Research {
+    let folders = s.get("folders", "a list of paths such as [\"/srv/docs\"]", |v| {
+        v.as_array()?.iter().map(|one| path(one, folder)).collect()
+    });
+    let scan_every = s.get("scan_every", "a duration of at least 1s, such as \"5m\"", |v| {
+        duration(v).filter(|every| *every >= Duration::from_secs(1))
+    });
+    let pages = s.get("pages", "a list of hosts such as [\"wiki.lan:8080\"]", |v| {
+        texts(v).filter(|hosts| hosts.iter().all(|host| !host.is_empty() && !host.contains(['/', '@', ' '])))
+    });
+    let qdrant = qdrant(s.section("qdrant"), secrets, faults);
+    s.finish(faults);
+    let scan_every = scan_every.unwrap_or(Duration::from_secs(300));
+    Research { folders: folders.unwrap_or_default(), scan_every, pages: pages.unwrap_or_default(), qdrant }
+}
+
+fn qdrant(mut s: Section, secrets: &Path, faults: &mut Vec<ConfigFault>) -> Option<Qdrant> {
+    if s.keys().is_empty() {
         return None;
     }
-    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse::<u16>().ok()?),
-        _ if scheme == "https" => (authority, 443),
-        _ => (authority, default_port),
-    };
-    let host = match host {
-        "" | "0.0.0.0" => "127.0.0.1",
-        "[::]" => "[::1]",
-        host => host,
-    };
-    let is_host = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:[]".contains(&b));
-    (is_host && port != 0).then(|| format!("{scheme}://{host}:{port}{path}"))
-}
-
-fn default_port(backend: Backend) -> u16 {
-    match backend {
-        Backend::Ollama => 11434,
-        Backend::LmStudio => 1234,
-        Backend::WebUi => 5000,
-        Backend::Vllm | Backend::LlamaCppPython => 8000,
-        Backend::Anthropic | Backend::Perplexity => 443,
-        _ => 8080,
-    }
-}
-
-fn default_url(backend: Backend) -> String {
-    match backend {
-        Backend::Anthropic => "https://api.anthropic.com:443".to_owned(),
-        Backend::Perplexity => "https://api.perplexity.ai:443".to_owned(),
-        _ => format!("http://127.0.0.1:{}", default_port(backend)),
-    }
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
-}
-
-fn texts(value: &Value) -> Option<Vec<String>> {
-    value.as_array()?.iter().map(text).collect()
-}
-
-fn words_of<T>(value: &Value, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
-    value.as_array()?.iter().map(|word| parse(word.as_str()?)).collect()
-}
-
-fn path(value: &Value, folder: &Path) -> Option<PathBuf> {
-    value.as_str().filter(|path| !path.is_empty()).map(|path| folder.join(path))
-}
-
-fn whole(value: &Value, least: u32, most: u32) -> Option<u32> {
-    value.as_integer().and_then(|n| u32::try_from(n).ok()).filter(|n| (least..=most).contains(n))
-}
-
-fn number(value: &Value) -> Option<f64> {
-    value.as_float().or_else(|| value.as_integer().map(|n| n as f64))
-}
-
-/// What [`share`] reads, for people.
-const SHARE: &str = "a share from 0 to 1";
-
-fn share(value: &Value) -> Option<f64> {
-    number(value).filter(|share| (0.0..=1.0).contains(share))
-}
-
-fn duration(value: &Value) -> Option<Duration> {
-    parse_duration(value.as_str()?)
-}
-
-fn positive(value: &Value) -> Option<Duration> {
-    duration(value).filter(|duration| !duration.is_zero())
-}
-
-fn size(value: &Value) -> Option<ByteSize> {
-    match value {
-        Value::Integer(bytes) => u64::try_from(*bytes).ok().map(ByteSize),
-        value => ByteSize::parse(value.as_str()?),
-    }
-}
-
-fn all<T: Copy>(words: &[T], name: impl Fn(T) -> &'static str) -> String {
-    words.iter().map(|&word| name(word)).collect::<Vec<_>>().join(", ")
-}
-
-/// Whether `text` is `address/bits`.
-fn is_network(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
-    let most = match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => 32,
-        Ok(IpAddr::V6(_)) => 128,
-        Err(_) => return false,
-    };
-    bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+    // Its certificate would be one of nobody that the house knows.
+    let url = s.get("url", "a URL such as \"http://127.0.0.1:6334\", without TLS", |v| {
+        normal_url(v.as_str()?, 6334).filter(|url| url.starts_with("http://"))
+    });
+    let api_key_file = s.get("api_key_file", "a path", |v| path(v, secrets));
+    let prefix = s.get("prefix", "a name of letters, digits, `-`, `_`", |v| {
+        let is_letter = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+        text(v).filter(|name| !name.is_empty() && name.len() <= 64 && name.bytes().all(is_letter))
+    });
+    s.must_have("url", url.is_some(), "give the address of its gRPC, e.g. \"http://127.0.0.1:6334\"");
+    s.finish(faults);
+    Some(Qdrant { url: url?, api_key_file, prefix: prefix.unwrap_or_else(|| "taskmaster".to_owned()) })
 }

@@ -31,14 +31,48 @@ impl Config {
         if let Some(tls) = &self.tls {
             writeln!(out, "[tls]\nca = {}", quote_path(&tls.ca))?;
             writeln!(out, "cert = {}\nkey = {}", quote_path(&tls.cert), quote_path(&tls.key))?;
+            if let Some(issuer) = &tls.issuer {
+                let (cert, key) = (quote_path(&issuer.cert), quote_path(&issuer.key));
+                writeln!(out, "issuer_cert = {cert}\nissuer_key = {key}")?;
+            }
         }
         self.write_store(out)?;
-        writeln!(out, "[privacy]\nmode = \"{}\"", self.privacy.mode)?;
+        writeln!(out, "[privacy]\nmode = \"{}\"\nlock = {}", self.privacy.mode, self.privacy_lock)?;
         writeln!(out, "local_ranges = {}", list(&self.privacy.local_ranges))?;
+        self.write_triggers(out)?;
         writeln!(out, "[auth]\nkeys = \"{}\"", self.auth)?;
         self.write_bounds(out)?;
         self.write_engine(out)?;
+        self.write_research(out)?;
         self.write_models(out)
+    }
+
+    fn write_triggers(&self, out: &mut String) -> std::fmt::Result {
+        if let Some(percent) = self.privacy_local_percent {
+            writeln!(out, "local_percent = {percent}")?;
+        }
+        for Trigger { name, when, threshold, window, act, to } in &self.privacy_triggers {
+            writeln!(out, "[[privacy.triggers]]\nname = {}\nwhen = \"{when}\"", quote(name))?;
+            writeln!(out, "threshold = {threshold:?}\nwindow = {}\nact = \"{act}\"\nto = {to}", time(*window))?;
+        }
+        Ok(())
+    }
+
+    fn write_research(&self, out: &mut String) -> std::fmt::Result {
+        let folders: Vec<_> = self.research.folders.iter().map(|folder| folder.to_string_lossy()).collect();
+        writeln!(out, "[research]\nfolders = {}", list(&folders))?;
+        writeln!(out, "scan_every = {}", time(self.research.scan_every))?;
+        writeln!(out, "pages = {}", list(&self.research.pages))?;
+        self.write_qdrant(out)
+    }
+
+    fn write_qdrant(&self, out: &mut String) -> std::fmt::Result {
+        let Some(qdrant) = &self.research.qdrant else { return Ok(()) };
+        writeln!(out, "[research.qdrant]\nurl = {}\nprefix = {}", quote(&qdrant.url), quote(&qdrant.prefix))?;
+        match &qdrant.api_key_file {
+            Some(file) => writeln!(out, "api_key_file = {}", quote_path(file)),
+            None => Ok(()),
+        }
     }
 
     /// Without the two places that only the environment tells.
@@ -52,7 +86,7 @@ impl Config {
 
     fn write_store(&self, out: &mut String) -> std::fmt::Result {
         match &self.store {
-            Store::Sled => writeln!(out, "[store]\nkind = \"sled\""),
+            Store::Sled => writeln!(out, "[store]\nkind = \"sled\"")?,
             Store::Etcd(etcd) => {
                 writeln!(out, "[store]\nkind = \"etcd\"\nendpoints = {}", list(&etcd.endpoints))?;
                 writeln!(out, "prefix = {}\nlease_ttl = {}", quote(&etcd.prefix), time(etcd.lease_ttl))?;
@@ -60,9 +94,17 @@ impl Config {
                 if let Some((user, file)) = &etcd.user {
                     writeln!(out, "user = {}\npassword_file = {}", quote(user), quote_path(file))?;
                 }
-                Ok(())
             }
         }
+        if let Some(encryption) = &self.encryption {
+            writeln!(out, "encryption = true\nkey_file = {}", quote_path(&encryption.key_file))?;
+            let old: Vec<_> = encryption.old_key_files.iter().map(|path| path.to_string_lossy()).collect();
+            writeln!(out, "old_key_files = {}", list(&old))?;
+        }
+        let Some(backup) = &self.backup else { return Ok(()) };
+        writeln!(out, "[backup]\nto = {}\nevery = {}", quote_path(&backup.to), time(backup.every))?;
+        writeln!(out, "keep = {}\nrecipient = {}", backup.keep, quote(&backup.recipient))?;
+        backup.node.as_ref().map_or(Ok(()), |node| writeln!(out, "node = {}", quote(node.as_str())))
     }
 
     fn write_bounds(&self, out: &mut String) -> std::fmt::Result {
@@ -89,6 +131,9 @@ impl Config {
                 if let Some(url) = &cache.redis {
                     writeln!(out, "url = {}", quote(&masked(url)))?;
                 }
+                if let Some(file) = &cache.password_file {
+                    writeln!(out, "password_file = {}", quote_path(file))?;
+                }
                 writeln!(out, "ttl = {}\nsize = \"{}\"", time(cache.ttl), cache.size)?;
             }
         }
@@ -97,7 +142,7 @@ impl Config {
         if let Some(otlp) = &self.telemetry.otlp {
             writeln!(out, "otlp = {}", quote(otlp))?;
         }
-        writeln!(out, "sample = {:?}", self.telemetry.sample)?;
+        writeln!(out, "sample = {:?}\ncontent = {}", self.telemetry.sample, self.telemetry.content)?;
         writeln!(out, "log = {}\njson = {}", quote(&self.telemetry.log), self.telemetry.json)?;
         if let Some(path) = &self.nvml {
             writeln!(out, "[gpu]\nnvml = {}", quote_path(path))?;

@@ -25,6 +25,8 @@ fn report(incarnation: u64, sequence: u64, address: &str) -> NodeReport {
         version: String::new(),
         machine: Default::default(),
         workers: Vec::new(),
+        research: None,
+        features: Vec::new(),
     }
 }
 

@@ -165,6 +165,8 @@ fn empty_report() -> NodeReport {
         version: String::new(),
         machine: Default::default(),
         workers: Vec::new(),
+        research: None,
+        features: Vec::new(),
     }
 }
 
@@ -181,6 +183,18 @@ impl NodeService for Service {
     }
 
     async fn run(&self, _: Request<RunRequest>) -> Result<Response<Self::RunStream>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn keep_file(&self, _: Request<KeepFileRequest>) -> Result<Response<KeepFileResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn fetch_file(&self, _: Request<FetchFileRequest>) -> Result<Response<FetchFileResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn fetch_vectors(&self, _: Request<FetchVectorsRequest>) -> Result<Response<FetchVectorsResponse>, Status> {
         Err(Status::unimplemented("heartbeats only"))
     }
 
@@ -213,6 +227,32 @@ impl NodeService for Service {
     }
 
     async fn failures(&self, _: Request<FailuresRequest>) -> Result<Response<FailuresResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn asks(&self, _: Request<AsksRequest>) -> Result<Response<AsksResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn privacy_report(
+        &self,
+        _: Request<PrivacyReportRequest>,
+    ) -> Result<Response<PrivacyReportResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn verify_audit(&self, _: Request<VerifyAuditRequest>) -> Result<Response<VerifyAuditResponse>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
+    async fn renew_certificate(
+        &self,
+        _: Request<RenewCertificateRequest>,
+    ) -> Result<Response<RenewCertificateResponse>, Status> {
         Err(Status::unimplemented("heartbeats only"))
     }
 

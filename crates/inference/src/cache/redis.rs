@@ -1,4 +1,5 @@
 //! The cache that all nodes share, in Redis. A Redis that is away or slow is a miss, and costs an ask next to nothing.
+//! Where encryption is on, it gets sealed answers under hashes, and an answer that is not is a miss.
 //!
 //! One task owns the connection for as long as it lives. An ask that finds none starts that task and does not wait for it.
 
@@ -9,6 +10,7 @@ use base::{BoxFuture, Fault, Result, time};
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{IntoConnectionInfo, RedisConnectionInfo, RedisError};
+use store::Seal;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +28,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct RedisCache {
     shared: Arc<Shared>,
     ttl: Duration,
+    seal: Seal,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -44,15 +47,35 @@ struct Link {
 }
 
 impl RedisCache {
-    /// The Redis behind `dial`, with the database, user and password of `url`. Connects when it is first used.
-    pub fn new(url: &str, dial: Dial, ttl: Duration) -> Result<Self> {
+    /// The Redis behind `dial`, with the database, user and password of `url`, or another `password`. Connects when it is
+    /// first used.
+    pub fn new(url: &str, password: Option<&str>, dial: Dial, ttl: Duration) -> Result<Self> {
         let info = url.into_connection_info().map_err(|error| {
             let message = format!("`{url}` is no address of a Redis");
             Fault::invalid(message).because(error).hint("write it like redis://127.0.0.1:6379")
         })?;
-        let shared = Shared { settings: info.redis_settings().clone(), dial, link: Mutex::default() };
+        let settings = info.redis_settings().clone();
+        let settings = match password {
+            Some(password) => settings.set_password(password),
+            None => settings,
+        };
+        let shared = Shared { settings, dial, link: Mutex::default() };
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Ok(Self { shared: Arc::new(shared), ttl, tasks, stop })
+        Ok(Self { shared: Arc::new(shared), ttl, seal: Seal::default(), tasks, stop })
+    }
+
+    /// This one, with answers sealed where `seal` is on.
+    pub fn sealed(mut self, seal: Seal) -> Self {
+        self.seal = seal;
+        self
+    }
+
+    /// What is kept as it is written and read.
+    fn opened(&self, key: &Key, found: Vec<u8>) -> Option<Bytes> {
+        match self.seal.is_on() {
+            true => self.seal.open(name(key).as_bytes(), &found).ok().map(Bytes::from),
+            false => Some(found.into()),
+        }
     }
 
     /// The connection, if there is one; if not, opening one is begun at most every [`RETRY`].
@@ -93,7 +116,7 @@ impl AnswerCache for RedisCache {
     fn get<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Option<Cached>> {
         Box::pin(async {
             let found: Option<Vec<u8>> = self.ask(redis::cmd("GET").arg(name(key))).await?;
-            entry::read(Bytes::from(found?)).map(|entry| entry.answer)
+            entry::read(self.opened(key, found?)?).map(|entry| entry.answer)
         })
     }
 
@@ -103,7 +126,13 @@ impl AnswerCache for RedisCache {
             if answer.body.len() > MOST_ENTRY_BYTES || ttl_ms == 0 {
                 return;
             }
-            let value = entry::write(time::unix_ms(), answer);
+            let mut value = entry::write(time::unix_ms(), answer);
+            if self.seal.is_on() {
+                match self.seal.seal(name(key).as_bytes(), &value) {
+                    Ok(sealed) => value = sealed,
+                    Err(error) => return tracing::warn!(%error, "an answer is not kept"),
+                }
+            }
             self.ask::<()>(redis::cmd("SET").arg(name(key)).arg(value).arg("PX").arg(ttl_ms)).await;
         })
     }

@@ -127,11 +127,16 @@ struct Server {
 
 impl Server {
     fn start(port: Option<u16>) -> Self {
+        Self::with(port, &[])
+    }
+
+    fn with(port: Option<u16>, more: &[&str]) -> Self {
         let port =
             port.unwrap_or_else(|| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
             .arg(port.to_string())
+            .args(more)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -147,7 +152,7 @@ impl Drop for Server {
 }
 
 fn redis(port: u16) -> RedisCache {
-    RedisCache::new(&format!("redis://127.0.0.1:{port}/0"), dial(port), TTL).unwrap()
+    RedisCache::new(&format!("redis://127.0.0.1:{port}/0"), None, dial(port), TTL).unwrap()
 }
 
 fn dial(port: u16) -> Dial {
@@ -179,6 +184,14 @@ async fn redis_gives_what_it_was_given_also_after_a_restart_of_it() {
 }
 
 #[tokio::test]
+async fn redis_with_a_password_is_told_the_one_of_the_file_and_not_the_one_of_the_url() {
+    let server = Server::with(None, &["--requirepass", "right"]);
+    let url = format!("redis://:wrong@127.0.0.1:{}/0", server.port);
+    let cache = RedisCache::new(&url, Some("right"), dial(server.port), TTL).unwrap();
+    wait_for_hit(&cache, &key("a")).await;
+}
+
+#[tokio::test]
 async fn frozen_redis_costs_one_ask_its_patience_and_the_others_nothing() {
     const ASKS: u32 = 50;
     let server = Server::start(None);
@@ -195,7 +208,7 @@ async fn frozen_redis_costs_one_ask_its_patience_and_the_others_nothing() {
 
 #[test]
 fn address_that_is_no_redis_is_refused() {
-    assert!(RedisCache::new("http://127.0.0.1", dial(1), TTL).is_err());
+    assert!(RedisCache::new("http://127.0.0.1", None, dial(1), TTL).is_err());
 }
 
 #[tokio::test]

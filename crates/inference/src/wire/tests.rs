@@ -28,19 +28,8 @@ pub(crate) const TEXT: [Dialect; 6] = [
 /// An ask with `body`, its head as the door makes it.
 pub(crate) fn ask(dialect: Dialect, body: &str) -> Ask {
     let seen = base::peek::peek(dialect, body.as_bytes()).unwrap();
-    let head = AskHead {
-        id: AskId(7),
-        model: seen.model.as_str().into(),
-        stream: seen.stream,
-        wants_usage_chunk: seen.wants_usage_chunk,
-        sampling: seen.sampling,
-        needs: seen.needs,
-        prompt_tokens: seen.prompt_tokens,
-        max_output_tokens: seen.max_output_tokens,
-        choices: seen.choices,
-        prefix: seen.prefix.into(),
-        ..AskHead::plain(dialect, Deadline::after(Instant::now(), Duration::from_secs(600)))
-    };
+    let deadline = Deadline::after(Instant::now(), Duration::from_secs(600));
+    let head = AskHead { id: AskId(7), face: base::Face::OpenAi, ..seen.head(dialect, deadline, "".into(), "".into()) };
     Ask { head, body: Bytes::copy_from_slice(body.as_bytes()) }
 }
 

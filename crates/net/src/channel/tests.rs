@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use base::Code;
-use base::config::{Mode, Tls};
+use base::config::Mode;
 use futures_util::StreamExt;
 use http::{Request, Response};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -17,9 +17,9 @@ use tower::Service;
 
 use super::*;
 use crate::audit::Audit;
-use crate::ca::{self, Existing};
-use crate::identity::{ClientAuth, Identity};
-use crate::listen::{PeerInfo, TlsAcceptor, incoming};
+use crate::identity::ClientAuth;
+use crate::identity::tests::House;
+use crate::listen::{PeerInfo, incoming};
 use crate::policy::tests::home;
 use crate::tls::H2;
 
@@ -56,12 +56,6 @@ fn channels() -> Channels {
     Channels::new(Connector::new(Arc::new(home(Mode::LocalOnly)), Audit::new()))
 }
 
-fn node(dir: &std::path::Path, name: &str) -> Identity {
-    ca::issue(dir, name, &[], Existing::Keep).unwrap();
-    let file = |end: &str| dir.join(format!("{name}.{end}"));
-    Identity::load(&Tls { ca: dir.join("ca.pem"), cert: file("pem"), key: file("key") }).unwrap()
-}
-
 async fn ask(channel: &mut Channel) -> Result<String, tonic::transport::Error> {
     std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
     let request = Request::post("/test.WhoAmI/Ask").body(Body::empty()).unwrap();
@@ -71,12 +65,11 @@ async fn ask(channel: &mut Channel) -> Result<String, tonic::transport::Error> {
 
 #[tokio::test]
 async fn a_call_over_tls_carries_the_name_of_the_caller() {
-    let dir = tempfile::tempdir().unwrap();
-    ca::init(dir.path(), Existing::Keep).unwrap();
-    let (server, client) = (node(dir.path(), "grey-area"), node(dir.path(), "sleeper-service"));
+    let house = House::new();
+    let (server, client) = (house.node("grey-area"), house.node("sleeper-service"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let acceptor = TlsAcceptor::new(server.server_config(H2, ClientAuth::Required).unwrap());
+    let acceptor = server.acceptor(H2, ClientAuth::Required).unwrap();
     let serving = TaskTracker::new();
     let running = serving.spawn(
         tonic::transport::Server::builder().add_service(WhoAmI).serve_with_incoming(incoming(listener, Some(acceptor))),
@@ -131,12 +124,11 @@ async fn a_server_that_accepts_and_says_nothing_ends_by_keep_alive() {
 
 #[tokio::test]
 async fn handshakes_that_dawdle_do_not_delay_the_next_connection() {
-    let dir = tempfile::tempdir().unwrap();
-    ca::init(dir.path(), Existing::Keep).unwrap();
-    let (server, client) = (node(dir.path(), "grey-area"), node(dir.path(), "sleeper-service"));
+    let house = House::new();
+    let (server, client) = (house.node("grey-area"), house.node("sleeper-service"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let acceptor = TlsAcceptor::new(server.server_config(H2, ClientAuth::Required).unwrap());
+    let acceptor = server.acceptor(H2, ClientAuth::Required).unwrap();
     let mut served = std::pin::pin!(incoming(listener, Some(acceptor)));
     let _dawdler = TcpStream::connect(address).await.unwrap();
     let tls = ClientTls::node(&client, "grey-area", H2).unwrap();

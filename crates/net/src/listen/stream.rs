@@ -5,6 +5,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use base::NodeId;
@@ -14,6 +15,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
+use crate::certificate::Facts;
+use crate::identity::{Guarded, Place};
+
 /// Who is at the other end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerInfo {
@@ -21,21 +25,23 @@ pub struct PeerInfo {
     pub address: SocketAddr,
     /// The name in its certificate; `None` when it showed none.
     pub node: Option<NodeId>,
+    /// What else stands in that certificate.
+    pub certificate: Option<Arc<Facts>>,
 }
 
 /// A connection that is ready to be served.
 pub struct ServerStream {
-    io: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    io: Either<TcpStream, Box<Guarded<TlsStream<TcpStream>>>>,
     peer: PeerInfo,
 }
 
 impl ServerStream {
     pub(super) fn plain(stream: TcpStream, address: SocketAddr) -> Self {
-        Self { io: Either::Left(stream), peer: PeerInfo { address, node: None } }
+        Self { io: Either::Left(stream), peer: PeerInfo { address, node: None, certificate: None } }
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>, peer: PeerInfo) -> Self {
-        Self { io: Either::Right(Box::new(stream)), peer }
+    pub(super) fn tls(stream: TlsStream<TcpStream>, place: Option<Place>, peer: PeerInfo) -> Self {
+        Self { io: Either::Right(Box::new(Guarded::new(stream, place))), peer }
     }
 
     /// Who is at the other end.

@@ -36,6 +36,7 @@ prompts! {
     Rescope "rescope"
     Do "do"
     Code "code"
+    Passages "passages"
 }
 
 /// Longer material is not sent: whoever asks splits it before.
@@ -66,6 +67,14 @@ pub fn rules(language: &str) -> Result<String> {
         language => format!("Write in {language}."),
     };
     fill(Prompt::Rules, &[("language", &language)])
+}
+
+/// What a question is about: the lines of its material, without their numbers; all of it where there are none.
+pub fn about(prompt: &str) -> String {
+    let is_material = |line: &&str| line.split_once("| ").is_some_and(|(number, _)| number.parse::<usize>().is_ok());
+    let lines: Vec<&str> =
+        prompt.lines().filter(is_material).filter_map(|line| line.split_once("| ")).map(|(_, text)| text).collect();
+    if lines.is_empty() { prompt.to_owned() } else { lines.join("\n") }
 }
 
 /// Lines of a document as data: each behind its number, so that nothing in them can look like our own words.

@@ -81,7 +81,7 @@ impl Projects {
     }
 
     /// Deletes all below a prefix, in as many transactions as that takes.
-    pub(super) async fn delete_below(&self, prefix: &str) -> Result<()> {
+    async fn delete_below(&self, prefix: &str) -> Result<()> {
         let listing = self.store.list(prefix).await?;
         let damaged = listing.damaged.into_iter().map(|damaged| damaged.key);
         let keys: Vec<String> = listing.entries.into_iter().map(|entry| entry.key).chain(damaged).collect();

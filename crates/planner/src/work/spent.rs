@@ -23,6 +23,9 @@ pub struct Spent {
     pub answer_tokens: u64,
     /// Who gave answers that were taken.
     pub models: BTreeSet<String>,
+    /// Documents of the house that questions were asked with.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub sources: BTreeSet<String>,
     /// In money: always 0.
     pub cost: u32,
 }
@@ -37,6 +40,7 @@ impl Spent {
         self.questions += checked.asked;
         self.prompt_tokens += u64::from(checked.tokens.0);
         self.answer_tokens += u64::from(checked.tokens.1);
+        self.sources.extend(checked.sources.iter().cloned());
         self.models.extend(checked.answer.is_some().then(|| checked.model.clone()));
     }
 }

@@ -37,8 +37,8 @@ impl StoreWithFaults {
         }
     }
 
-    /// Holds the next transaction that puts a key with that prefix: the first one tells that it arrived, the second one
-    /// lets it go on.
+    /// Holds the next transaction that puts a key with that prefix, or does nothing but delete one: the first one tells
+    /// that it arrived, the second one lets it go on.
     pub fn hold_before(&self, prefix: &'static str) -> (Receiver<()>, Sender<()>) {
         let ((arrived, has_arrived), (let_go, go_on)) = (channel(), channel());
         *self.held.lock().unwrap() = Some(Held { prefix, arrived, go_on });
@@ -46,7 +46,10 @@ impl StoreWithFaults {
     }
 
     async fn commit_with_faults(&self, txn: Txn) -> Result<Revision> {
-        let is_meant = |held: &mut Held| txn.puts.iter().any(|put| put.key.starts_with(held.prefix));
+        let is_meant = |held: &mut Held| {
+            let deletes = txn.deletes.iter().filter(|_| txn.puts.is_empty());
+            txn.puts.iter().map(|put| &put.key).chain(deletes).any(|key| key.starts_with(held.prefix))
+        };
         let held = self.held.lock().unwrap().take_if(is_meant);
         if let Some(held) = held {
             held.arrived.send(()).unwrap();

@@ -105,6 +105,15 @@ fn reports() -> impl Strategy<Value = NodeReport> {
                 version,
                 machine,
                 workers,
+                research: Some(base::report::ResearchReport {
+                    documents: 3,
+                    chunks: 9,
+                    embedded: 4,
+                    bytes: 5,
+                    waiting: 1,
+                    seen_records: true,
+                }),
+                features: vec!["reload".to_owned()],
             }
         },
     )
@@ -138,6 +147,7 @@ fn report() -> node::NodeReport {
         node: "grey-area".into(),
         machine: Some(node::Machine { gpus: vec![node::Gpu::default()], ..Default::default() }),
         workers: vec![worker()],
+        research: None,
         ..Default::default()
     }
 }
@@ -145,7 +155,7 @@ fn report() -> node::NodeReport {
 #[test]
 fn hostile_reports_are_refused_by_field() {
     type Spoil = fn(&mut node::NodeReport);
-    let cases: [(&str, Spoil); 19] = [
+    let cases: [(&str, Spoil); 22] = [
         ("node", |wire| wire.node.clear()),
         ("node", |wire| wire.node = "n".repeat(257)),
         ("peer_address", |wire| wire.peer_address = "a".repeat(300)),
@@ -158,13 +168,18 @@ fn hostile_reports_are_refused_by_field() {
         ("workers", |wire| wire.workers = vec![worker(); MAX_WORKERS + 1]),
         ("workers.id", |wire| wire.workers[0].id = "sleeper-service/ollama".into()),
         ("workers.id", |wire| wire.workers[0].id = "grey-area".into()),
-        ("workers.backend", |wire| wire.workers[0].backend = "abacus".into()),
+        ("workers.backend", |wire| wire.workers[0].backend.clear()),
+        ("workers.backend", |wire| wire.workers[0].backend = "b".repeat(1000)),
         ("workers.state", |wire| wire.workers[0].state.clear()),
         ("workers.models", |wire| wire.workers[0].models = vec![model(); MAX_MODELS + 1]),
         ("workers.prefixes", |wire| wire.workers[0].prefixes = vec![0; MAX_PREFIXES + 1]),
         ("models.name", |wire| wire.workers[0].models[0].name.clear()),
         ("models.decode_tok_s", |wire| wire.workers[0].models[0].decode_tok_s = Some(f64::INFINITY)),
-        ("models.capabilities", |wire| wire.workers[0].models[0].capabilities = vec!["telepathy".into()]),
+        ("models.capabilities", |wire| {
+            wire.workers[0].models[0].capabilities = vec!["a".into(); MAX_CAPABILITIES + 1];
+        }),
+        ("features", |wire| wire.features = vec!["a".into(); MAX_FEATURES + 1]),
+        ("features", |wire| wire.features = vec![String::new()]),
     ];
     NodeReport::try_from(report()).expect("the report that each case spoils is good");
     for (field, spoil) in cases {
@@ -174,6 +189,22 @@ fn hostile_reports_are_refused_by_field() {
         assert!(fault.message.contains(&format!("`{field}`")), "{field}: {fault:?}");
         assert!(fault.hint.is_some());
     }
+}
+
+#[test]
+fn what_only_a_newer_release_knows_spoils_nothing_else() {
+    let mut wire = report();
+    wire.features = vec!["reload".into(), "telepathy".into()];
+    wire.workers[0].models[0].capabilities = vec!["tools".into(), "telepathy".into()];
+    wire.workers.push(node::WorkerReport { id: "grey-area/new".into(), backend: "abacus".into(), ..worker() });
+    wire.workers.push(node::WorkerReport { id: "grey-area/odd".into(), state: "dreaming".into(), ..worker() });
+    let got = NodeReport::try_from(wire).unwrap();
+    assert_eq!(got.workers[0].state, WorkerState::Ready);
+    assert_eq!(got.workers[0].models[0].capabilities, [Capability::Tools]);
+    for (worker, word) in got.workers[1..].iter().zip(["abacus", "dreaming"]) {
+        assert!(worker.state == WorkerState::Down && worker.reason.contains(word), "{worker:?}");
+    }
+    assert_eq!(got.features.len(), 2, "they are known by their names alone");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The models of the cluster: declared in the configuration or offered by a worker, each with every name it goes by.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base::config::Model;
@@ -46,6 +46,11 @@ impl Capabilities {
         }
     }
 
+    /// What the one can, and what the other can.
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether it can, as far as is known.
     pub const fn has(self, capability: Capability) -> bool {
         self.0 & Self::bit(capability) != 0
@@ -73,7 +78,7 @@ pub struct CatalogueModel {
     pub tier: Tier,
     /// What it is made for; general text when empty.
     pub kinds: Vec<Kind>,
-    /// What it can do, where an engine does not tell.
+    /// What it can do: as is declared or known of it, else as engines tell.
     pub capabilities: Capabilities,
     /// Billions of parameters; 0 when not known.
     pub parameters_b: f64,
@@ -116,13 +121,19 @@ impl Catalogue {
             let index = catalogue.add(shipped, &model.name, None);
             catalogue.declare(index, model);
         }
+        let mut told: BTreeMap<ModelIndex, Capabilities> = BTreeMap::new();
         for model in reports.into_iter().flat_map(|report| &report.workers).flat_map(|worker| &worker.models) {
             let index = match catalogue.names.get(&model.name) {
                 Some(&index) => index,
                 None => catalogue.add(shipped, &model.name, Some(&model.id)),
             };
             catalogue.name(&model.engine_name, index);
+            if !model.capabilities.is_empty() {
+                let here = Capabilities::of(&model.capabilities);
+                told.entry(index).and_modify(|all| *all = all.and(here)).or_insert(here);
+            }
         }
+        catalogue.take_told(told);
         catalogue.add_spellings(shipped);
         for (role, names) in roles {
             let models = names.iter().filter_map(|name| catalogue.find(name)).map(|found| found.model).collect();
@@ -248,6 +259,16 @@ impl Catalogue {
             Some("specialized") => Tier::Specialized,
             _ => model.tier,
         };
+    }
+
+    /// Engines know what nobody else does: an embedder of the house is not taken for a writer.
+    fn take_told(&mut self, told: BTreeMap<ModelIndex, Capabilities>) {
+        for (index, capabilities) in told {
+            let model = self.models.get_mut(index.0 as usize);
+            if let Some(model) = model.filter(|model| model.capabilities == Capabilities::UNKNOWN) {
+                model.capabilities = capabilities;
+            }
+        }
     }
 
     /// The first to take a name keeps it: declared models come before offered ones, exact names before spellings.

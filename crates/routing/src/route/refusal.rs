@@ -179,7 +179,8 @@ pub(super) fn check_load(
     terms: &Terms,
 ) -> Option<Refusal> {
     let queued = u32::try_from(load.asks - i64::from(worker.slots)).unwrap_or(0);
-    if queued >= table.settings().queue {
+    // Who takes turns with those that wait finds the room that the worker's own queue keeps for others.
+    if f64::from(queued) * request.share >= f64::from(table.settings().queue) {
         let room_in = Duration::try_from_secs_f64(terms.wait / f64::from(queued.max(1))).unwrap_or(LONGEST_RETRY);
         return Some(Refusal::QueueFull { queued, room_in });
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base::config::Mode;
 use base::report::{Backend, NodeReport};
 use base::{Code, Fault};
 use proptest::prelude::*;
@@ -195,6 +196,26 @@ fn asks_stay_in_the_house_unless_the_mode_lets_them_out() {
 }
 
 #[test]
+fn in_hybrid_a_small_ask_stays_and_a_hard_one_goes_and_each_goes_on_elsewhere_where_its_side_cannot() {
+    let cloud = changed("cloud", |node| node.workers[0].backend = Backend::Anthropic);
+    let home = node("home", vec![model("m")]);
+    let both = [cloud.clone(), home.clone()];
+    let hybrid = |local_percent| Settings { mode: Mode::Hybrid, local_percent, ..Settings::default() };
+    let case = Case::with(&both, &hybrid(None));
+    let hard = Request { kind: base::Kind::Planning, ..case.request() };
+    assert_eq!(case.winner(&case.request()).unwrap(), "home/engine");
+    assert_eq!(case.winner(&hard).unwrap(), "cloud/engine");
+    let shared = Case::with(&both, &hybrid(Some(80)));
+    for (place, winner) in [(79, "home/engine"), (80, "cloud/engine")] {
+        assert_eq!(shared.winner(&Request { place, ..shared.request() }).unwrap(), winner, "{place}");
+    }
+    let (at_home, outside) = (Case::with(&[home], &hybrid(None)), Case::with(&[cloud], &hybrid(None)));
+    let hard = Request { kind: base::Kind::Planning, ..at_home.request() };
+    assert_eq!(at_home.winner(&hard).unwrap(), "home/engine");
+    assert_eq!(outside.winner(&outside.request()).unwrap(), "cloud/engine");
+}
+
+#[test]
 fn nodes_that_are_not_routable_get_nothing() {
     let nodes = [node("a", vec![model("m")])];
     let (live, now) = (LiveMap::default(), Instant::now());
@@ -251,6 +272,10 @@ fn an_ask_that_would_begin_too_late_is_told_when_to_come_back() {
     let fault = case.fault(&Request { deadline_left: Duration::from_secs(5), ..case.request() });
     assert_eq!(fault.code, Code::Overloaded);
     assert!(fault.retry_after_s().unwrap() > 100, "{fault:?}");
+    // Where nearly all of it is another caller's, who takes turns with this one, its turn comes in time.
+    let of_share = |share| Request { deadline_left: Duration::from_secs(30), share, ..case.request() };
+    assert_eq!(case.fault(&of_share(1.0)).code, Code::Overloaded);
+    assert!(route(&case.table, &of_share(0.01), Instant::now()).chosen.is_some());
 }
 
 prop_compose! {

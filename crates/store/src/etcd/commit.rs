@@ -8,17 +8,23 @@ use std::time::Instant;
 
 use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, TxnOp, TxnOpResponse, TxnResponse};
 
-use super::Shared;
 use super::members::{self, Failure};
 use super::seen::Mark;
+use super::{Shared, canary};
 use crate::envelope::{self, WriteId};
-use crate::{Guard, LeaseId, Result, Revision, StoreError, Txn};
+use crate::{Guard, LeaseId, Result, Revision, StoreError, Txn, entry};
 
-/// Commits `txn` within the store's deadline.
+/// Commits `txn` within the store's deadline, where the store is sealed as this node seals.
 pub(super) async fn commit(shared: &Shared, txn: Txn) -> Result<Revision> {
     txn.check()?;
+    canary::check(shared).await?;
+    unchecked(shared, txn).await
+}
+
+/// Commits `txn` whatever the store is like.
+pub(super) async fn unchecked(shared: &Shared, txn: Txn) -> Result<Revision> {
     let write = WriteId::random();
-    let committer = Committer { shared, request: request(shared, &txn, write), txn: &txn, write };
+    let committer = Committer { shared, request: request(shared, &txn, write)?, txn: &txn, write };
     let done = shared.seen.note(committer.run(shared.deadline()).await);
     if done.is_ok() && !txn.puts.is_empty() {
         shared.seen.had_room();
@@ -79,7 +85,9 @@ impl Committer<'_> {
             page => page?,
         };
         let Some(kv) = page.kvs.first() else { return Ok(None) };
-        let is_ours = envelope::open(kv.value().to_vec().into()).is_ok_and(|(_, write)| write == self.write);
+        let place = entry::place(put.key.as_bytes());
+        let found = envelope::open(&self.shared.seal, &place, kv.value().to_vec().into());
+        let is_ours = found.is_ok_and(|(_, write)| write == self.write);
         Ok(is_ours.then(|| Revision(kv.mod_revision().cast_unsigned())))
     }
 
@@ -120,7 +128,7 @@ fn revisions(found: &TxnOpResponse) -> Option<(Revision, Revision)> {
 }
 
 /// etcd's form of `txn`; where a guard does not hold, it answers with what the guarded keys are.
-fn request(shared: &Shared, txn: &Txn, write: WriteId) -> etcd_client::Txn {
+fn request(shared: &Shared, txn: &Txn, write: WriteId) -> Result<etcd_client::Txn> {
     let compare = |guard: &Guard| {
         let key = shared.full_key(guard.key());
         match guard {
@@ -130,14 +138,15 @@ fn request(shared: &Shared, txn: &Txn, write: WriteId) -> etcd_client::Txn {
         }
     };
     let look = |guard: &Guard| TxnOp::get(shared.full_key(guard.key()), Some(GetOptions::new().with_keys_only()));
-    let puts = txn.puts.iter().map(|put| {
+    let mut operations = Vec::with_capacity(txn.puts.len() + txn.deletes.len());
+    for put in &txn.puts {
         let lease = put.lease.map_or(0, |LeaseId(id)| id.cast_signed());
-        let value = envelope::seal(&put.value, write);
-        TxnOp::put(shared.full_key(&put.key), value, Some(PutOptions::new().with_lease(lease)))
-    });
-    let deletes = txn.deletes.iter().map(|key| TxnOp::delete(shared.full_key(key), None));
-    etcd_client::Txn::new()
+        let value = envelope::seal(&shared.seal, &entry::place(put.key.as_bytes()), &put.value, write)?;
+        operations.push(TxnOp::put(shared.full_key(&put.key), value, Some(PutOptions::new().with_lease(lease))));
+    }
+    operations.extend(txn.deletes.iter().map(|key| TxnOp::delete(shared.full_key(key), None)));
+    Ok(etcd_client::Txn::new()
         .when(txn.guards.iter().map(compare).collect::<Vec<_>>())
-        .and_then(puts.chain(deletes).collect::<Vec<_>>())
-        .or_else(txn.guards.iter().map(look).collect::<Vec<_>>())
+        .and_then(operations)
+        .or_else(txn.guards.iter().map(look).collect::<Vec<_>>()))
 }

@@ -96,6 +96,11 @@ impl Seen {
         self.histories.subscribe()
     }
 
+    /// How often etcd went back.
+    pub fn history(&self) -> u64 {
+        *self.histories.borrow()
+    }
+
     pub fn health(&self) -> Health {
         let state = self.state();
         Health {

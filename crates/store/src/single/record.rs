@@ -7,7 +7,8 @@ use bytes::{Buf, BufMut, Bytes};
 use super::acknowledged;
 use super::values::{ValueId, Values};
 use crate::disk::{Disk, Lost};
-use crate::{Damaged, Entry, LeaseId, Revision, envelope};
+use crate::sealing::Seal;
+use crate::{Damaged, Entry, LeaseId, Revision, entry, envelope};
 
 /// Where the revision is kept, in the same tree as the entries so that both change in one batch. No caller's key
 /// contains a NUL.
@@ -68,14 +69,14 @@ pub(super) fn write(created: Revision, modified: Revision, lease: Option<LeaseId
 }
 
 /// The entry of a record, with its value from wherever it is.
-pub(super) fn read(key: &[u8], record: &[u8], values: &Values) -> Result<Entry, Damaged> {
+pub(super) fn read(seal: &Seal, key: &[u8], record: &[u8], values: &Values) -> Result<Entry, Damaged> {
     let Head { created, modified, lease, file } = Head::read(record);
     let sealed = match (record.get(HEAD_LEN - 1), record.get(HEAD_LEN..), file) {
         (Some(&INLINE), Some(sealed), _) => Ok(Bytes::copy_from_slice(sealed)),
         (_, _, Some(id)) => values.read(&id),
         _ => Err("the record is damaged".to_owned()),
     };
-    let value = sealed.and_then(envelope::open);
+    let value = sealed.and_then(|sealed| envelope::open(seal, &entry::place(key), sealed));
     match (String::from_utf8(key.to_vec()), value) {
         (Ok(key), Ok((value, _))) => Ok(Entry { key, value, created, modified, lease }),
         (Ok(key), Err(reason)) => Err(Damaged { key, reason, created, modified }),

@@ -13,7 +13,7 @@ use super::record::{self, Head, Index, LONGEST_INLINE, REVISION_KEY, Stored};
 use super::values::ValueId;
 use super::{Change, Data};
 use crate::envelope::{self, WriteId};
-use crate::{Entry, LeaseId, Result, Revision, StoreError, Txn, WatchEvent};
+use crate::{Entry, LeaseId, Result, Revision, StoreError, Txn, WatchEvent, entry};
 
 /// The most transactions that share a sync.
 const LARGEST_GROUP: usize = 256;
@@ -188,7 +188,9 @@ impl Writer {
         for put in txn.puts {
             let old = self.data.head(&put.key)?;
             let created = old.map_or(revision, |old| old.created);
-            let sealed = envelope::seal(&put.value, WriteId::random());
+            let place = entry::place(put.key.as_bytes());
+            let sealed = envelope::seal(&self.data.disk.seal, &place, &put.value, WriteId::random());
+            let sealed = sealed.map_err(StoreError::failed)?;
             let stored = self.store_value(&sealed).map_err(no_value)?;
             let record = record::write(created, revision, put.lease, &stored);
             heads.push((put.key.clone(), old, Some(Head::read(&record))));

@@ -2,20 +2,25 @@
 
 use std::sync::Arc;
 
-use store::{SharedStore, SledStore, Txn};
+use store::{Seal, SharedStore, SledStore, Txn};
 use tempfile::TempDir;
 
 use crate::etcd_process::Cluster;
 
 pub enum Bed {
     Sled { dir: TempDir, store: SharedStore },
-    Etcd { cluster: Cluster },
+    Etcd { cluster: Cluster, seal: Seal },
+}
+
+/// A key, and so values are sealed.
+pub fn sealed() -> Seal {
+    Seal::with_keys([7; 32], &[])
 }
 
 impl Bed {
-    pub fn sled() -> Self {
+    pub fn sled(seal: &Seal) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(SledStore::open(dir.path()).unwrap().store);
+        let store = Arc::new(SledStore::open_sealed(dir.path(), seal).unwrap().store);
         Bed::Sled { dir, store }
     }
 
@@ -23,13 +28,13 @@ impl Bed {
     pub fn store(&self, case: &str) -> SharedStore {
         match self {
             Bed::Sled { store, .. } => store.clone(),
-            Bed::Etcd { cluster } => cluster.store(&format!("/test/{case}")),
+            Bed::Etcd { cluster, seal } => cluster.sealed_store(&format!("/test/{case}"), seal),
         }
     }
 
     /// Forgets the history so far, where the store keeps one.
     pub async fn compact(&self, case: &str) {
-        let Bed::Etcd { cluster } = self else { return };
+        let Bed::Etcd { cluster, .. } = self else { return };
         let revision = self.store(case).list("none").await.unwrap().revision;
         // Compacting twice at one revision is an error of etcd's.
         let _twice = cluster.client().await.compact(revision.0.cast_signed(), None).await;
@@ -44,7 +49,7 @@ impl Bed {
                     std::fs::write(file.unwrap().path(), b"junk").unwrap();
                 }
             }
-            Bed::Etcd { cluster } => {
+            Bed::Etcd { cluster, .. } => {
                 let key = format!("/test/{case}/{key}");
                 cluster.client().await.put(key, "junk", None).await.unwrap();
             }

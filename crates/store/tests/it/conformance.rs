@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use base::Epoch;
 use store::{
-    Guard, Leadership, Lease, MAX_TXN_BYTES, MAX_TXN_OPS, Revision, SharedStore, StoreError, Txn, Watch, WatchEvent,
+    Guard, Leadership, Lease, MAX_TXN_BYTES, MAX_TXN_OPS, Revision, Seal, SharedStore, StoreError, Txn, Watch,
+    WatchEvent,
 };
 use tokio::task::JoinSet;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, sealed};
 use crate::etcd_process::Cluster;
 
 const TTL: Duration = Duration::from_secs(2);
@@ -47,19 +48,30 @@ cases! {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sled_conforms() {
-    conforms(&Bed::sled()).await;
+    conforms(&Bed::sled(&Seal::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sealed_sled_conforms() {
+    conforms(&Bed::sled(&sealed())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sealed_etcd_conforms() {
+    let Some(cluster) = Cluster::start(1).await else { return };
+    conforms(&Bed::Etcd { cluster, seal: sealed() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_of_one_member_conforms() {
     let Some(cluster) = Cluster::start(1).await else { return };
-    conforms(&Bed::Etcd { cluster }).await;
+    conforms(&Bed::Etcd { cluster, seal: Seal::default() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_of_three_members_conforms() {
     let Some(cluster) = Cluster::start(3).await else { return };
-    conforms(&Bed::Etcd { cluster }).await;
+    conforms(&Bed::Etcd { cluster, seal: Seal::default() }).await;
 }
 
 async fn what_was_put_is_read_back(_: &Bed, store: SharedStore, case: &str) {

@@ -9,14 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Epoch;
-use store::{SharedStore, SledStore, Store, StoreError, Txn};
+use store::{Seal, SharedStore, SledStore, Store, StoreError, Txn};
+
+use crate::bed::sealed;
 
 const DIR: &str = "TM_STORE_CRASH_DIR";
 const WRITES: &str = "TM_STORE_CRASH_WRITES";
+const SEALED: &str = "TM_STORE_CRASH_SEALED";
 const WRITERS: u64 = 4;
 
 #[test]
 fn every_acknowledged_write_outlives_a_kill() {
+    outlives_kills(&Seal::default());
+}
+
+#[test]
+fn every_acknowledged_write_of_a_sealed_store_outlives_a_kill() {
+    outlives_kills(&sealed());
+}
+
+fn outlives_kills(seal: &Seal) {
     let crashes = std::env::var("TM_STORE_CRASHES").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
     let seed = std::env::var("TM_STORE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(7);
     println!("seed {seed}");
@@ -25,8 +37,8 @@ fn every_acknowledged_write_outlives_a_kill() {
     let mut acknowledged = BTreeMap::new();
     let mut writes = 0;
     for _ in 0..crashes {
-        writes += write_until_killed(dir.path(), &mut acknowledged, random.u64(5..250));
-        let opened = SledStore::open(dir.path()).unwrap();
+        writes += write_until_killed(dir.path(), seal, &mut acknowledged, random.u64(5..250));
+        let opened = SledStore::open_sealed(dir.path(), seal).unwrap();
         assert_eq!((opened.set_aside, opened.lost), (None, None));
         check(Arc::new(opened.store), &acknowledged);
     }
@@ -55,8 +67,12 @@ async fn a_lease_ends_with_its_process_and_epochs_go_on_growing() {
 }
 
 /// Runs the writer, kills it so many milliseconds after its first acknowledgement, and notes what it acknowledged.
-fn write_until_killed(dir: &std::path::Path, acknowledged: &mut BTreeMap<u64, u64>, after_ms: u64) -> u64 {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn write_until_killed(dir: &std::path::Path, seal: &Seal, acknowledged: &mut BTreeMap<u64, u64>, after_ms: u64) -> u64 {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    if seal.is_on() {
+        command.env(SEALED, "yes");
+    }
+    let mut child = command
         .args(["--exact", "crash::writer_that_is_killed", "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
@@ -140,7 +156,8 @@ fn writer_that_is_killed() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store: Arc<dyn Store> = Arc::new(SledStore::open(dir.as_ref()).unwrap().store);
+        let seal = if std::env::var_os(SEALED).is_some() { sealed() } else { Seal::default() };
+        let store: Arc<dyn Store> = Arc::new(SledStore::open_sealed(dir.as_ref(), &seal).unwrap().store);
         let mut writers = tokio::task::JoinSet::new();
         (0..WRITERS).for_each(|writer| drop(writers.spawn(write(store.clone(), writer))));
         writers.join_all().await;

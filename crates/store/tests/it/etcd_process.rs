@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use base::config::Etcd;
 use rustix::process::{Pid, Signal, kill_process};
-use store::{EtcdStore, SharedStore};
+use store::{EtcdStore, Seal, SharedStore};
 use tempfile::TempDir;
 
 const BINARY: &str = "/usr/bin/etcd";
@@ -72,7 +72,11 @@ impl Cluster {
     }
 
     pub fn store(&self, prefix: &str) -> SharedStore {
-        Arc::new(open(&self.config(prefix)))
+        self.sealed_store(prefix, &Seal::default())
+    }
+
+    pub fn sealed_store(&self, prefix: &str, seal: &Seal) -> SharedStore {
+        Arc::new(open_sealed(&self.config(prefix), seal))
     }
 
     /// A client beside the store: for what a person would do with `etcdctl`.
@@ -130,9 +134,13 @@ impl Cluster {
 }
 
 pub fn open(config: &Etcd) -> EtcdStore {
+    open_sealed(config, &Seal::default())
+}
+
+pub fn open_sealed(config: &Etcd, seal: &Seal) -> EtcdStore {
     let dial: store::etcd::Dial =
         Arc::new(|url| Ok(tonic::transport::Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy()));
-    EtcdStore::open(config, &dial).unwrap()
+    EtcdStore::open_sealed(config, &dial, seal).unwrap()
 }
 
 impl Member {

@@ -14,3 +14,5 @@ mod etcd_faults;
 mod etcd_process;
 #[cfg(test)]
 mod power_cut;
+#[cfg(test)]
+mod sealed;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::config::{Config, Sources, Store};
-use base::{ByteSize, Fault, Result};
+use base::{ByteSize, Code, Fault, Result};
 use net::{Connector, Purpose};
 use proto::admin::{ListNodesRequest, ListNodesResponse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +17,8 @@ use crate::client::{CALL_LIMIT, Servers, call};
 const LIMIT: Duration = Duration::from_secs(2);
 /// The line with the status and then some.
 const MAX_ANSWER: usize = 512;
+/// A list of all models of a house, and more.
+const MAX_BODY: u64 = 4 << 20;
 const LIBRARY: &str = "libnvidia-ml.so.1";
 /// NixOS, Debian, Fedora, others, WSL.
 const LIBRARY_FOLDERS: [&str; 5] =
@@ -61,6 +63,52 @@ pub async fn http(connector: &Connector, purpose: Purpose, (host, port): (&str, 
     }
 }
 
+/// An answer, as far as it matters.
+#[derive(Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// At most [`MAX_BODY`].
+    pub body: Vec<u8>,
+}
+
+/// The answer to `GET path` with a key, in OpenAI's way.
+pub async fn get(
+    connector: &Connector,
+    purpose: Purpose,
+    (host, port): (&str, u16),
+    path: &str,
+    key: Option<&str>,
+) -> Result<Reply> {
+    let mut stream = connector.connect(purpose, host, port, LIMIT).await?;
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    let key =
+        key.filter(|key| is_plain(key)).map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
+    let path: String = path.chars().filter(char::is_ascii_graphic).collect();
+    // HTTP/1.0: whoever answers that sends the body as it is, and closes.
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {host}:{port}\r\n{key}\r\n");
+    let odd =
+        |what: &str| Fault::new(Code::Unreachable, format!("{host}:{port} {what}")).hint("look who listens there");
+    let mut said = Vec::new();
+    let exchange = async {
+        stream.write_all(request.as_bytes()).await?;
+        stream.take(MAX_BODY).read_to_end(&mut said).await
+    };
+    match timeout(LIMIT, exchange).await {
+        Ok(Ok(_)) => {}
+        // What came before the connection broke may be the whole answer.
+        Ok(Err(_)) if !said.is_empty() => {}
+        Ok(Err(error)) => return Err(odd("breaks the connection").because(error)),
+        Err(_) => return Err(odd("does not answer in time")),
+    }
+    let end = said.windows(4).position(|four| four == b"\r\n\r\n");
+    let head = String::from_utf8_lossy(said.get(..end.unwrap_or(said.len())).unwrap_or_default()).into_owned();
+    match (status_of(&head), end) {
+        (Answer::Http(status), Some(end)) => Ok(Reply { status, body: said.split_off(end + 4) }),
+        _ => Err(odd("does not speak HTTP")),
+    }
+}
+
 fn status_of(said: &str) -> Answer {
     let line = said.lines().next().unwrap_or_default();
     let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|status| status.parse().ok());
@@ -92,7 +140,7 @@ pub fn config(file: Option<&Path>) -> (Option<Result<Config>>, PathBuf) {
 }
 
 /// Written out, so that a person sees which disk is meant.
-fn here() -> PathBuf {
+pub fn here() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
 }
 

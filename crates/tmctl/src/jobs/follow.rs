@@ -2,7 +2,7 @@
 //!
 //! The job lives in the cluster, not here. So nothing is lost with a connection, and a watch is simply begun again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::{Code, Fault, Result, time};
 use futures_util::StreamExt;
@@ -11,15 +11,13 @@ use proto::planning::{CancelJobRequest, Job, StartRequest, WatchJobRequest};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::client::{CALL_LIMIT, PATIENCE, Patience, Servers, call, is_worth_another_server, told};
-use crate::progress::{News, Progress};
+use crate::client::{CALL_LIMIT, Connection, PATIENCE, Patience, Servers, call, is_worth_another_server, told};
+use crate::progress::{Live, News, PAUSE};
 use crate::screen::{Ended, Screen};
 use crate::text::{self, visible};
 
 /// A server that says nothing for so long is asked anew; that costs nothing, and finds out whether it is still there.
 const SILENCE: Duration = Duration::from_secs(60);
-/// A line for each section of a long plan is too much where lines stay.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// How a job is begun.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -27,6 +25,13 @@ pub struct How {
     /// Who plans: models where there are any, models only, or the rules of the structural planner
     #[arg(long, value_parser = ["auto", "model", "structural"], default_value = "auto")]
     planner: String,
+    #[command(flatten)]
+    begin: Begin,
+}
+
+/// How work is begun that becomes a job, whatever it is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Begin {
     /// A word of yours: asked again with it, the job is not begun a second time
     #[arg(long, value_name = "KEY")]
     once: Option<String>,
@@ -35,11 +40,33 @@ pub struct How {
     no_wait: bool,
 }
 
-impl How {
-    /// The request with these wishes in it. A key is always there, so that asking another server begins nothing twice.
-    pub fn request(&self, request: StartRequest) -> StartRequest {
+impl Begin {
+    /// The key of the job. It is always there, so that asking another server begins nothing twice.
+    pub fn key(&self) -> String {
         let made = || format!("tmctl-{}-{:08x}", time::unix_ms(), fastrand::u32(..));
-        StartRequest { planner: self.planner.clone(), once: self.once.clone().unwrap_or_else(made), ..request }
+        self.once.clone().unwrap_or_else(made)
+    }
+
+    /// Begins the job by the first server that takes it, and follows it; `None` when it was only to be begun, which is told.
+    /// `put` asks a server for the job, and gives its id.
+    pub async fn run(
+        &self,
+        servers: &Servers,
+        screen: &mut Screen,
+        put: impl AsyncFn(Connection) -> Result<String>,
+    ) -> Result<Option<Job>, Ended> {
+        let id = match put(servers.connect().await?).await {
+            Err(fault) if is_worth_another_server(fault.code) && servers.count() > 1 => {
+                put(servers.connect().await?).await?
+            }
+            id => id?,
+        };
+        if self.no_wait {
+            let text = format!("began {id}; `tmctl jobs watch {id}` shows how far it is\n");
+            screen.show(|_| visible(&text), &Begun { job: &id })?;
+            return Ok(None);
+        }
+        follow(servers, screen, &mut Watch::of_process()?, &id).await.map(Some)
     }
 }
 
@@ -72,13 +99,10 @@ pub async fn start(
     how: &How,
     request: StartRequest,
 ) -> Result<Option<Job>, Ended> {
-    let id = begin(servers, how.request(request)).await?;
-    if how.no_wait {
-        let text = format!("began {id}; `tmctl jobs watch {id}` shows how far it is\n");
-        screen.show(|_| visible(&text), &Begun { job: &id })?;
-        return Ok(None);
-    }
-    follow(servers, screen, &mut Watch::of_process()?, &id).await.map(Some)
+    let request = StartRequest { planner: how.planner.clone(), once: how.begin.key(), ..request };
+    let put =
+        async |connection: Connection| Ok(call(CALL_LIMIT, connection.planning().start(request.clone())).await?.job);
+    how.begin.run(servers, screen, put).await
 }
 
 #[derive(Serialize)]
@@ -86,33 +110,19 @@ struct Begun<'a> {
     job: &'a str,
 }
 
-/// The job's id, from the first server that takes it.
-async fn begin(servers: &Servers, request: StartRequest) -> Result<String> {
-    let mut planning = servers.connect().await?.planning();
-    match call(CALL_LIMIT, planning.start(request.clone())).await {
-        Err(fault) if is_worth_another_server(fault.code) && servers.count() > 1 => {}
-        answer => return Ok(answer?.job),
-    }
-    let mut planning = servers.connect().await?.planning();
-    Ok(call(CALL_LIMIT, planning.start(request)).await?.job)
-}
-
 /// Shows how far a job is until it is done; a failed or cancelled one is a fault.
 pub async fn follow(servers: &Servers, screen: &mut Screen, watch: &mut Watch, id: &str) -> Result<Job, Ended> {
-    let progress = Progress::new(screen.notes_are_live()).within(screen.style.width).with_pause(PAUSE);
-    let mut following = Following { servers, screen, watch, id, progress, last: None, is_cancelled: false };
-    let ended = following.run().await;
-    following.screen.note(following.progress.end());
-    Ok(good(ended?)?)
+    let live = screen.progress(PAUSE);
+    let mut following = Following { servers, live, watch, id, last: None, is_cancelled: false };
+    Ok(good(following.run().await?)?)
 }
 
 /// One job that is followed.
 struct Following<'a> {
     servers: &'a Servers,
-    screen: &'a mut Screen,
+    live: Live<'a>,
     watch: &'a mut Watch,
     id: &'a str,
-    progress: Progress,
     /// As it was told last. Each watch begins with the job as it is, which is no news by itself.
     last: Option<Job>,
     is_cancelled: bool,
@@ -134,7 +144,7 @@ impl Following<'_> {
                 let hint = format!("the job may go on without us: `tmctl jobs watch {}` looks again", self.id);
                 return Err(fault.hint(hint).into());
             }
-            self.tell(&format!("{}; asking another server\n", fault.full_message()));
+            self.live.note(&format!("{}; asking another server\n", fault.full_message()));
             if fruitless % self.servers.count() == 0 {
                 let round = u32::try_from(fruitless / self.servers.count()).unwrap_or(u32::MAX);
                 let pause = self.watch.patience.pause.delay(round - 1, fastrand::f64());
@@ -173,17 +183,7 @@ impl Following<'_> {
 
     fn show(&mut self, job: &Job) {
         let (status, figures) = (status(job), figures(job));
-        let news = News { status: &status, done: job.done.into(), whole: job.total.into(), figures };
-        // Whoever wants JSON looks at no bar, and errors stand alone then.
-        if !self.screen.style.json
-            && let Some(line) = self.progress.line(&news, Instant::now())
-        {
-            self.screen.note(&line);
-        }
-    }
-
-    fn tell(&mut self, text: &str) {
-        self.screen.note(&format!("{}{}", self.progress.end(), visible(text)));
+        self.live.show(&News { status: &status, done: job.done.into(), whole: job.total.into(), figures });
     }
 
     /// The first time the job is cancelled, the second time it is left to itself.
@@ -193,14 +193,14 @@ impl Following<'_> {
             let left = Fault::new(Code::Cancelled, format!("left the job `{id}` before it had ended"));
             return Err(left.hint(format!("`tmctl jobs show {id}` tells what became of it")).into());
         }
-        self.tell("cancelling the job; Ctrl-C again leaves it to itself\n");
+        self.live.note("cancelling the job; Ctrl-C again leaves it to itself\n");
         let cancel = async {
             let mut planning = self.servers.connect().await?.planning();
             call(CALL_LIMIT, planning.cancel_job(CancelJobRequest { id: id.to_owned() })).await
         };
         let cancelled = cancel.await;
         if let Err(fault) = cancelled {
-            self.tell(&format!("could not cancel it: {}\n", fault.full_message()));
+            self.live.note(&format!("could not cancel it: {}\n", fault.full_message()));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::client::{Servers, call, told};
-use crate::progress::{News, Progress};
+use crate::progress::News;
 use crate::screen::{Ended, Screen};
 use crate::text;
 
@@ -130,26 +130,16 @@ pub async fn pull(servers: &Servers, screen: &mut Screen, pull: Pull) -> Result<
     let mut admin = servers.connect().await?.admin();
     let request = PullModelRequest { worker: pull.worker.unwrap_or_default(), model: pull.model.clone() };
     let mut news = call(PULL_LIMIT, admin.pull_model(request)).await?;
-    let (mut progress, mut last) =
-        (Progress::new(screen.notes_are_live()).within(screen.style.width), PullModelResponse::default());
-    let ended = loop {
-        match news.message().await {
-            Ok(Some(response)) => {
-                if screen.style.json {
-                    screen.json(&PulledItem::from(&response))?;
-                } else if let Some(line) = progress.line(&how_far(&response), std::time::Instant::now()) {
-                    screen.note(&line);
-                }
-                last = response;
-            }
-            Ok(None) => break Ok(()),
-            Err(status) => break Err(told(&status)),
+    let (mut live, mut last) = (screen.progress(Duration::ZERO), PullModelResponse::default());
+    while let Some(response) = news.message().await.map_err(|status| told(&status))? {
+        if live.screen.style.json {
+            live.screen.json(&PulledItem::from(&response))?;
         }
-    };
-    if !screen.style.json {
-        screen.note(progress.end());
+        live.show(&how_far(&response));
+        last = response;
     }
-    ended.and_then(|()| complete(&pull.model, &last))?;
+    drop(live);
+    complete(&pull.model, &last)?;
     if screen.style.json { Ok(()) } else { screen.data(&pulled(&pull.model, &last)) }
 }
 

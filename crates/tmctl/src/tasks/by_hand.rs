@@ -64,7 +64,7 @@ pub struct Add {
     /// The task that it becomes a subtask of
     #[arg(long, value_name = "ID", conflicts_with = "prompt")]
     pub parent: Option<String>,
-    /// Ask the research model first
+    /// Ask the research model first, with what the documents of the house say
     #[arg(long, requires = "prompt")]
     pub research: bool,
     #[command(flatten)]
@@ -93,7 +93,7 @@ pub struct Update {
     /// Only add a note that says it
     #[arg(long, requires = "prompt")]
     pub append: bool,
-    /// Ask the research model first
+    /// Ask the research model first, with what the documents of the house say
     #[arg(long, requires = "prompt")]
     pub research: bool,
     #[command(flatten)]

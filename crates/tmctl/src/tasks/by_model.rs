@@ -35,7 +35,7 @@ pub struct Expand {
     /// Replace the subtasks that are not finished; with --all, also split what has subtasks
     #[arg(long)]
     force: bool,
-    /// Ask the research model first
+    /// Ask the research model first, with what the documents of the house say
     #[arg(long)]
     research: bool,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub struct Analyze {
     /// Recommend to split from this score on
     #[arg(long, default_value_t = 5)]
     threshold: u32,
-    /// Ask the research model first
+    /// Ask the research model first, with what the documents of the house say
     #[arg(long)]
     research: bool,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub struct Scope {
     /// What matters
     #[arg(long, default_value = "", hide_default_value = true)]
     prompt: String,
-    /// Ask the research model first
+    /// Ask the research model first, with what the documents of the house say
     #[arg(long)]
     research: bool,
     #[command(flatten)]

@@ -95,13 +95,28 @@ pub enum Ended {
 }
 
 impl Children {
-    /// Adds a child and starts it.
+    /// Adds a child and starts it; one that is here already goes on.
     pub async fn add(&mut self, recipe: Recipe, supervisor: &ActorCell) -> Result<(), SpawnErr> {
+        if self.has(&recipe.name) {
+            return Ok(());
+        }
         let name = recipe.name.clone();
         let restarts = Restarts::new(recipe.policy);
         let child = Child { recipe, restarts, cell: None, misses: 0, last_snapshot: None };
         self.children.insert(name.clone(), child);
         self.start(&name, supervisor).await
+    }
+
+    /// Whether there is a child of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.children.contains_key(name)
+    }
+
+    /// Ends a child for good: it is none of ours any more.
+    pub fn remove(&mut self, name: &str) {
+        if let Some(cell) = self.children.remove(name).and_then(|child| child.cell) {
+            cell.stop(Some("it is not wanted any more".to_owned()));
+        }
     }
 
     /// Starts the child of that name again; nothing happens when it runs or is not ours.

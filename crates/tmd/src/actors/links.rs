@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use base::config::Listener;
 use base::{Code, Fault, NodeId};
 use cluster::ClusterView;
-use net::listen::TlsAcceptor;
 use net::{ClientAuth, Connector, Identity};
 use ractor::pg::GroupChangeMessage;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -136,7 +135,7 @@ impl Actor for Links {
     ) -> Result<Self::State, ActorProcessingErr> {
         let LinksArguments { node, listener, identity, connector, cookie, views, hints } = arguments;
         let tls = match &identity {
-            Some(identity) => Some(TlsAcceptor::new(identity.server_config(&[], ClientAuth::Required)?)),
+            Some(identity) => Some(identity.acceptor(&[], ClientAuth::Required)?),
             None => None,
         };
         let listener = wire::bind(listener.listen, tls.as_ref()).await?;

@@ -14,7 +14,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Loops;
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
-use crate::{fleet, settings};
+use crate::mode::watch;
+use crate::{anchor, backups, certificates, fleet, load, settings, spending};
 
 /// The table is made anew at least this often, so that quarantines end in time.
 const TABLE_AT_LEAST: Duration = Duration::from_secs(1);
@@ -56,7 +57,13 @@ impl Actor for Membership {
         loops.run("heartbeats", cluster.run_heartbeats(cancel.clone()));
         loops.run("table", keep_table(core.clone()));
         loops.run("machine", fleet::keep_machine(core.clone()));
+        loops.run("load", load::keep(core.clone()));
         loops.run("settings", settings::follow(core.clone()));
+        loops.run("triggers", watch::keep(core.clone()));
+        loops.run("anchor", anchor::keep(core.clone()));
+        loops.run("spending", spending::share(core.clone()));
+        loops.run("certificates", certificates::keep(core.clone()));
+        loops.run("backups", backups::scheduled::keep(core.clone()));
         let loops = loops.watch(myself, MembershipMessage::LoopEnded);
         Ok(MembershipState { core, _loops: loops, _cancel: cancel.drop_guard() })
     }

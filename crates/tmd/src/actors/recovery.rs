@@ -81,7 +81,7 @@ impl Actor for Recovery {
             }
         });
         let loops = loops.watch(myself, RecoveryMessage::LoopEnded);
-        let budget = Budget::new(core.config.recovery.budget_per_hour);
+        let budget = Budget::new(core.config.load().recovery.budget_per_hour);
         Ok(RecoveryState { core, _loops: loops, budget, quarantines: HashMap::new(), treated: 0 })
     }
 
@@ -126,7 +126,7 @@ impl RecoveryState {
     /// Does something about a failure, where something fits and the budget allows.
     fn treat(&mut self, myself: &ActorRef<RecoveryMessage>, failure: Failure) {
         let Some(Treatment { remedy, check_after }) = choose(&failure, &self.facts(&failure)) else { return };
-        let refusal = match self.core.config.recovery.enabled {
+        let refusal = match self.core.config.load().recovery.enabled {
             false => Some("none: recovery is switched off, the owner must look"),
             true if self.budget.take(&failure.subject, Instant::now()) => None,
             true => Some("none: over the budget of remedies, the owner must look"),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::children::Recipe;
+use super::indexer::{Indexer, IndexerMessage};
 use super::jobs::{Jobs, JobsMessage};
 use super::links::{Links, LinksArguments, LinksMessage};
 use super::membership::{Membership, MembershipMessage};
@@ -33,6 +34,11 @@ pub fn arguments(core: &Arc<Core>, recovery: RecoveryArguments, links: Option<Li
         }),
         Recipe::new("jobs".to_owned(), quick, JobsMessage::Snapshot, move || (Jobs, for_jobs.clone())),
     ];
+    if core.library().is_ok() {
+        let for_indexer = core.clone();
+        let indexer = move || (Indexer, for_indexer.clone());
+        children.push(Recipe::new("indexer".to_owned(), quick, IndexerMessage::Snapshot, indexer));
+    }
     children.extend(
         links.map(|links| {
             Recipe::new("links".to_owned(), quick, LinksMessage::Snapshot, move || (Links, links.clone()))
@@ -44,7 +50,7 @@ pub fn arguments(core: &Arc<Core>, recovery: RecoveryArguments, links: Option<Li
 fn given_up(core: &Core, name: String) {
     core.happened("actor", &name, "was given up");
     if name == WORKERS {
-        core.ports.values().for_each(|port| port.abandon());
+        core.ports.load().values().for_each(|port| port.abandon());
         core.table_is_old.notify_one();
     }
 }

@@ -23,8 +23,15 @@ pub enum SupervisorMessage {
     Answered(Vec<(String, Option<String>)>),
     /// A restart's delay is over.
     StartAgain(String),
+    /// Start one more child.
+    Add(Recipe),
+    /// End a child for good.
+    Remove(String),
     /// A picture of the actor.
     Snapshot(RpcReplyPort<String>),
+    /// Only with the feature `faults`: never answer again.
+    #[cfg(feature = "faults")]
+    Hang,
 }
 
 /// The actor.
@@ -87,9 +94,19 @@ impl Actor for Supervisor {
                     state.child_ended(&myself, &name);
                 }
             }
+            SupervisorMessage::Add(recipe) => {
+                let name = recipe.name.clone();
+                if let Err(error) = state.children.add(recipe, &myself.get_cell()).await {
+                    tracing::error!(actor = name, %error, "actor could not be started");
+                    state.child_ended(&myself, &name);
+                }
+            }
+            SupervisorMessage::Remove(name) => state.children.remove(&name),
             SupervisorMessage::Snapshot(reply) => {
                 let _ = reply.send(serde_json::to_string(&state.children.pictures())?);
             }
+            #[cfg(feature = "faults")]
+            SupervisorMessage::Hang => std::future::pending().await,
         }
         Ok(())
     }
@@ -100,7 +117,7 @@ impl Actor for Supervisor {
         event: SupervisionEvent,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if let Some((name, why)) = name_of_ended(&event) {
+        if let Some((name, why)) = name_of_ended(&event).filter(|(name, _)| state.children.has(name)) {
             tracing::error!(actor = name, error = why, "actor ended");
             state.child_ended(&myself, &name);
         }
@@ -113,7 +130,7 @@ impl SupervisorState {
         match self.children.ended(name, Instant::now()) {
             Ended::Ignored => {}
             Ended::Restart { name, delay } => {
-                self.core.metrics.actor_restarts.with_label_values(&[&name]).inc();
+                self.core.metrics.actor_restarted(&name);
                 myself.send_after(delay, move || SupervisorMessage::StartAgain(name));
             }
             Ended::GivenUp { name } => {

@@ -188,9 +188,9 @@ impl WorkerActorState {
             let only = &self.port.config.models;
             only.is_empty() || only.contains(&model.name)
         };
-        let declared = &self.core.config.models;
-        let models: Vec<_> =
-            engine_models.into_iter().filter(listed).map(|model| offered(&self.port.id, model, declared)).collect();
+        let config = self.core.config.load();
+        let offered = |model| offered(&self.port.id, model, &config.models);
+        let models: Vec<_> = engine_models.into_iter().filter(listed).map(offered).collect();
         let was = self.port.facts().state;
         if was != WorkerState::Ready {
             tracing::info!(worker = %self.port.id, models = models.len(), "engine is up");
@@ -240,7 +240,7 @@ impl WorkerActorState {
         let (end, facts) = (&incident.end, self.port.facts());
         tracing::warn!(worker = %self.port.id, model, cause = end.cause, "the process of a model ended");
         let Some(alone) = incident.quarantine else {
-            self.core.metrics.engine_restarts.with_label_values(&[self.port.id.as_str()]).inc();
+            self.core.metrics.engine_restarted(self.port.id.as_str());
             self.tell(kind_of(end), Severity::Medium, format!("model `{model}`: {}", end.detail()));
             return;
         };
@@ -257,7 +257,7 @@ impl WorkerActorState {
         match self.restarts.ended(now, fastrand::f64()) {
             Reaction::Restart(delay) => {
                 self.start_from = Some(now + delay);
-                self.core.metrics.engine_restarts.with_label_values(&[self.port.id.as_str()]).inc();
+                self.core.metrics.engine_restarted(self.port.id.as_str());
                 self.is_not_up(WorkerState::Down, reason, None);
             }
             Reaction::Escalate => {

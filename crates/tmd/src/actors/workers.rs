@@ -9,20 +9,29 @@ use super::supervisor::SupervisorArguments;
 use super::worker::{Worker, WorkerArguments, WorkerMessage};
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
+use crate::worker::port::Port;
 
 /// A worker for each port of the node.
 pub fn arguments(core: &Arc<Core>) -> SupervisorArguments {
-    let recipe = |(name, port): (&_, &Arc<_>)| {
-        let arguments = WorkerArguments { core: core.clone(), port: Arc::clone(port) };
-        let make = move || (Worker, arguments.clone());
-        Recipe::new(format!("worker/{name}"), RestartPolicy::QUICK, WorkerMessage::Snapshot, make)
-    };
-    SupervisorArguments { core: core.clone(), children: core.ports.iter().map(recipe).collect(), given_up }
+    let children = core.ports.load().values().map(|port| recipe(core, port)).collect();
+    SupervisorArguments { core: core.clone(), children, given_up }
+}
+
+/// How the worker of a port is started.
+pub fn recipe(core: &Arc<Core>, port: &Arc<Port>) -> Recipe {
+    let arguments = WorkerArguments { core: core.clone(), port: port.clone() };
+    let make = move || (Worker, arguments.clone());
+    Recipe::new(actor_of(port), RestartPolicy::QUICK, WorkerMessage::Snapshot, make)
+}
+
+/// The name of the actor that watches over a port.
+pub fn actor_of(port: &Port) -> String {
+    format!("worker/{}", port.id.name())
 }
 
 /// The other workers go on; this one's port is closed, and the owner is told.
 fn given_up(core: &Core, name: String) {
-    if let Some(port) = core.ports.get(name.trim_start_matches("worker/")) {
+    if let Some(port) = core.ports.load().get(name.trim_start_matches("worker/")) {
         port.abandon();
         core.table_is_old.notify_one();
     }

@@ -273,7 +273,7 @@ impl Running {
 
     fn too_long(&self, tokens: u32) -> Option<Duration> {
         let shorter = self.measured.buckets.iter().rfind(|bucket| bucket.tokens < tokens);
-        let limit = self.core.config.limits.first_token;
+        let limit = self.core.config.load().limits.first_token;
         (self.used == Use::Writes).then(|| measure::is_too_long(tokens, shorter, limit)).flatten()
     }
 
@@ -350,6 +350,7 @@ impl Running {
             prompt_tokens,
             max_output_tokens: writes.then_some(self.answer_tokens),
             client: "bench".into(),
+            grant: None,
             ..AskHead::plain(dialect, Deadline::after(Instant::now(), until.saturating_duration_since(Instant::now())))
         };
         Ask { head, body: Bytes::from(body.to_string()) }

@@ -1,36 +1,38 @@
 //! The desk for owners and their tools.
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::{AdminDesk, BenchStream, EventStream, PullStream};
-use base::config::Mode;
 use base::report::{NodeReport, NodeState, WorkerState};
 use base::time::unix_ms;
-use base::{AskId, BoxFuture, Code, Fault, NodeId, Result, WorkerId};
+use base::{AskId, BoxFuture, Code, Fault, NodeId, Result};
 use futures_util::{Stream, StreamExt, future};
-use net::keys::Key;
+use net::audit::Fact;
 use proto::admin::{
     ActorItem, BenchModelRequest, CreateKeyRequest, CreateKeyResponse, CreateModelRequest, CreateModelResponse,
-    DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, FailureItem, GetModeResponse, GpuItem,
-    HealthResponse, ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, KeyItem,
-    ListActorsResponse, ListFailuresRequest, ListFailuresResponse, ListKeysResponse, ListNodesResponse,
-    ListWorkersResponse, NodeItem, PlaceRequest, PlaceResponse, PullModelRequest, ReportFailureRequest,
-    ReportFailureResponse, RevokeKeyRequest, RevokeKeyResponse, SetModeRequest, SetModeResponse, View,
+    DrainRequest, DrainResponse, ExplainRequest, ExplainResponse, FailureItem, GetModeResponse, GetStoreResponse,
+    GpuItem, HealthResponse, ImportModelRequest, ImportModelResponse, InjectRequest, InjectResponse, KeyItem,
+    ListActorsResponse, ListAsksRequest, ListAsksResponse, ListDialledResponse, ListFailuresRequest,
+    ListFailuresResponse, ListKeysResponse, ListLoadResponse, ListModesResponse, ListNodesResponse,
+    ListWorkersResponse, NodeItem, PlaceRequest, PlaceResponse, PrivacyReportRequest, PrivacyReportResponse,
+    PullModelRequest, ReloadRequest, ReloadResponse, ReportFailureRequest, ReportFailureResponse,
+    RevokeCertificatesRequest, RevokeCertificatesResponse, RevokeKeyRequest, RevokeKeyResponse, RollbackModeRequest,
+    RotateKeyRequest, RotateKeyResponse, SetModeRequest, SetModeResponse, VerifyAuditResponse, View,
     WatchEventsResponse, WorkerItem,
 };
 use proto::node::control_request::Command;
 use proto::node::{ControlRequest, FailuresRequest};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::NodeDesk;
+use super::{NodeDesk, modes, privacy, seen};
 use crate::actors::children::snapshot_of;
 use crate::actors::supervisor::SupervisorMessage;
 use crate::core::Core;
 use crate::failures::{Sighting, Subject, parse_word, word};
-use crate::mode::SetMode;
+use crate::keys::records;
 use crate::peers::CALL_WITHIN;
-use crate::{benching, fleet, placing, settings, shelving};
+use crate::{benching, certificates, fleet, placing, reload, shelving};
 
 /// Failures that a list shows when nobody says how many.
 const FAILURES_SHOWN: usize = 100;
@@ -77,8 +79,7 @@ impl AdminDesk for NodeDesk {
     }
 
     fn get_mode(&self) -> GetModeResponse {
-        let SetMode { mode, since_ms, set_by } = self.0.mode.get();
-        GetModeResponse { mode: mode.to_string(), since_unix_ms: since_ms, set_by }
+        modes::shown(&self.0)
     }
 
     fn explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<ExplainResponse>> {
@@ -128,12 +129,36 @@ impl AdminDesk for NodeDesk {
         Box::pin(std::future::ready(report_failure(&self.0, request)))
     }
 
-    fn set_mode(&self, request: SetModeRequest) -> BoxFuture<'_, Result<SetModeResponse>> {
-        Box::pin(set_mode(&self.0, request))
+    fn set_mode<'a>(&'a self, by: &'a str, request: SetModeRequest) -> BoxFuture<'a, Result<SetModeResponse>> {
+        Box::pin(modes::set(&self.0, by, request))
+    }
+
+    fn list_modes(&self) -> BoxFuture<'_, Result<ListModesResponse>> {
+        Box::pin(modes::listed(&self.0))
+    }
+
+    fn rollback_mode<'a>(
+        &'a self,
+        by: &'a str,
+        request: RollbackModeRequest,
+    ) -> BoxFuture<'a, Result<SetModeResponse>> {
+        Box::pin(modes::roll_back(&self.0, by, request))
+    }
+
+    fn privacy_report(&self, request: PrivacyReportRequest) -> BoxFuture<'_, Result<PrivacyReportResponse>> {
+        Box::pin(privacy::report(&self.0, request))
+    }
+
+    fn verify_audit(&self) -> BoxFuture<'_, Result<VerifyAuditResponse>> {
+        Box::pin(privacy::verdicts(&self.0))
     }
 
     fn drain(&self, request: DrainRequest) -> BoxFuture<'_, Result<DrainResponse>> {
         Box::pin(drain(&self.0, request))
+    }
+
+    fn reload(&self, request: ReloadRequest) -> BoxFuture<'_, Result<ReloadResponse>> {
+        Box::pin(reload::order(&self.0, request))
     }
 
     fn place(&self, request: PlaceRequest) -> BoxFuture<'_, Result<PlaceResponse>> {
@@ -162,26 +187,32 @@ impl AdminDesk for NodeDesk {
 
     fn create_key(&self, request: CreateKeyRequest) -> BoxFuture<'_, Result<CreateKeyResponse>> {
         Box::pin(async move {
-            settings::check_key_name(&request.name)?;
-            let key = Key::generate(&request.name)?;
-            settings::save_key(&self.0.store, &key.record).await?;
+            let key = records::wanted(&request)?;
+            records::save(&self.0.store, &key.record).await?;
+            let (name, by) = (request.name, self.0.node.to_string());
+            self.0.connector.audit().fact(Fact::KeyCreated { name, by });
             Ok(CreateKeyResponse { key: key.shown })
         })
     }
 
     fn list_keys(&self) -> BoxFuture<'_, Result<ListKeysResponse>> {
         Box::pin(async move {
-            let keys = settings::load_keys(&self.0).await?;
-            let item = |key: net::keys::KeyRecord| KeyItem { name: key.name, created_unix_ms: key.created_ms };
-            Ok(ListKeysResponse { keys: keys.into_iter().map(item).collect() })
+            let keys = records::load(&self.0.store).await?;
+            Ok(ListKeysResponse { keys: keys.into_iter().map(|key| key_item(&self.0, key)).collect() })
         })
     }
 
     fn revoke_key(&self, request: RevokeKeyRequest) -> BoxFuture<'_, Result<RevokeKeyResponse>> {
         Box::pin(async move {
-            settings::remove_key(&self.0, &request.name).await?;
+            records::remove(&self.0.store, &request.name).await?;
+            let (name, by) = (request.name, self.0.node.to_string());
+            self.0.connector.audit().fact(Fact::KeyRevoked { name, by });
             Ok(RevokeKeyResponse {})
         })
+    }
+
+    fn rotate_key(&self, request: RotateKeyRequest) -> BoxFuture<'_, Result<RotateKeyResponse>> {
+        Box::pin(async move { Ok(RotateKeyResponse { key: records::rotate(&self.0.store, &request.name).await? }) })
     }
 
     fn list_actors(&self) -> BoxFuture<'_, Result<ListActorsResponse>> {
@@ -201,6 +232,29 @@ impl AdminDesk for NodeDesk {
     fn inject(&self, request: InjectRequest) -> BoxFuture<'_, Result<InjectResponse>> {
         Box::pin(std::future::ready(inject(&request)))
     }
+
+    fn revoke_certificates(
+        &self,
+        request: RevokeCertificatesRequest,
+    ) -> BoxFuture<'_, Result<RevokeCertificatesResponse>> {
+        Box::pin(certificates::revoke(&self.0, request))
+    }
+
+    fn get_store(&self) -> GetStoreResponse {
+        certificates::store_of(&self.0)
+    }
+
+    fn list_asks(&self, request: ListAsksRequest) -> BoxFuture<'_, Result<ListAsksResponse>> {
+        Box::pin(seen::asks(&self.0, request))
+    }
+
+    fn list_load(&self) -> ListLoadResponse {
+        seen::load(&self.0)
+    }
+
+    fn list_dialled(&self) -> ListDialledResponse {
+        seen::dialled(&self.0)
+    }
 }
 
 #[cfg(feature = "faults")]
@@ -212,6 +266,21 @@ fn inject(request: &InjectRequest) -> Result<InjectResponse> {
 fn inject(_: &InjectRequest) -> Result<InjectResponse> {
     Err(Fault::new(Code::NotSupported, "this build cannot inject faults")
         .hint("build with `--features faults`, for tests only"))
+}
+
+fn key_item(core: &Core, key: net::keys::KeyRecord) -> KeyItem {
+    let used = core.keys.spending.of(&key.name);
+    KeyItem {
+        created_unix_ms: key.created_ms,
+        scopes: key.scopes.iter().map(ToString::to_string).collect(),
+        models: key.models,
+        expires_unix_ms: key.expires_ms.unwrap_or(0),
+        limits: Some(records::limits_to_wire(key.limits)),
+        asks_of_hour: used.asks,
+        tokens_of_hour: used.tokens,
+        used_unix_ms: used.last_ms,
+        name: key.name,
+    }
 }
 
 fn node_item(
@@ -341,29 +410,11 @@ fn report_failure(core: &Core, request: ReportFailureRequest) -> Result<ReportFa
     Ok(ReportFailureResponse { id: format!("{}/{id}", core.node) })
 }
 
-async fn set_mode(core: &Core, request: SetModeRequest) -> Result<SetModeResponse> {
-    let mode = Mode::parse(&request.mode).ok_or_else(|| {
-        let known: Vec<_> = Mode::ALL.iter().map(|mode| mode.as_str()).collect();
-        Fault::invalid(format!("there is no mode `{}`", request.mode)).hint(format!("give one of {}", known.join(", ")))
-    })?;
-    let before = core.mode.get().mode;
-    let mode = SetMode { mode, since_ms: unix_ms(), set_by: core.node.to_string() };
-    settings::save_mode(core, &mode).await?;
-    settings::mode_is(core, mode.clone());
-    let told = ask_peers(core, |mut client| {
-        let command = Some(Command::Mode(mode.mode.to_string()));
-        async move { client.control(ControlRequest { command }).await }
-    });
-    let unreached = told.await.into_iter().filter(|(_, answer)| answer.is_err());
-    let unreached_nodes = unreached.map(|(node, _)| node.to_string()).collect();
-    Ok(SetModeResponse { before: before.to_string(), unreached_nodes })
-}
-
 async fn drain(core: &Core, request: DrainRequest) -> Result<DrainResponse> {
     let node = NodeId::new(&request.node);
     if node == core.node {
         core.cluster()?.set_draining(!request.undo);
-        let running = core.ports.values().map(|port| port.gate.counts().0).sum();
+        let running = core.ports.load().values().map(|port| port.gate.counts().0).sum();
         return Ok(DrainResponse { running });
     }
     let view = core.cluster()?.view();
@@ -371,7 +422,7 @@ async fn drain(core: &Core, request: DrainRequest) -> Result<DrainResponse> {
         return Err(Fault::new(Code::NotFound, format!("there is no node `{node}`")).hint("`tmctl nodes` lists them"));
     };
     let mut client = core.peers.client_of(core, &node)?;
-    let request = ControlRequest { command: Some(Command::Drain(!request.undo)) };
+    let request = ControlRequest { command: Some(Command::Drain(!request.undo)), ..ControlRequest::default() };
     let told = tokio::time::timeout(CALL_WITHIN, client.control(request)).await;
     told.map_err(|_| Fault::new(Code::Unreachable, format!("node `{node}` did not answer")))?
         .map_err(|status| proto::from_status(&status))?;
@@ -380,7 +431,19 @@ async fn drain(core: &Core, request: DrainRequest) -> Result<DrainResponse> {
 }
 
 /// Asks every other node that may answer, all at once and within a bound.
-async fn ask_peers<T, F>(
+pub(super) async fn ask_peers<T, F>(
+    core: &Core,
+    ask: impl Fn(proto::node::node_client::NodeClient<tonic::transport::Channel>) -> F,
+) -> Vec<(NodeId, Result<T>)>
+where
+    F: Future<Output = std::result::Result<T, tonic::Status>>,
+{
+    ask_peers_within(CALL_WITHIN, core, ask).await
+}
+
+/// The same, where an answer takes longer.
+pub(super) async fn ask_peers_within<T, F>(
+    within: Duration,
     core: &Core,
     ask: impl Fn(proto::node::node_client::NodeClient<tonic::transport::Channel>) -> F,
 ) -> Vec<(NodeId, Result<T>)>
@@ -396,7 +459,7 @@ where
         let asked = client.map(&ask);
         async move {
             let answer = match asked {
-                Ok(asked) => match tokio::time::timeout(CALL_WITHIN, asked).await {
+                Ok(asked) => match tokio::time::timeout(within, asked).await {
                     Ok(answer) => answer.map_err(|status| proto::from_status(&status)),
                     Err(_) => Err(Fault::new(Code::Unreachable, format!("node `{name}` did not answer"))),
                 },
@@ -451,40 +514,4 @@ fn events(
         }
     })
     .fuse()
-}
-
-/// Gauges are set when somebody looks.
-pub fn set_gauges(core: &Core) {
-    let metrics = &core.metrics;
-    metrics.worker_state.reset();
-    metrics.model_resident.reset();
-    metrics.node_state.reset();
-    let mut waiting = 0;
-    for (node, report) in reports(core) {
-        metrics.node_state.with_label_values(&[node.member.node.as_str(), node.state.as_str()]).set(1.0);
-        for worker in report.iter().flat_map(|report| &report.workers) {
-            let (id, state): (&WorkerId, _) = (&worker.id, worker.state.as_str());
-            metrics.worker_state.with_label_values(&[id.as_str(), state]).set(1.0);
-            for model in worker.models.iter().filter(|model| model.is_loaded) {
-                metrics.model_resident.with_label_values(&[id.as_str(), &model.name]).set(1.0);
-            }
-            waiting += if node.member.node == core.node { i64::from(worker.queued) } else { 0 };
-        }
-    }
-    metrics.queue_asks.set(waiting);
-    metrics.parked_asks.set(i64::try_from(core.joins.parked()).unwrap_or(i64::MAX));
-    let view = core.cluster().map(|cluster| cluster.view()).ok();
-    let epoch = view.as_ref().and_then(|view| view.leader.as_ref()).map_or(0, |(_, epoch)| epoch.0);
-    metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
-    let stale = view.and_then(|view| view.stale_since).map_or(Duration::ZERO, |since| Instant::now() - since);
-    let none: [&str; 0] = [];
-    metrics.view_stale_seconds.with_label_values(&none).set(stale.as_secs_f64());
-    for gpu in &core.machine.load().gpus {
-        let bytes = |kind| metrics.gpu_memory_bytes.with_label_values(&[gpu.uuid.as_str(), kind]);
-        bytes("total").set(gpu.memory_bytes as f64);
-        bytes("used").set(gpu.memory_used_bytes as f64);
-    }
-    for (verdict, count) in core.connector.audit().snapshot() {
-        metrics.egress.with_label_values(&[verdict.as_str()]).set(count as f64);
-    }
 }

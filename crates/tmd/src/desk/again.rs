@@ -100,7 +100,7 @@ impl Rerun for Again {
     }
 
     fn note(&mut self, outcome: Outcome) {
-        self.core.metrics.resumes.with_label_values(&[outcome.as_str()]).inc();
+        self.core.metrics.resumed(outcome.as_str());
     }
 }
 

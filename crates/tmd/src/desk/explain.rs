@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base::{AskId, NodeId, WorkerId};
-use proto::admin::{Candidate, ExplainResponse, RunItem, Term};
+use base::{AskHead, AskId, Face, NodeId, WorkerId};
+use proto::admin::{AskItem, Candidate, ExplainResponse, RunItem, Term};
 use routing::route::{Explained, Route};
 use routing::table::Table;
+use routing::{Leaning, Side};
 
 /// Decisions kept; the oldest go first.
 const KEPT: usize = 4096;
@@ -20,6 +21,9 @@ pub struct Ring(Mutex<VecDeque<Arc<Record>>>);
 pub struct Record {
     ask: AskId,
     at_unix_ms: u64,
+    begun: Instant,
+    face: Face,
+    client: Arc<str>,
     asked_model: Arc<str>,
     inner: Mutex<Inner>,
 }
@@ -29,9 +33,12 @@ struct Inner {
     model: Arc<str>,
     fallback: Option<String>,
     candidates: Vec<Explained>,
+    leaning: Option<Leaning>,
+    answers_on: Option<Side>,
     chosen: Option<WorkerId>,
     runs: Vec<RunNote>,
-    outcome: String,
+    /// What became of it, and after how long; `None` while it runs.
+    ended: Option<(String, Duration)>,
 }
 
 /// Which of an ask's runs.
@@ -46,9 +53,16 @@ struct RunNote {
 
 impl Ring {
     /// Begins the record of an ask.
-    pub fn begin(&self, ask: AskId, asked_model: Arc<str>) -> Arc<Record> {
-        let at_unix_ms = base::time::unix_ms();
-        let record = Arc::new(Record { ask, at_unix_ms, asked_model, inner: Mutex::default() });
+    pub fn begin(&self, head: &AskHead) -> Arc<Record> {
+        let record = Arc::new(Record {
+            ask: head.id,
+            at_unix_ms: base::time::unix_ms(),
+            begun: Instant::now(),
+            face: head.face,
+            client: head.client.clone(),
+            asked_model: head.model.clone(),
+            inner: Mutex::default(),
+        });
         let mut ring = lock(&self.0);
         if ring.len() == KEPT {
             ring.pop_front();
@@ -60,6 +74,14 @@ impl Ring {
     /// The record of an ask, while it is kept.
     pub fn find(&self, ask: AskId) -> Option<Arc<Record>> {
         lock(&self.0).iter().rev().find(|record| record.ask == ask).cloned()
+    }
+
+    /// At most `limit` asks: those that run, then those that ended, each newest first.
+    pub fn newest(&self, limit: usize) -> Vec<Arc<Record>> {
+        // Cloned, so that asks which begin need not wait for the looks at all of them.
+        let all: Vec<Arc<Record>> = lock(&self.0).iter().rev().cloned().collect();
+        let (running, ended): (Vec<_>, Vec<_>) = all.into_iter().partition(|record| record.is_running());
+        running.into_iter().chain(ended).take(limit).collect()
     }
 }
 
@@ -75,6 +97,8 @@ impl Record {
     pub fn route(&self, table: &Table, route: &Route) {
         let mut inner = lock(&self.inner);
         inner.chosen = route.chosen.as_ref().map(|chosen| chosen.worker.clone());
+        inner.leaning = inner.leaning.or(Some(route.leaning));
+        inner.answers_on = route.chosen.as_ref().map(|chosen| chosen.side);
         if inner.candidates.is_empty() {
             inner.candidates = route.explain(table);
         }
@@ -96,7 +120,40 @@ impl Record {
 
     /// The ask ended.
     pub fn ended(&self, outcome: &str) {
-        outcome.clone_into(&mut lock(&self.inner).outcome);
+        lock(&self.inner).ended = Some((outcome.to_owned(), self.begun.elapsed()));
+    }
+
+    /// The side that the ask leaned to, and whether whoever was chosen last is on it; `None` where nobody was looked for.
+    pub fn leaned(&self) -> Option<(Side, bool)> {
+        let inner = lock(&self.inner);
+        let side = inner.leaning?.side();
+        Some((side, inner.answers_on == Some(side)))
+    }
+
+    fn is_running(&self) -> bool {
+        lock(&self.inner).ended.is_none()
+    }
+
+    /// In short, for a list of asks.
+    pub fn item(&self, node: &NodeId) -> AskItem {
+        let inner = lock(&self.inner);
+        let (outcome, took) = inner.told(self.begun);
+        let tokens = inner.runs.iter().filter_map(|run| run.outcome.as_ref()).map(|(_, tokens, _)| *tokens);
+        AskItem {
+            ask: self.ask.to_string(),
+            node: node.to_string(),
+            client: self.client.to_string(),
+            face: self.face.as_str().to_owned(),
+            asked_model: self.asked_model.to_string(),
+            model: inner.model.to_string(),
+            fallback: inner.fallback.clone().unwrap_or_default(),
+            worker: inner.chosen.as_ref().map(ToString::to_string).unwrap_or_default(),
+            outcome,
+            at_unix_ms: self.at_unix_ms,
+            seconds: took.as_secs_f64(),
+            runs: u32::try_from(inner.runs.len()).unwrap_or(u32::MAX),
+            tokens: tokens.fold(0, u32::saturating_add),
+        }
     }
 
     /// For a person.
@@ -112,8 +169,16 @@ impl Record {
             runs: inner.runs.iter().map(run).collect(),
             decided_by: decided_by.to_string(),
             at_unix_ms: self.at_unix_ms,
-            outcome: if inner.outcome.is_empty() { "running".to_owned() } else { inner.outcome.clone() },
+            outcome: inner.told(self.begun).0,
+            leaning: inner.leaning.map(|leaning| leaning.to_string()).unwrap_or_default(),
         }
+    }
+}
+
+impl Inner {
+    /// What became of the ask that began then, and how long it took so far.
+    fn told(&self, begun: Instant) -> (String, Duration) {
+        self.ended.clone().unwrap_or_else(|| ("running".to_owned(), begun.elapsed()))
     }
 }
 
@@ -142,11 +207,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use base::Dialect;
+    use base::time::Deadline;
+
     use super::*;
+
+    fn head() -> AskHead {
+        AskHead::plain(Dialect::OpenAiChat, Deadline::after(Instant::now(), Duration::from_secs(1)))
+    }
+
+    #[test]
+    fn those_that_run_come_before_newer_ones_that_ended() {
+        let ring = Ring::default();
+        let asks: Vec<_> = (0..4).map(|_| ring.begin(&head())).collect();
+        asks[1].ended("ok");
+        asks[3].ended("cancelled");
+        let told: Vec<_> = ring.newest(3).iter().map(|record| (record.ask, record.item(&"n".into()).outcome)).collect();
+        let running = || "running".to_owned();
+        assert_eq!(told, [(asks[2].ask, running()), (asks[0].ask, running()), (asks[3].ask, "cancelled".to_owned())]);
+    }
 
     #[test]
     fn the_end_of_a_run_is_noted_at_that_run_while_another_goes_on() {
-        let (now, record) = (Instant::now(), Ring::default().begin(AskId::random(), "m".into()));
+        let (now, record) = (Instant::now(), Ring::default().begin(&head()));
         let slow = record.run_began(&"n/slow".into(), now);
         let hedge = record.run_began(&"n/hedge".into(), now);
         record.run_ended(slow, "cancelled", 0, now);

@@ -13,6 +13,7 @@ use futures_util::future::{self, Either};
 use inference::cache::{Cached, Key};
 use inference::resume::{ResumeLimits, Resuming};
 use inference::wire::{Promise, Streamed};
+use routing::leaning::place;
 use routing::model::{Choice, ModelIndex, choose};
 use routing::route::{Chosen, Request, route};
 use routing::table::Table;
@@ -33,12 +34,16 @@ const HEDGE_AT_LEAST: Duration = Duration::from_secs(2);
 /// Answers an ask.
 pub async fn infer(core: &Arc<Core>, mut ask: Ask, continues: Option<Continuation>) -> Result<Answer> {
     core.earn_retry();
-    let span = core.spans.ask(&ask.head);
+    let span = core.spans.ask(&ask);
     span.mark(&mut ask.head);
-    let record = core.explain.begin(ask.head.id, ask.head.model.clone());
+    let record = core.explain.begin(&ask.head);
     let mut accounting = Accounting::begin(core.clone(), &ask.head, record.clone(), span);
     let path = Path { core: core.clone(), record };
-    match path.answered(ask, continues).await {
+    let answered = match accounting.charge(&ask.head) {
+        Ok(()) => path.answered(ask, continues).await,
+        Err(fault) => Err(fault),
+    };
+    match answered {
         Ok(Outcome { answer, model, keep }) => {
             let Answer { head, frames } = answer;
             accounting.answers_with(&model, head.worker.as_ref());
@@ -89,8 +94,8 @@ impl Path {
         let model = decision.choice.name.clone();
         let (first, model_id, failed) = self.first_run(&ask, decision, &continues).await?;
         let head = first.head.clone();
-        let limits = &self.core.config.limits;
-        let limits = ResumeLimits { first_token: limits.first_token, idle_token: limits.idle_token };
+        let config = self.core.config.load_full();
+        let limits = ResumeLimits { first_token: config.limits.first_token, idle_token: config.limits.idle_token };
         let again =
             Again::new(self.core.clone(), self.record.clone(), ask.clone(), model_id, failed, head.worker.clone());
         let frames = Resuming::new(first, &ask.head, limits, again);
@@ -98,9 +103,7 @@ impl Path {
         // Our own questions are judged where they are put, which tells the model what is wrong.
         let promise = Promise::of(&ask).filter(|_| ask.head.face != Face::Internal);
         let frames: BoxFrames = match promise {
-            Some(promise) => {
-                Box::new(Streamed::new(Box::new(frames), promise, self.core.config.limits.answer.as_usize()))
-            }
+            Some(promise) => Box::new(Streamed::new(Box::new(frames), promise, config.limits.answer.as_usize())),
             None => Box::new(frames),
         };
         Ok(Outcome { answer: Answer { head, frames }, model, keep })
@@ -132,7 +135,8 @@ impl Path {
     async fn whole_runs(&self, ask: Ask, mut decision: Decision, continues: Option<Continuation>) -> Result<Whole> {
         let mut tries = Tries::default();
         loop {
-            let ran = match self.core.config.routing.hedge {
+            let is_hedged = self.core.config.load().routing.hedge;
+            let ran = match is_hedged {
                 true => self.hedged_run(&ask, &decision, &continues, &mut tries.failed).await,
                 false => self.whole_run(&ask, &decision, &continues).await,
             };
@@ -152,12 +156,14 @@ impl Path {
     ) -> std::result::Result<Whole, Miss> {
         let whole = self.one_run(ask, decision, continues).await.map_err(Miss::Failed)?;
         let Some(promise) = Promise::of(ask) else { return Ok(whole) };
-        promise.keep(whole.body.clone()).map(|body| whole.with(body)).map_err(Miss::Broken)
+        let kept = promise.keep(whole.body.clone());
+        self.core.watch.judged(decision.chosen.side, kept.is_err());
+        kept.map(|body| whole.with(body)).map_err(Miss::Broken)
     }
 
     async fn one_run(&self, ask: &Ask, decision: &Decision, continues: &Option<Continuation>) -> Result<Whole> {
         let mut answer = start(&self.core, &self.record, ask, decision, continues.clone()).await?;
-        let most = self.core.config.limits.answer.as_usize();
+        let most = self.core.config.load().limits.answer.as_usize();
         let body = collect_by(ask.head.deadline, &mut answer.frames, most).await?;
         let summary = answer.frames.summary().unwrap_or_default();
         let head = AnswerHead { content_length: Some(body.len() as u64), ..answer.head };
@@ -221,7 +227,7 @@ impl Path {
             Way::Same => decision,
             _ => self.elsewhere(head, fault, decision.chosen.worker, &mut tries.failed)?,
         };
-        self.core.metrics.retries.inc();
+        self.core.metrics.retried();
         Ok(decision)
     }
 
@@ -253,7 +259,7 @@ impl Path {
     async fn cached(&self, key: Option<&Key>) -> Option<Cached> {
         let (cache, key) = (self.core.cache.as_ref()?, key?);
         let hit = cache.get(key).await;
-        self.core.metrics.cache.with_label_values(&[if hit.is_some() { "hit" } else { "miss" }]).inc();
+        self.core.metrics.cached(if hit.is_some() { "hit" } else { "miss" });
         hit
     }
 }
@@ -323,7 +329,7 @@ fn decide_by_table(
 ) -> Result<Decision> {
     let table: Arc<Table> = core.table.load_full();
     // The model is not read by `choose`; it is filled in with what that chose.
-    let request = request(head, failed, requires_id, now);
+    let request = request(head, core.keys.spending.share(head), failed, requires_id, now);
     let choice = choose(&table, &head.model, &request, now)?;
     let request = Request { model: choice.model, ..request };
     let decision = route(&table, &request, now);
@@ -331,7 +337,10 @@ fn decide_by_table(
     record.route(&table, &decision);
     match decision.chosen {
         Some(chosen) => {
-            let estimate = decision.candidates.get(chosen.candidate).map_or(0.0, |candidate| candidate.total_s);
+            let candidate = decision.candidates.get(chosen.candidate);
+            let estimate = candidate.map_or(0.0, |candidate| candidate.total_s);
+            let is_loaded = candidate.is_some_and(|candidate| candidate.terms.load == 0.0);
+            core.metrics.routed(chosen.worker.as_str(), is_loaded, now.elapsed());
             Ok(Decision { choice, chosen, expected: Duration::try_from_secs_f64(estimate).unwrap_or_default() })
         }
         None => Err(decision.fault(&table, &request)),
@@ -340,6 +349,7 @@ fn decide_by_table(
 
 fn request<'a>(
     head: &'a AskHead,
+    share: f64,
     excluded: &'a [WorkerId],
     requires_id: Option<&'a ModelId>,
     now: Instant,
@@ -353,8 +363,11 @@ fn request<'a>(
         deadline_left: head.deadline.left(now),
         excluded,
         only_worker: head.only_worker.as_ref(),
+        share,
+        models: head.grant.as_ref().map_or(&[], |grant| &grant.models),
         requires_id,
         chance: fastrand::u64(..),
+        place: place(head.id),
         ..Request::new(ModelIndex::default(), head.prompt_tokens)
     }
 }

@@ -54,7 +54,7 @@ impl Joins {
             let mut flights = lock(&self.flights);
             match flights.get(&key).and_then(WeakShared::upgrade) {
                 Some(shared) => {
-                    metrics.cache.with_label_values(&["joined"]).inc();
+                    metrics.cached("joined");
                     shared
                 }
                 None => {

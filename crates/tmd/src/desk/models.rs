@@ -3,25 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base::Fault;
 use base::report::{Capability, ModelReport, WorkerReport};
+use base::{Fault, Grant};
 use proto::admin::{ModelItem, ModelPlace};
-use routing::model::Capabilities;
+use routing::model::{Allowed, Capabilities};
 
 use super::admin::reports;
 use crate::core::Core;
 use crate::failures::word;
 
-/// Every model of a node that can be reached, by its catalogue name.
-pub fn list(core: &Core) -> Vec<ModelItem> {
+/// Every model of a node that can be reached and that the caller may ask, by its catalogue name.
+pub fn list(core: &Core, grant: &Grant) -> Vec<ModelItem> {
     let table = core.table.load();
     let catalogue = table.catalogue();
+    let allowed = Allowed::by_names(catalogue, &grant.models);
     let mut models: BTreeMap<String, ModelItem> = BTreeMap::new();
     let nodes = reports(core);
     let routable = nodes.iter().filter(|(node, _)| node.state.is_routable()).filter_map(|(_, report)| report.as_ref());
     for worker in routable.flat_map(|report| &report.workers) {
         for model in &worker.models {
-            let Some(found) = catalogue.find(&model.name) else { continue };
+            let Some(found) = catalogue.find(&model.name).filter(|found| allowed.has(found.model)) else { continue };
             let known = catalogue.get(found.model);
             let item = models.entry(known.name.to_string()).or_insert_with(|| ModelItem {
                 name: known.name.to_string(),
@@ -45,7 +46,8 @@ pub fn not_seen_yet(model: &str) -> Fault {
 }
 
 fn aliases(core: &Core, name: &str) -> Vec<String> {
-    let declared = core.config.models.iter().find(|model| model.name == name);
+    let config = core.config.load();
+    let declared = config.models.iter().find(|model| model.name == name);
     declared.map(|model| model.aliases.clone()).unwrap_or_default()
 }
 

@@ -5,9 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use base::{
-    Answer, AnswerHead, Ask, BoxFrames, Code, Continuation, Dialect, Fault, Frames, Result, RunSummary, WorkerId,
+    Answer, AnswerHead, Ask, AskId, BoxFrames, Code, Continuation, Dialect, Fault, Frames, Result, RunSummary, WorkerId,
 };
 use bytes::Bytes;
+use net::audit::caused_by;
 use routing::live::{LiveGuard, WorkerLive};
 
 use super::explain::{Record, RunNumber};
@@ -31,6 +32,7 @@ pub(super) async fn start(
     let mut run = Run {
         core: core.clone(),
         record: record.clone(),
+        ask: ask.head.id,
         span,
         number: record.run_began(&chosen.worker, now),
         worker: chosen.worker.clone(),
@@ -41,10 +43,13 @@ pub(super) async fn start(
         gives_context: ask.head.dialect == Dialect::OllamaGenerate,
     };
     let started = if chosen.worker.node() == core.node {
-        let port = core.port(&chosen.worker);
-        match port {
-            Ok(port) => port.run(ask, &chosen.engine_name, &chosen.model_id, continues).await,
-            Err(fault) => Err(fault),
+        match core.port(&chosen.worker) {
+            Ok(port) => {
+                let running = port.run(ask, &chosen.engine_name, &chosen.model_id, continues);
+                caused_by(ask.head.id.to_string(), running).await
+            }
+            // Taken out of the configuration since it was chosen: another worker may have the model.
+            Err(fault) => Err(Fault::new(Code::ModelNotFound, fault.message)),
         }
     } else {
         core.peers.run(core, ask, &chosen.worker, &chosen.model_id, continues).await
@@ -70,6 +75,7 @@ pub(super) async fn start(
 struct Run {
     core: Arc<Core>,
     record: Arc<Record>,
+    ask: AskId,
     span: Span,
     number: RunNumber,
     worker: WorkerId,
@@ -119,7 +125,7 @@ impl Run {
             port.look.notify_one();
         }
         if let Some(sighting) = sighting(&self.worker, &self.model, fault) {
-            tracing::warn!(worker = %self.worker, model = &*self.model, error = ?fault, "run failed");
+            tracing::warn!(ask = %self.ask, worker = %self.worker, model = &*self.model, error = ?fault, "run failed");
             self.core.tell(Seen::Wrong(sighting));
         }
     }

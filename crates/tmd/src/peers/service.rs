@@ -5,27 +5,33 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use base::config::Mode;
 use base::report::NodeReport;
 use base::{AskId, BoxFrames, Code, Continuation, Fault, Frames, ModelId};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use net::audit::caused_by;
 use proto::node::control_request::Command;
 use proto::node::node_server::Node;
 use proto::node::run_response::Part;
 use proto::node::{
-    BenchModelRequest, BenchModelResponse, ControlRequest, ControlResponse, CreateModelRequest, CreateModelResponse,
-    ExplainRequest, ExplainResponse, FailuresRequest, FailuresResponse, HeartbeatRequest, HeartbeatResponse,
-    ImportModelRequest, ImportModelResponse, PlaceRequest, PlaceResponse, PullModelRequest, PullModelResponse,
-    RunRequest, RunResponse, RunStarted,
+    AsksRequest, AsksResponse, BenchModelRequest, BenchModelResponse, ControlRequest, ControlResponse,
+    CreateModelRequest, CreateModelResponse, ExplainRequest, ExplainResponse, FailuresRequest, FailuresResponse,
+    FetchFileRequest, FetchFileResponse, FetchVectorsRequest, FetchVectorsResponse, HeartbeatRequest,
+    HeartbeatResponse, ImportModelRequest, ImportModelResponse, KeepFileRequest, KeepFileResponse, PlaceRequest,
+    PlaceResponse, PrivacyReportRequest, PrivacyReportResponse, PullModelRequest, PullModelResponse, ReloadRequest,
+    ReloadResponse, RenewCertificateRequest, RenewCertificateResponse, RunRequest, RunResponse, RunStarted, Vector,
+    VerifyAuditRequest, VerifyAuditResponse,
 };
+use research::BlobId;
+use research::models::Embedder;
 use routing::live::{LiveGuard, Work};
 use tonic::{Request, Response, Status};
 
-use crate::core::Core;
-use crate::mode::SetMode;
+use crate::core::{Core, Seen};
+use crate::desk::{modes, privacy};
+use crate::failures::{FailureKind, Severity, Sighting, Subject};
 use crate::spans::Span;
-use crate::{benching, placing, settings, shelving};
+use crate::{benching, certificates, placing, reload, settings, shelving};
 
 /// Frames that are there already are merged into one message up to this size.
 const MERGED_BYTES: usize = 16 << 10;
@@ -36,10 +42,7 @@ pub struct NodeService(pub Arc<Core>);
 #[tonic::async_trait]
 impl Node for NodeService {
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
-        let report =
-            request.get_ref().report.clone().ok_or_else(|| status(Fault::invalid("field `report` is missing")))?;
-        let report = NodeReport::try_from(report).map_err(status)?;
-        must_be(&request, &report)?;
+        let report = report_of(&request).map_err(|fault| self.strike(&request, fault))?;
         let cluster = self.0.cluster().map_err(status)?;
         cluster.heard(report);
         let own = (&cluster.own_report()).into();
@@ -115,28 +118,106 @@ impl Node for NodeService {
         Ok(Response::new(FailuresResponse { failures: Some(crate::desk::admin::own_failures(&self.0)) }))
     }
 
+    async fn asks(&self, request: Request<AsksRequest>) -> Result<Response<AsksResponse>, Status> {
+        let limit = request.into_inner().limit as usize;
+        Ok(Response::new(AsksResponse { asks: Some(crate::desk::seen::own_asks(&self.0, limit)) }))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        let reloaded = Some(reload::here(&self.0).await.map_err(status)?);
+        Ok(Response::new(ReloadResponse { reloaded }))
+    }
+
     async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlResponse>, Status> {
-        match request.into_inner().command {
+        let ControlRequest { command, set_mode_json } = request.into_inner();
+        match command {
             Some(Command::Drain(drain)) => self.0.cluster().map_err(status)?.set_draining(drain),
             Some(Command::Mode(mode)) => {
-                let mode =
-                    Mode::parse(&mode).ok_or_else(|| status(Fault::invalid(format!("there is no mode `{mode}`"))))?;
-                let set_by = "another node".to_owned();
-                settings::mode_is(&self.0, SetMode { mode, since_ms: base::time::unix_ms(), set_by });
+                let set = modes::told(&mode, &set_mode_json).map_err(status)?;
+                let mode = set.mode;
+                settings::mode_is(&self.0, set);
+                self.0.mode.may_be(mode).map_err(status)?;
             }
             None => return Err(status(Fault::invalid("field `command` is missing"))),
         }
         Ok(Response::new(ControlResponse {}))
     }
+
+    async fn privacy_report(
+        &self,
+        request: Request<PrivacyReportRequest>,
+    ) -> Result<Response<PrivacyReportResponse>, Status> {
+        let report = privacy::own_report(&self.0, request.into_inner().since_unix_ms).await.map_err(status)?;
+        Ok(Response::new(PrivacyReportResponse { report: Some(report) }))
+    }
+
+    async fn verify_audit(&self, _: Request<VerifyAuditRequest>) -> Result<Response<VerifyAuditResponse>, Status> {
+        let item = privacy::own_verdict(&self.0).await.map_err(status)?;
+        Ok(Response::new(VerifyAuditResponse { item: Some(item) }))
+    }
+
+    async fn keep_file(&self, request: Request<KeepFileRequest>) -> Result<Response<KeepFileResponse>, Status> {
+        let library = self.0.library().map_err(status)?;
+        library.keep_file(request.into_inner().file).await.map_err(status)?;
+        Ok(Response::new(KeepFileResponse {}))
+    }
+
+    async fn fetch_file(&self, request: Request<FetchFileRequest>) -> Result<Response<FetchFileResponse>, Status> {
+        let library = self.0.library().map_err(status)?;
+        let wanted = request.into_inner().sha256.as_ref().try_into().map(BlobId);
+        let wanted = wanted.map_err(|_| status(Fault::invalid("field `sha256` is no SHA-256")))?;
+        let file = library.file(wanted).await.map_err(status)?;
+        Ok(Response::new(FetchFileResponse { file }))
+    }
+
+    async fn fetch_vectors(
+        &self,
+        request: Request<FetchVectorsRequest>,
+    ) -> Result<Response<FetchVectorsResponse>, Status> {
+        let library = self.0.library().map_err(status)?;
+        let FetchVectorsRequest { model, dims, chunks } = request.into_inner();
+        let chunks: Result<Vec<_>, _> =
+            chunks.iter().map(|hash| hash.as_ref().try_into().map(research::ChunkHash)).collect();
+        let chunks = chunks.map_err(|_| status(Fault::invalid("field `chunks` has what is no hash")))?;
+        let found = library.vectors_of(&Embedder { model, dims }, &chunks).await.map_err(status)?;
+        let vectors = found.into_iter().map(|(hash, vector)| Vector {
+            chunk: Bytes::copy_from_slice(&hash.0),
+            values: vector.into_iter().flat_map(f32::to_le_bytes).collect(),
+        });
+        Ok(Response::new(FetchVectorsResponse { vectors: vectors.collect() }))
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<RenewCertificateRequest>,
+    ) -> Result<Response<RenewCertificateResponse>, Status> {
+        let peer = request.extensions().get::<net::listen::PeerInfo>().and_then(|peer| peer.certificate.clone());
+        let chain = certificates::sign_for(&self.0, peer.as_deref(), &request.get_ref().csr).map_err(status)?;
+        Ok(Response::new(RenewCertificateResponse { chain: chain.into_iter().map(Into::into).collect() }))
+    }
 }
 
 impl NodeService {
+    /// Counts what a peer sent that was refused; one that goes on is left out of routing by recovery.
+    fn strike<T>(&self, request: &Request<T>, fault: Fault) -> Status {
+        let peer = request.extensions().get::<net::listen::PeerInfo>().and_then(|peer| peer.node.clone());
+        if let Some(peer) = peer {
+            tracing::warn!(%peer, error = fault.full_message(), "refused a message of a peer");
+            if self.0.peers.strikes.note(&peer, Instant::now()) {
+                let detail = format!("sent messages that no node sends: {}", fault.message);
+                let (kind, severity) = (FailureKind::Security, Severity::High);
+                self.0.tell(Seen::Wrong(Sighting { subject: Subject::Node(peer), kind, severity, detail }));
+            }
+        }
+        status(fault)
+    }
+
     async fn start(&self, request: RunRequest) -> base::Result<Outgoing> {
         let now = Instant::now();
         let ask = request.ask.ok_or_else(|| Fault::invalid("field `ask` is missing"))?;
         let mut ask = proto::ask_from_wire(ask, now)?;
         let continuation: Option<Continuation> = request.continuation.map(Continuation::try_from).transpose()?;
-        let port = self.0.ports.get(&request.worker).ok_or_else(|| {
+        let port = self.0.ports.load().get(&request.worker).cloned().ok_or_else(|| {
             Fault::new(Code::ModelNotFound, format!("node `{}` has no worker `{}`", self.0.node, request.worker))
         })?;
         let model_id = ModelId::new(&request.model_id);
@@ -149,7 +230,8 @@ impl NodeService {
         let guard = port.live.begin(&port.live.model(&model_id), work, Instant::now());
         let mut span = self.0.spans.run_for_peer(&ask.head, &port.id);
         span.mark(&mut ask.head);
-        let answer = port.run(&ask, &model.engine.name, &model_id, continuation).await;
+        let running = port.run(&ask, &model.engine.name, &model_id, continuation);
+        let answer = caused_by(ask.head.id.to_string(), running).await;
         let answer = answer.inspect_err(|fault| span.end(fault.code.as_str()))?;
         let started = RunStarted {
             content_type: answer.head.content_type.to_owned(),
@@ -170,18 +252,17 @@ fn status(fault: Fault) -> Status {
     proto::to_status(&fault)
 }
 
-/// A node speaks for itself only: with TLS its certificate's name must be the one that it reports for.
-fn must_be(request: &Request<HeartbeatRequest>, report: &NodeReport) -> Result<(), Status> {
+/// What a peer reports. A node speaks for itself only: with TLS its certificate's name must be the one that it reports for.
+fn report_of(request: &Request<HeartbeatRequest>) -> base::Result<NodeReport> {
+    let report = request.get_ref().report.clone().ok_or_else(|| Fault::invalid("field `report` is missing"))?;
+    let report = NodeReport::try_from(report)?;
     let peer = request.extensions().get::<net::listen::PeerInfo>().and_then(|peer| peer.node.as_ref());
     match peer {
         Some(name) if *name != report.node => {
-            tracing::warn!(peer = %name, claims = %report.node, "a peer reports for another node");
-            Err(status(Fault::new(
-                Code::PermissionDenied,
-                format!("node `{name}` may not report for `{}`", report.node),
-            )))
+            let message = format!("node `{name}` may not report for `{}`", report.node);
+            Err(Fault::new(Code::PermissionDenied, message).hint("give each node a certificate of its own name"))
         }
-        _ => Ok(()),
+        _ => Ok(report),
     }
 }
 

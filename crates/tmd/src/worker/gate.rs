@@ -90,6 +90,12 @@ impl Gate {
         Arc::new(Self { name, slots, has_queue: queue > 0, residency, inner: Mutex::new(inner) })
     }
 
+    /// Goes by another patience and another number of swaps from now on.
+    pub fn go_by(self: &Arc<Self>, max_wait: Duration, swaps_per_minute: u32) {
+        self.lock().queue.go_by(max_wait, swaps_per_minute);
+        self.pump();
+    }
+
     /// Waits for a slot.
     pub async fn admit(
         self: &Arc<Self>,

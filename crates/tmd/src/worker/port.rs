@@ -20,6 +20,7 @@ use bytes::Bytes;
 use inference::backend::{Backend, EngineModel, Run};
 use inference::process::EngineProcess;
 use inference::rates::{Finished, Rates};
+use routing::Side;
 use routing::live::WorkerLive;
 use routing::patience::{self, Measured, Whole};
 use routing::table::shared_blocks;
@@ -27,10 +28,14 @@ use tokio::sync::Notify;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::call::EngineCall;
 use super::gate::{Gate, Permit, Presence};
 use super::residency::InMemory;
-use crate::spans::{Span, Spans, Wait};
+use crate::instruments::Instruments;
+use crate::spans::{self, Span, Wait};
 
+/// A shorter answer tells no speed.
+const LEAST_PACED: u32 = 8;
 /// Prefix hashes that a worker remembers to have computed.
 const PREFIXES_KEPT: usize = 2048;
 
@@ -77,8 +82,8 @@ pub struct Port {
     /// Frames that came from the engine so far; shows a busy engine from a dead one.
     pub progress: AtomicU64,
     facts: Arc<ArcSwap<Facts>>,
-    limits: Limits,
-    spans: Spans,
+    limits: ArcSwap<Limits>,
+    instruments: Instruments,
     learned: Mutex<Learned>,
     /// Cancelled to end all runs at once, then replaced.
     cut: ArcSwap<CancellationToken>,
@@ -114,7 +119,7 @@ impl Port {
         live: Arc<WorkerLive>,
         limits: Limits,
         routing: &Routing,
-        spans: Spans,
+        instruments: Instruments,
     ) -> Arc<Self> {
         let facts = Facts {
             state: WorkerState::Starting,
@@ -136,8 +141,8 @@ impl Port {
             look: Notify::new(),
             progress: AtomicU64::new(0),
             facts,
-            limits,
-            spans,
+            limits: ArcSwap::from_pointee(limits),
+            instruments,
             learned: Mutex::default(),
             cut: ArcSwap::from_pointee(CancellationToken::new()),
         })
@@ -152,36 +157,44 @@ impl Port {
         continuation: Option<Continuation>,
     ) -> Result<Answer> {
         let head = &ask.head;
-        let context_tokens = self.still_offers(engine_model, model_id)?;
+        let (name, context_tokens) = self.still_offers(engine_model, model_id)?;
         let entered = Instant::now();
         let admitted = self.gate.admit(head.priority, &head.client, model_id, head.deadline);
-        let permit = self.spans.during(Wait::Queue, head, &self.id, admitted).await?;
+        let permit = self.instruments.spans.during(Wait::Queue, head, &self.id, admitted).await?;
+        self.instruments.metrics.queued(self.id.as_str(), entered.elapsed(), &spans::kept_trace(&head.traceparent));
         let presence = permit.presence();
         let cached_blocks = self.note_prefix(&head.prefix);
         let continuation = continuation.as_ref();
+        let limits = self.limits.load_full();
         let run = Run {
             ask,
             engine_model,
             context_tokens,
             continuation,
-            first_token: self.limits.first_token,
-            most_whole: self.limits.answer.as_usize(),
+            first_token: limits.first_token,
+            most_whole: limits.answer.as_usize(),
         };
         let cut = CancellationToken::clone(&self.cut.load());
         let mut patience = Patience::new(self.patience(head, engine_model, context_tokens, presence));
-        let mut wait = self.spans.wait(Wait::Engine, head, &self.id);
+        let mut wait = self.instruments.spans.wait(Wait::Engine, head, &self.id);
+        let mut call = EngineCall::begin(self.instruments.metrics.clone(), head, self.config.backend, name);
         let started = tokio::select! {
             started = self.backend.start(run) => started.inspect_err(|_| self.look.notify_one()),
             () = cut.cancelled() => Err(self.was_cut()),
             most = patience.over() => Err(self.is_stuck(most)),
         };
-        let started = started.inspect_err(|fault| wait.end(fault.code.as_str()))?;
+        let started = started.inspect_err(|fault| {
+            wait.end(fault.code.as_str());
+            call.ended(fault.code.as_str(), None);
+        })?;
         let frames = Seated {
             inner: started.frames,
             port: self.clone(),
             wait,
+            call,
             _permit: permit,
             engine_model: engine_model.to_owned(),
+            model_id: model_id.clone(),
             is_probe: head.face == Face::Internal,
             is_streamed: head.stream,
             presence,
@@ -219,6 +232,20 @@ impl Port {
         self.gate.looked();
         self.gate.pump();
         true
+    }
+
+    /// Goes by other bounds from now on; asks that run keep theirs.
+    pub fn go_by(self: &Arc<Self>, limits: &Limits, routing: &Routing) {
+        self.limits.store(Arc::new(limits.clone()));
+        self.gate.go_by(routing.max_wait, routing.swaps_per_minute);
+    }
+
+    /// Begins with what the port before it has measured at the same engine.
+    pub fn learn_from(&self, before: &Port) {
+        if self.config.url == before.config.url && self.config.backend == before.config.backend {
+            let rates = before.learned().rates.clone();
+            self.learned().rates = rates;
+        }
     }
 
     /// Nobody watches over the engine any more: nothing new is taken, since nobody would notice that it is gone.
@@ -261,6 +288,7 @@ impl Port {
     /// A load was measured.
     pub fn note_load(&self, engine_model: &str, took: Duration) {
         self.learned().rates.entry(engine_model.to_owned()).or_default().note_load(took);
+        self.instruments.metrics.loaded(self.id.as_str(), took);
     }
 
     /// The worker as others see it.
@@ -286,12 +314,12 @@ impl Port {
         }
     }
 
-    /// The length of the model's context, when the engine has it still.
-    fn still_offers(&self, engine_model: &str, model_id: &ModelId) -> Result<u32> {
+    /// The model's name and the length of its context, when the engine has it still.
+    fn still_offers(&self, engine_model: &str, model_id: &ModelId) -> Result<(String, u32)> {
         let facts = self.facts.load();
         let is_it = |model: &&OfferedModel| model.engine.name == engine_model && model.id == *model_id;
         if let Some(model) = facts.models.iter().find(is_it) {
-            return Ok(model.engine.context_tokens);
+            return Ok((model.name.clone(), model.engine.context_tokens));
         }
         Err(Fault::new(Code::ModelNotFound, format!("worker `{}` no longer offers model `{engine_model}`", self.id)))
     }
@@ -341,7 +369,8 @@ impl Port {
             load_s: rates.load_s,
             output_tokens: rates.output_tokens,
         };
-        let least = self.limits.first_token + self.limits.idle_token;
+        let limits = self.limits.load();
+        let least = limits.first_token + limits.idle_token;
         patience::patience(&whole, &measured, self.config.slots, least)
     }
 
@@ -439,8 +468,10 @@ struct Seated {
     port: Arc<Port>,
     /// For the first frame.
     wait: Span,
+    call: EngineCall,
     _permit: Permit,
     engine_model: String,
+    model_id: ModelId,
     /// Made to measure the engine.
     is_probe: bool,
     is_streamed: bool,
@@ -456,6 +487,8 @@ impl Seated {
     fn finished(&mut self) {
         let Some(summary) = self.inner.summary().filter(|_| !self.is_noted) else { return };
         self.is_noted = true;
+        self.call.ended("ok", Some(summary));
+        self.note_pace(&summary);
         let mut learned = self.port.learned();
         let rates = learned.rates.entry(self.engine_model.clone()).or_default();
         let waited = match self.presence {
@@ -472,6 +505,18 @@ impl Seated {
         tracing::trace!(worker = %self.port.id, queued = ?self.queued, "run ended");
     }
 
+    /// How fast a client's answer was written, for triggers that compare it with what was measured.
+    fn note_pace(&self, summary: &RunSummary) {
+        let (Some(usage), Some(first_token)) = (summary.usage, summary.first_token) else { return };
+        let decoding = summary.total.saturating_sub(first_token).as_secs_f64();
+        if self.is_probe || !self.is_streamed || usage.completion_tokens < LEAST_PACED || decoding <= 0.0 {
+            return;
+        }
+        let tok_s = f64::from(usage.completion_tokens - 1) / decoding;
+        let side = Side::of(self.port.config.backend.is_external());
+        self.port.instruments.watch.paced(side, &self.port.id, &self.model_id, tok_s);
+    }
+
     /// A first token that waited for a load: what reading the prompt would have taken is not load.
     fn load_time(&self, rates: &mut Rates, summary: &RunSummary) -> Duration {
         let Some(first_token) = summary.first_token.filter(|_| self.is_streamed) else { return Duration::ZERO };
@@ -479,6 +524,7 @@ impl Seated {
         let reading = rates.prefill_tok_s.map_or(0.0, |speed| f64::from(prompt) / speed);
         let load = first_token.saturating_sub(Duration::from_secs_f64(reading));
         rates.note_load(load);
+        self.port.instruments.metrics.loaded(self.port.id.as_str(), load);
         load
     }
 }
@@ -504,8 +550,12 @@ impl Frames for Seated {
         match &polled {
             Poll::Ready(Some(Ok(_))) => {
                 self.port.progress.fetch_add(1, Ordering::Relaxed);
+                self.call.came();
             }
-            Poll::Ready(Some(Err(_))) => self.port.look.notify_one(),
+            Poll::Ready(Some(Err(fault))) => {
+                self.call.ended(fault.code.as_str(), None);
+                self.port.look.notify_one();
+            }
             Poll::Ready(None) => self.finished(),
             Poll::Pending => {}
         }

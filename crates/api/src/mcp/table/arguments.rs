@@ -36,3 +36,5 @@ pub(super) const TITLE: Argument = may("title", Kind::Text, "what is to be done,
 pub(super) const DESCRIPTION: Argument = may("description", Kind::Text, "in a sentence or two");
 pub(super) const DETAILS: Argument = may("details", Kind::Text, "how");
 pub(super) const SKIP: Argument = may("skipGenerate", Kind::Flag, "without effect: no files are written unasked");
+pub(super) const COLLECTIONS: Argument = may("collections", Kind::Texts, "only these collections; all without it");
+pub(super) const CATEGORIES: Argument = may("categories", Kind::Texts, "only documents of one of these categories");

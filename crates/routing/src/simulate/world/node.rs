@@ -191,6 +191,8 @@ impl<'a> Node<'a> {
             version: String::new(),
             machine: Machine::default(),
             workers: vec![worker],
+            research: None,
+            features: Vec::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use base::Incarnation;
 use base::config::{Mode, Privacy, Tls};
 use base::report::NodeState;
 use cluster::{Member, NodeView};
-use net::ca::{self, Existing};
+use net::ca::{self, Existing, Order, Passphrase};
 use net::{Audit, ClientTls, Policy, Purpose, Roots};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,14 +33,14 @@ struct House(TempDir);
 impl House {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        ca::init(dir.path(), Existing::Keep).unwrap();
+        ca::init(dir.path(), &passphrase(), Existing::Keep).unwrap();
         Self(dir)
     }
 
     fn identity(&self, name: &str) -> Identity {
         let files = files(self.0.path(), name);
         if !files.cert.exists() {
-            ca::issue(self.0.path(), name, &[], Existing::Keep).unwrap();
+            ca::issue(self.0.path(), &passphrase(), &Order::new(name, &[]), Existing::Keep).unwrap();
         }
         Identity::load(&files).unwrap()
     }
@@ -58,8 +58,13 @@ impl House {
     }
 }
 
+fn passphrase() -> Passphrase {
+    Passphrase::new("correct horse").unwrap()
+}
+
 fn files(dir: &Path, name: &str) -> Tls {
-    Tls { ca: dir.join("ca.pem"), cert: dir.join(format!("{name}.pem")), key: dir.join(format!("{name}.key")) }
+    let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+    Tls { ca: dir.join("ca.pem"), cert, key, issuer: None }
 }
 
 #[derive(Clone, serde::Serialize, serde::Deserialize)]

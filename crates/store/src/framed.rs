@@ -1,4 +1,4 @@
-//! The form of every stored value: `{"v": VERSION, "value": …}`. A later release may change `value`, never the frame.
+//! The form of records that are JSON: `{"v": VERSION, "value": …}`. A later release may change `value`, never the frame.
 
 use base::{Code, Fault};
 use bytes::Bytes;
@@ -24,46 +24,61 @@ struct Found<'a> {
 
 /// Why a stored value cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoredError {
+pub enum FramedError {
     /// Written by a later release.
     #[error("`{key}` was written in version {version}, and this release knows {VERSION}")]
-    Newer { key: String, version: u32 },
+    Newer {
+        /// Where it stands.
+        key: String,
+        /// What it was written in.
+        version: u32,
+    },
     /// Not what it should be.
     #[error("could not read `{key}`")]
-    Malformed { key: String, source: serde_json::Error },
+    Malformed {
+        /// Where it stands.
+        key: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
     /// Cannot be written as JSON.
     #[error("could not write `{key}` as json")]
-    Unwritable { key: String, source: serde_json::Error },
+    Unwritable {
+        /// Where it stands.
+        key: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
 }
 
 /// `value` as it is put at `key`.
-pub(crate) fn write<T: Serialize>(key: &str, value: &T) -> Result<Bytes, StoredError> {
+pub fn write<T: Serialize>(key: &str, value: &T) -> Result<Bytes, FramedError> {
     let written = serde_json::to_vec(&Written { v: VERSION, value });
-    written.map(Bytes::from).map_err(|source| StoredError::Unwritable { key: key.to_owned(), source })
+    written.map(Bytes::from).map_err(|source| FramedError::Unwritable { key: key.to_owned(), source })
 }
 
 /// What was put at `key`.
-pub(crate) fn read<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StoredError> {
-    let malformed = |source| StoredError::Malformed { key: key.to_owned(), source };
+pub fn read<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, FramedError> {
+    let malformed = |source| FramedError::Malformed { key: key.to_owned(), source };
     let found: Found = serde_json::from_slice(bytes).map_err(malformed)?;
     if found.v > VERSION {
-        return Err(StoredError::Newer { key: key.to_owned(), version: found.v });
+        return Err(FramedError::Newer { key: key.to_owned(), version: found.v });
     }
     serde_json::from_str(found.value.get()).map_err(malformed)
 }
 
-impl From<StoredError> for Fault {
-    fn from(error: StoredError) -> Fault {
+impl From<FramedError> for Fault {
+    fn from(error: FramedError) -> Fault {
         let message = error.to_string();
         match error {
-            StoredError::Newer { .. } => {
-                Fault::new(Code::NotSupported, message).hint("update this node, or leave the job to a newer one")
+            FramedError::Newer { .. } => {
+                Fault::new(Code::NotSupported, message).hint("update this node, or leave it to a newer one")
             }
-            StoredError::Malformed { source, .. } => Fault::internal(message)
-                .because(source)
-                .hint("restore the store from a backup, or submit the job again"),
-            StoredError::Unwritable { source, .. } => {
-                Fault::internal(message).because(source).hint("this is a fault of the work: report it")
+            FramedError::Malformed { source, .. } => {
+                Fault::internal(message).because(source).hint("restore the store from a backup, or make it anew")
+            }
+            FramedError::Unwritable { source, .. } => {
+                Fault::internal(message).because(source).hint("this is a fault of ours: report it")
             }
         }
     }
@@ -84,7 +99,7 @@ mod tests {
     #[test]
     fn junk_is_an_error() {
         for junk in ["", "{}", r#"{"v": 1}"#, r#"{"v": 1, "value": "seven"}"#, r#"{"value": 7}"#] {
-            assert!(matches!(read::<u32>("k", junk.as_bytes()), Err(StoredError::Malformed { .. })), "{junk}");
+            assert!(matches!(read::<u32>("k", junk.as_bytes()), Err(FramedError::Malformed { .. })), "{junk}");
         }
     }
 }

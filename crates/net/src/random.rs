@@ -1,0 +1,15 @@
+//! Random bytes of the operating system, for keys that people keep.
+
+use base::{Fault, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::identity::provider;
+
+/// A new key of 32 bytes, as base64.
+pub fn key() -> Result<String> {
+    let mut key = [0; 32];
+    let filled = provider().secure_random.fill(&mut key);
+    filled.map_err(|_| Fault::internal("could not get random bytes for a key"))?;
+    Ok(STANDARD.encode(key))
+}

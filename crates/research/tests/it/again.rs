@@ -1,0 +1,76 @@
+//! Documents that are added again: what was told of them stays, and what is wrong with them is said again.
+
+use std::time::Duration;
+
+use research::knowledge::{Added, Outcome};
+use research::models::Embeds;
+use research::{Knowledge, NewDocument, NewMeta};
+
+use crate::library::{Place, document, sled, until};
+
+async fn add(place: &Place, meta: NewMeta, text: &str) -> Added {
+    let new = NewDocument { meta, ..document("file:/pumps.md", text) };
+    place.add("house", vec![new]).await.unwrap().remove(0)
+}
+
+fn word(word: &str) -> Option<String> {
+    Some(word.to_owned())
+}
+
+#[tokio::test]
+async fn an_edited_document_keeps_the_category_that_it_had_until_it_is_taken_away() {
+    let (store, dir) = sled();
+    let place = Place::open("one", &dir.path().join("one"), store).await.indexing();
+    place.is_in_step().await;
+    let told = NewMeta { category: word("hardware"), tags: Some(vec!["pump".into()]), ..NewMeta::default() };
+    add(&place, told, "# Pumps\n\nA pump.").await;
+    let edited = add(&place, NewMeta::default(), "# Better pumps\n\nA better pump.").await;
+    assert_eq!(edited.outcome, Outcome::Changed);
+    let meta = edited.document.unwrap().meta;
+    assert_eq!(
+        (meta.title.as_str(), meta.category.as_str(), meta.tags),
+        ("Better pumps", "hardware", vec!["pump".to_owned()])
+    );
+    let emptied = NewMeta { category: word(""), ..NewMeta::default() };
+    let emptied = add(&place, emptied, "# Better pumps\n\nA better pump.").await;
+    assert_eq!(
+        (emptied.outcome, emptied.document.as_ref().unwrap().version),
+        (Outcome::Changed, 2),
+        "its text is the same"
+    );
+    let meta = emptied.document.unwrap().meta;
+    assert_eq!((meta.category.as_str(), meta.tags.len()), ("", 1));
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_told_each_time_that_it_is_added() {
+    let (store, dir) = sled();
+    let place = Place::open("one", &dir.path().join("one"), store).await.indexing();
+    place.is_in_step().await;
+    let first = add(&place, NewMeta::default(), " \n").await;
+    assert_eq!(first.outcome, Outcome::Failed);
+    until("the record is known", async || place.library.collections().await.unwrap()[0].failed == 1).await;
+    let again = add(&place, NewMeta::default(), " \n").await;
+    assert_eq!((again.outcome, &again.reason, &again.hint), (Outcome::Failed, &first.reason, &first.hint));
+    assert!(!again.reason.is_empty() && !again.hint.is_empty(), "{again:?}");
+    assert_eq!(again.document.unwrap().version, 1, "nothing was written");
+}
+
+#[tokio::test]
+async fn what_is_said_of_the_embedder_is_what_is_so_now() {
+    let (store, dir) = sled();
+    let place = Place::start("one", &dir.path().join("one"), store).await;
+    let note = async || place.library.status().await.unwrap().embedder_note;
+    let say = |embeds: Embeds| *place.models.embeds.lock().unwrap() = Some(embeds);
+    say(Embeds { model: None, note: "several models embed (`a`, `b`)".into() });
+    place.add_one("file:/a.md", "A pump.").await;
+    until("it is said which there are", async || note().await.starts_with("several models")).await;
+    say(Embeds { note: "the only model".into(), ..Embeds::with("a") });
+    until("it embeds", async || place.library.status().await.unwrap().embedded == 1).await;
+    until("it is said why", async || note().await == "the only model").await;
+    say(Embeds::default());
+    until("nobody embeds", async || note().await.starts_with("no worker embeds with `a`")).await;
+    say(Embeds::with("a"));
+    until("the note is gone", async || note().await.is_empty()).await;
+    tokio::time::timeout(Duration::from_secs(30), place.end()).await.unwrap();
+}

@@ -1,0 +1,104 @@
+//! The cluster's backups: taken out of the store and the files of documents as one stream of frames, put back into an
+//! empty cluster, and made by themselves where the configuration says so.
+//!
+//! What belongs to the moment is in none: members, elections, what is placed where, what nodes tell of their
+//! journals and of what keys spent, and whatever ends with a lease.
+
+mod export;
+mod import;
+mod picture;
+pub mod scheduled;
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use api::FrameStream;
+use backup::look::Pieces;
+use base::{BoxFuture, Result};
+use bytes::Bytes;
+use futures_util::stream;
+use proto::backup::ImportResponse;
+use store::Entry;
+use tokio::sync::mpsc;
+
+use crate::core::Core;
+
+/// Pieces of a backup that wait to be sent, or to be read.
+const WAITING_PIECES: usize = 8;
+
+/// What a running cluster makes of itself, which means nothing in another one.
+const OF_THE_MOMENT: [&str; 8] =
+    ["members/", "elections/", "placement", "canary", "settings/cookie", "backups/", "audit/", "spent/"];
+
+/// The keys that a person needs to restore into a cluster with keys, so that they may be there before.
+const KEYS: &str = "settings/keys/";
+
+/// Whether an entry belongs into a backup.
+fn is_kept(entry: &Entry) -> bool {
+    entry.lease.is_none() && is_kept_key(&entry.key)
+}
+
+fn is_kept_key(key: &str) -> bool {
+    !OF_THE_MOMENT.iter().any(|known| match known.strip_suffix('/') {
+        Some(_) => key.starts_with(known),
+        None => key == *known,
+    })
+}
+
+/// The backups of a node's cluster.
+pub struct HouseBackups(pub Arc<Core>);
+
+impl api::Backups for HouseBackups {
+    fn export(&self) -> FrameStream {
+        Box::pin(stream_of(exported(&self.0)))
+    }
+
+    fn may_import(&self) -> BoxFuture<'_, Result<ImportResponse>> {
+        Box::pin(import::may_import(&self.0))
+    }
+
+    fn import(&self, frames: FrameStream) -> BoxFuture<'_, Result<ImportResponse>> {
+        Box::pin(import::import(&self.0, frames))
+    }
+}
+
+/// The pieces of a backup as they are made; it ends when the receiver is dropped.
+fn exported(core: &Arc<Core>) -> mpsc::Receiver<Result<Bytes>> {
+    let (pieces, made) = mpsc::channel(WAITING_PIECES);
+    let core_of = core.clone();
+    core.tasks.spawn(async move {
+        let stop = core_of.stop.clone();
+        let ended = stop.run_until_cancelled(export::export(&core_of, &pieces)).await;
+        // Stopped or not: without its end it is no backup, whoever reads it.
+        if let Some(Err(fault)) = ended {
+            tracing::warn!(error = %fault.full_message(), "a backup broke off");
+            // Whoever is gone does not want to know.
+            let _ = pieces.send(Err(fault)).await;
+        }
+    });
+    made
+}
+
+fn stream_of(made: mpsc::Receiver<Result<Bytes>>) -> impl futures_util::Stream<Item = Result<Bytes>> + Send {
+    stream::unfold(made, |mut made| async move { made.recv().await.map(|piece| (piece, made)) })
+}
+
+/// The same as one stream of bytes, for a thread that may block.
+fn bytes_of(mut made: mpsc::Receiver<Result<Bytes>>) -> impl Read + Send {
+    Pieces::new(move || made.blocking_recv().transpose().map_err(|fault| io::Error::other(fault.full_message())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_the_moment_is_in_no_backup() {
+        for key in ["members/nas", "elections/leader/epoch", "placement", "canary", "settings/cookie", "backups/last"] {
+            assert!(!is_kept_key(key), "{key}");
+        }
+        for key in ["projects/about/a", "jobs/records/1", "settings/keys/laptop", "settings/mode", "placements"] {
+            assert!(is_kept_key(key), "{key}");
+        }
+    }
+}
