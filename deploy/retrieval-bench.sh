@@ -100,10 +100,39 @@ measure() {
   score "$set" "$mode" "$flag"
 }
 
+# How far the confidence tells what can be answered from what cannot: every second document is left out, so that half of
+# the questions have no answer. Of the even half: the share of pairs that it orders rightly, and by how much it is off.
+calibration() {
+  local set=$1
+  say "$set, confidence"
+  awk 'NR % 2' "$sets/$set/corpus.jsonl" >"$folder/$set.half.jsonl"
+  "$bin/tmctl" --server "$grpc" research eval --corpus "$folder/$set.half.jsonl" --queries "$sets/$set/queries.jsonl" \
+    --run "$folder/$set.confidence.jsonl" --mode answers --keep "$set-half" 2>/dev/null >/dev/null
+  python3 - "$sets/$set" "$folder/$set.half.jsonl" "$folder/$set.confidence.jsonl" <<'PY'
+import json, os, sys
+folder, half, run = sys.argv[1:4]
+lines = lambda path: [json.loads(line) for line in open(path, encoding="utf-8")]
+there = {one["id"] for one in lines(half)}
+answered_by = {}
+for line in open(os.path.join(folder, "qrels.tsv"), encoding="utf-8"):
+    query, document = line.rstrip("\n").split("\t")[:2]
+    answered_by.setdefault(query, set()).add(document)
+told = {one["query"]: float(one["confidence"] or 0) for one in lines(run)}
+even = [one["id"] for one in lines(os.path.join(folder, "queries.jsonl"))][1::2]
+known = [(told[one], bool(answered_by[one] & there)) for one in even if one in told and one in answered_by]
+yes, no = ([value for value, is_there in known if is_there == wanted] for wanted in (True, False))
+ordered = sum((a > b) + 0.5 * (a == b) for a in yes for b in no) / (len(yes) * len(no))
+tenths = [[one for one in known if min(int(one[0] * 10), 9) == tenth] for tenth in range(10)]
+off = sum(abs(sum(value for value, _ in tenth) - sum(is_there for _, is_there in tenth)) for tenth in tenths) / len(known)
+print("  even half:", json.dumps({"answerable": len(yes), "not": len(no), "AUROC": round(ordered, 4), "ECE": round(off, 4)}))
+PY
+}
+
 make_model
 for set in scifact cranfield xquad-en; do
   start_node "$set"
   for mode in text dense hybrid; do measure "$set" "$mode"; done
   [ "$set" = cranfield ] || measure "$set" answers --citations
+  [ "$set" != xquad-en ] || calibration "$set"
   stop_node
 done

@@ -116,25 +116,26 @@ pub(crate) async fn document(
     (start, end): (u64, u64),
 ) -> Result<(Document, String)> {
     let is_address = which.starts_with(address::SCHEME);
-    let (collection, which, (start, end)) = if is_address {
-        let Address { collection: home, document, chars } = Address::parse(which)?;
+    let (collection, named, (start, end), version) = if is_address {
+        let Address { collection: home, document, version, chars } = Address::parse(which)?;
         if !collection.is_empty() && collection != home.as_str() {
             let fault = Fault::invalid(format!("`{which}` does not lie in the collection `{collection}`"));
             return Err(fault.hint("leave the collection out; the address has it"));
         }
         let chars = if (start, end) == (0, 0) { chars.unwrap_or_default() } else { (start, end) };
-        (home, document.to_string(), chars)
+        (home, document.to_string(), chars, version)
     } else {
         if which.is_empty() {
             return Err(Fault::invalid("no document is named").hint("give its id, its source or its address"));
         }
-        (research::wire::collection_from_wire(collection)?, which.to_owned(), (start, end))
+        (research::wire::collection_from_wire(collection)?, which.to_owned(), (start, end), None)
     };
     if end > 0 && end < start {
         return Err(Fault::invalid(format!("the characters {start} to {end} end before they begin"))
             .hint("`end` is behind the last character; 0 is the end of the document"));
     }
-    let (document, text) = knowledge.document(collection, which).await?;
+    let (document, text) = knowledge.document(collection, named).await?;
+    address::check(which, version, document.version)?;
     let text = if (start, end) == (0, 0) { text } else { address::characters(&text, start, end) };
     Ok((document, text))
 }

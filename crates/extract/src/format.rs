@@ -106,7 +106,7 @@ impl Format {
         })
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    pub(super) fn of_name(name: &str) -> Option<Self> {
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
         Some(match extension.as_str() {
             "md" | "markdown" | "mdx" | "mkd" => Self::Markdown,

@@ -102,6 +102,11 @@ pub fn no_document(bytes: &[u8]) -> Option<&'static str> {
     format::no_document(bytes)
 }
 
+/// Whether a document of that name is read as source code, or as data that only makes sense as it stands.
+pub fn is_code(name: &str) -> bool {
+    format::Format::of_name(name) == Some(format::Format::Code)
+}
+
 /// The `charset` of a media type.
 fn charset_of(media: &str) -> Option<&str> {
     media.split(';').skip(1).find_map(|part| {

@@ -1,11 +1,11 @@
 //! How a passage is named outside: by its source where that is a web address, else by one that this house resolves.
 //!
-//! `tm://COLLECTION/DOCUMENT#START-END` names the characters START to END of a document; GET of a document takes it, over
-//! REST and gRPC. A path on somebody's disk would tell more than where to look, and could not be opened elsewhere.
+//! `tm://COLLECTION/DOCUMENT@VERSION#START-END` names the characters START to END of a version of a document; GET of a
+//! document takes it, over REST and gRPC, and refuses it when the document is another one by now. A path on somebody's disk would tell more than where to look, and could not be opened elsewhere.
 
 use std::fmt;
 
-use base::{Fault, Result};
+use base::{Code, Fault, Result};
 
 use crate::hit::Span;
 use crate::names::{CollectionName, DocId};
@@ -20,6 +20,8 @@ pub struct Address {
     pub collection: CollectionName,
     /// Which document.
     pub document: DocId,
+    /// Which version of it; `None`: the one that is there.
+    pub version: Option<u64>,
     /// Which characters; `None`: all.
     pub chars: Option<(u64, u64)>,
 }
@@ -27,7 +29,8 @@ pub struct Address {
 impl Address {
     /// The address of a span.
     pub fn of(collection: &CollectionName, span: &Span) -> Self {
-        Self { collection: collection.clone(), document: span.document, chars: Some((span.start, span.end)) }
+        let (version, chars) = (Some(span.version), Some((span.start, span.end)));
+        Self { collection: collection.clone(), document: span.document, version, chars }
     }
 
     /// Reads what `Display` wrote.
@@ -35,13 +38,17 @@ impl Address {
         let wrong = || {
             let shown: String = text.chars().take(100).collect();
             Fault::invalid(format!("`{}` is no address of a document", shown.escape_debug()))
-                .hint("it looks like tm://COLLECTION/DOCUMENT#START-END, as citations give it")
+                .hint("it looks like tm://COLLECTION/DOCUMENT@VERSION#START-END, as citations give it")
         };
         let (place, chars) = match text.strip_prefix(SCHEME).ok_or_else(wrong)?.split_once('#') {
             Some((place, chars)) => (place, Some(chars)),
             None => (text.strip_prefix(SCHEME).ok_or_else(wrong)?, None),
         };
         let (collection, document) = place.split_once('/').ok_or_else(wrong)?;
+        let (document, version) = match document.split_once('@') {
+            Some((document, version)) => (document, Some(version.parse().map_err(|_| wrong())?)),
+            None => (document, None),
+        };
         let chars = chars.map(|chars| {
             let (start, end) = chars.split_once('-')?;
             let (start, end) = (start.parse().ok()?, end.parse().ok()?);
@@ -52,17 +59,33 @@ impl Address {
             Some(found) => found,
             None => None,
         };
-        Ok(Self { collection: CollectionName::parse(collection)?, document: DocId::parse(document)?, chars })
+        Ok(Self { collection: CollectionName::parse(collection)?, document: DocId::parse(document)?, version, chars })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}/{}", self.collection, self.document)?;
+        if let Some(version) = self.version {
+            write!(f, "@{version}")?;
+        }
         match self.chars {
             Some((start, end)) => write!(f, "#{start}-{end}"),
             None => Ok(()),
         }
+    }
+}
+
+/// Refuses an address of another version than the one that is there: its characters are others by now.
+pub fn check(address: &str, version: Option<u64>, there: u64) -> Result<()> {
+    match version {
+        Some(version) if version != there => {
+            let fault =
+                format!("`{address}` is of version {version} of the document, and by now it has version {there}");
+            Err(Fault::new(Code::Conflict, fault)
+                .hint("ask again; without `@VERSION` the address is of what is there now"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -89,11 +112,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_address_is_read_as_it_is_written(source in ".{0,40}", start in 0u64..1000, length in 0u64..1000, is_whole: bool) {
+        fn an_address_is_read_as_it_is_written(source in ".{0,40}", start in 0u64..1000, length in 0u64..1000, is_whole: bool, version: Option<u64>) {
             let collection = CollectionName::parse("house").unwrap();
             let document = DocId::of(&collection, &source);
             let chars = (!is_whole).then_some((start, start + length));
-            let address = Address { collection, document, chars };
+            let address = Address { collection, document, version, chars };
             prop_assert_eq!(Address::parse(&address.to_string()).unwrap(), address);
         }
 

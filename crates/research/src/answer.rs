@@ -9,6 +9,7 @@ pub mod asked;
 pub mod compose;
 pub mod confidence;
 pub mod contradictions;
+mod doubts;
 pub mod evidence;
 pub mod extractive;
 mod negations;

@@ -16,7 +16,7 @@ use axum::routing::post;
 use base::time::{self, rfc3339};
 use base::{Ask, AskHead, Code, Dialect, Face, Fault, Grant, Result, Scope};
 use http::Response;
-use research::answer::{Answer, Citation};
+use research::answer::{Answer, Citation, Verdict};
 use research::{Knowledge, address};
 use serde_json::{Value, json};
 
@@ -65,6 +65,17 @@ pub(super) async fn serve(door: &Door, ask: &Ask) -> Response<Outgoing> {
 
 fn is_sonar(model: &str) -> bool {
     SONAR.contains(&model.strip_prefix("perplexity/").unwrap_or(model))
+}
+
+/// Behind the text of an answer that nobody should rely on.
+const UNSURE: &str = "(Unsure: what was found is near, and nothing to rely on.)";
+
+/// The text for clients that read nothing else: what is unsure says so.
+fn text_of(answer: &Answer) -> String {
+    match answer.verdict {
+        Verdict::Unsure => format!("{}\n\n{UNSURE}", answer.text),
+        Verdict::Answered | Verdict::NotFound => answer.text.clone(),
+    }
 }
 
 /// Where each citation is found, in the order of their numbers.

@@ -91,6 +91,23 @@ pub fn is_question(text: &str) -> bool {
     ends || words(text).take(FIRST_WORDS).any(|(_, word)| QUESTION_WORDS.contains(&word.as_ref()))
 }
 
+/// Whether a question has a name as source code has them: `snake_case`, `camelCase`, `a::b`, `call()`, `file.rs`.
+pub fn speaks_code(text: &str) -> bool {
+    let is_name = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '(' && c != ')' && c != '_');
+        let has_inside =
+            |mark: &str| word.split_once(mark).is_some_and(|(one, other)| one.len() > 1 && other.len() > 1);
+        let has_hump =
+            word.chars().zip(word.chars().skip(1)).any(|(one, next)| one.is_lowercase() && next.is_uppercase());
+        has_inside("_")
+            || has_inside("::")
+            || has_inside(".") && !word.contains(char::is_numeric)
+            || word.contains("()")
+            || has_hump
+    };
+    text.contains('`') || text.split_whitespace().any(is_name)
+}
+
 /// The runs of four letters of a text's telling words, with `_` before and behind each word; a shorter word is one run.
 pub fn runs(text: &str, language: &str) -> HashSet<String> {
     let mut runs = HashSet::new();
@@ -143,6 +160,28 @@ mod tests {
         }
         for claim in ["Zinc inhibits copper uptake.", "Der Server steht im Keller", ""] {
             assert!(!is_question(claim), "{claim}");
+        }
+    }
+
+    #[test]
+    fn names_of_code_are_told_from_words() {
+        for code in [
+            "what does own_asks do",
+            "where is Snapshot::open?",
+            "who calls drop_worse()?",
+            "what is in lib.rs?",
+            "is totalTokens set",
+            "what is `run`?",
+        ] {
+            assert!(speaks_code(code), "{code}");
+        }
+        for plain in [
+            "How do I revoke a key?",
+            "What is a NAS, e.g. here?",
+            "Does version 1.2.3 run?",
+            "What does local-preferred do?",
+        ] {
+            assert!(!speaks_code(plain), "{plain}");
         }
     }
 

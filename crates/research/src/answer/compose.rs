@@ -2,6 +2,7 @@
 
 use super::confidence::{self, lowered};
 use super::contradictions;
+use super::doubts;
 use super::evidence::Evidence;
 use super::extractive::{self, Scored};
 use super::support::Place;
@@ -13,6 +14,8 @@ const NAMED: usize = 3;
 const NEAREST: usize = 6;
 /// What is left of the confidence where the cited sources disagree.
 const KEPT_IN_DISPUTE: f32 = 0.8;
+/// What is left of it where a model read the passages and says that they do not answer.
+const KEPT_IN_SILENCE: f32 = 0.05;
 /// Stands behind a sentence that no source says.
 const FLAG: &str = "[no source]";
 /// The whole text where nothing was found.
@@ -24,7 +27,7 @@ pub type Cited = (Sentence, Vec<Place>);
 /// An answer of sentences as they stand in the sources.
 pub fn extracted(question: &str, evidence: &Evidence, most: usize) -> Answer {
     let ranked = extractive::rank(question, evidence);
-    let confidence = confidence::confidence(&extractive::for_confidence(&ranked, evidence), evidence);
+    let confidence = how_sure(question, &ranked, evidence);
     let verdict = confidence::verdict(&confidence, asked::is_question(question));
     let mut notes = evidence.notes.clone();
     if verdict == Verdict::NotFound {
@@ -42,7 +45,7 @@ pub fn extracted(question: &str, evidence: &Evidence, most: usize) -> Answer {
 pub fn written(question: &str, evidence: &Evidence, model: &str, said: (Vec<Cited>, Vec<String>)) -> Answer {
     let (sentences, told) = said;
     let ranked = extractive::rank(question, evidence);
-    let mut confidence = confidence::confidence(&extractive::for_confidence(&ranked, evidence), evidence);
+    let mut confidence = how_sure(question, &ranked, evidence);
     let supported = sentences.iter().filter(|(one, _)| one.support != Support::Unsupported).count();
     let notes = evidence.notes.iter().cloned().chain(told).collect();
     if supported < sentences.len() {
@@ -56,11 +59,19 @@ pub fn written(question: &str, evidence: &Evidence, model: &str, said: (Vec<Cite
         verdict => verdict,
     };
     let mut answer = match sentences.is_empty() {
-        true => nothing(question, evidence, confidence, notes),
+        true => {
+            let confidence = lowered(confidence, "what the model found in the passages", 0.0, KEPT_IN_SILENCE);
+            nothing(question, evidence, confidence, notes)
+        }
         false => put_together(question, evidence, sentences, &ranked, (confidence, verdict), notes),
     };
     model.clone_into(&mut answer.model);
     answer
+}
+
+fn how_sure(question: &str, ranked: &[Scored], evidence: &Evidence) -> Confidence {
+    let cited = extractive::for_confidence(ranked, evidence);
+    doubts::doubted(question, &cited, evidence, confidence::confidence(&cited, evidence))
 }
 
 /// The answer that it is not in the knowledge base.

@@ -117,9 +117,13 @@ impl<'a> Said<'a> {
 
 fn newer(one: &Said<'_>, other: &Said<'_>) -> String {
     match one.passage.dated_ms.cmp(&other.passage.dated_ms) {
-        std::cmp::Ordering::Greater => format!("`{}` is the newer one", one.passage.name()),
-        std::cmp::Ordering::Less => format!("`{}` is the newer one", other.passage.name()),
         std::cmp::Ordering::Equal => "both are as old".to_owned(),
+        order => {
+            let newer = if order.is_gt() { one.passage } else { other.passage };
+            // When a text came says little of when it was written.
+            let word = if one.passage.is_dated && other.passage.is_dated { "is the newer one" } else { "came later" };
+            format!("`{}` {word}", newer.name())
+        }
     }
 }
 

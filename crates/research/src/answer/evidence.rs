@@ -24,6 +24,8 @@ pub struct Passage {
     pub pages: Vec<(usize, u32)>,
     /// When its document was written or came, Unix milliseconds.
     pub dated_ms: u64,
+    /// Whether it is known when it was written.
+    pub is_dated: bool,
     /// Under which terms it may be used.
     pub licence: String,
     /// The language of its document; empty: unknown.
@@ -131,6 +133,7 @@ pub(crate) mod tests {
             headings: name.to_owned(),
             pages: Vec::new(),
             dated_ms: 0,
+            is_dated: true,
             licence: String::new(),
             language: "en".to_owned(),
             text: text.to_owned(),

@@ -29,7 +29,7 @@ const KEPT_FROM: f32 = 0.35;
 /// What a model wrote, as it claims it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
-    /// Sentence by sentence.
+    /// Sentence by sentence; none: the passages do not answer, as the model reads them.
     pub claims: Vec<Claim>,
     /// What a person should know of the reading.
     pub notes: Vec<String>,
@@ -59,6 +59,7 @@ struct SaidSentence {
 /// Reads a reply to a question over so many passages; the reason why it cannot be taken, else.
 pub fn read(reply: &Reply, shown: usize) -> Result<Draft, String> {
     let said: Said = said(reply)?;
+    let is_silent = said.sentences.is_empty();
     let (mut claims, mut unknown, mut long) = (Vec::new(), 0, 0);
     for said in said.sentences {
         let numbers =
@@ -88,6 +89,9 @@ pub fn read(reply: &Reply, shown: usize) -> Result<Draft, String> {
         "sentence of a model that wrote too much",
         "sentences of a model that wrote too much",
     );
+    if claims.is_empty() && !is_silent {
+        return Err("it has no sentences".to_owned());
+    }
     Ok(Draft { claims, notes })
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod gathering;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::{Code, Fault, Result};
@@ -80,6 +81,16 @@ impl Library {
         Ok(Some((Dense { vectors: vectors.snapshot(), question }, name)))
     }
 
+    /// What of the documents a search cannot find yet, in words.
+    fn not_indexed(&self) -> Option<String> {
+        let waiting = self.progress.waiting.load(Ordering::Relaxed);
+        match waiting {
+            0 => None,
+            1 => Some("1 document is not indexed on this node yet".to_owned()),
+            more => Some(format!("{more} documents are not indexed on this node yet")),
+        }
+    }
+
     /// What a search finds. Where a model of the cluster reranks, the best are put in its order.
     pub(super) async fn found(&self, finder: Finder, search: Search, note: String) -> Result<Found> {
         let Search { question, limit, .. } = search.clone();
@@ -87,7 +98,8 @@ impl Library {
         let is_reranked = search.mode == Mode::Hybrid && search.diversity == 0.0 && self.models.reranks();
         let wanted = Search { limit: if is_reranked { limit.max(RERANKED) } else { limit }, ..search };
         let (mut hits, left_out) = blocking(move || finder.search(&wanted)).await?;
-        let note = left_out.note().into_iter().fold(note, |note, left_out| format!("{note}; {left_out}"));
+        let left_out = left_out.note().into_iter().chain(self.not_indexed());
+        let note = left_out.fold(note, |note, left_out| format!("{note}; {left_out}"));
         if !is_reranked {
             return Ok(Found { hits, search: note });
         }
@@ -160,6 +172,7 @@ impl Library {
         if let Some(why) = nobody {
             evidence.notes.push(format!("no model wrote this: {why}"));
         }
+        evidence.notes.extend(self.not_indexed());
         let excluded = evidence.passages.is_empty().then(|| self.excluded(&question.filter)).flatten();
         let mut answer = blocking(move || Ok(compose::extracted(&question.question, &evidence, most))).await?;
         // No word of the question was looked for anywhere.
@@ -232,7 +245,6 @@ impl Library {
                 Err(fault) => return Ok(Err(fault.full_message())),
             };
             match written::read(&reply, shown) {
-                Ok(draft) if draft.claims.is_empty() => wrong = Some("it has no sentences".to_owned()),
                 Ok(draft) => {
                     say.doing("looking every sentence up").await;
                     let answer = self.looked_up(question, evidence, (draft, shown), embedder, &reply.model).await?;

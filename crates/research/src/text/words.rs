@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use unicode_normalization::{UnicodeNormalization, is_nfkc};
+
 /// A longer run of letters is cut here: nobody types it, and an index takes no term without end.
 const MOST_BYTES: usize = 256;
 /// What may follow an apostrophe inside an English word; other apostrophes part words (`l'eau`).
@@ -247,10 +249,13 @@ fn lower(text: &str) -> Cow<'_, str> {
         let has_capitals = text.bytes().any(|byte| byte.is_ascii_uppercase());
         return if has_capitals { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) };
     }
-    if !text.chars().any(|c| c.is_uppercase() || c == SOFT_HYPHEN || c == '’') {
+    // An accent may be a character of its own, as macOS writes names, and letters one sign, as in many a PDF.
+    let is_composed = is_nfkc(text);
+    if is_composed && !text.chars().any(|c| c.is_uppercase() || c == SOFT_HYPHEN || c == '’') {
         return Cow::Borrowed(text);
     }
-    let kept = text.chars().filter(|c| *c != SOFT_HYPHEN);
+    let composed = if is_composed { Cow::Borrowed(text) } else { Cow::Owned(text.nfkc().collect()) };
+    let kept = composed.chars().filter(|c| *c != SOFT_HYPHEN);
     Cow::Owned(kept.map(|c| if c == '’' { '\'' } else { c }).flat_map(char::to_lowercase).collect())
 }
 
@@ -278,7 +283,8 @@ mod tests {
             ("Über ÄRGER naïve in\u{ad}for", "über ärger naïve infor"),
             ("東京都に 行", "東京 京都 都に 行"),
             ("한국어 ok", "한국 국어 ok"),
-            ("e\u{301}te\u{301} x²", "e\u{301}te\u{301} x²"),
+            ("e\u{301}te\u{301} x²", "été x2"),
+            ("ﬁnal ﬂow, ＦＵＬＬ", "final flow full"),
             ("", ""),
             ("--- ... '", ""),
         ] {

@@ -15,7 +15,7 @@ use research::knowledge::Said;
 use serde_json::{Value, json};
 
 use super::wish::Wish;
-use super::{about_tokens, beside, check_model, links, rest, search_results, wished};
+use super::{about_tokens, beside, check_model, links, rest, search_results, text_of, wished};
 use crate::Desk;
 use crate::http::Door;
 use crate::http::pages::{Bounds, Refusal, Shared};
@@ -99,14 +99,14 @@ impl Shape {
         });
         let mut said = self.envelope("completed", vec![found, self.message(answer, text)]);
         let input = about_tokens(&self.wish.question.question) + about_tokens(&self.wish.question.context);
-        let output = about_tokens(&answer.text);
+        let output = about_tokens(&text_of(answer));
         said["usage"] = json!({ "input_tokens": input, "output_tokens": output, "total_tokens": input + output });
         said["taskmaster"] = beside(answer, &self.wish.notes)?;
         Ok(said)
     }
 
     fn whole(&self, answer: &Answer) -> Result<Value> {
-        self.done(answer, &answer.text)
+        self.done(answer, &text_of(answer))
     }
 
     fn event(&mut self, kind: &str, mut data: Value) -> Result<Event, Infallible> {
@@ -151,7 +151,7 @@ impl Shape {
 
     fn end(&mut self, answer: &Answer) -> Result<Events> {
         let mut events = Vec::new();
-        let rest = rest(&self.streamed, &answer.text);
+        let rest = rest(&self.streamed, &text_of(answer));
         if !rest.is_empty() {
             events.push(self.delta(&rest));
         }

@@ -14,7 +14,7 @@ use research::knowledge::Said;
 use serde_json::{Value, json};
 
 use super::wish::Wish;
-use super::{about_tokens, beside, links, rest, search_results, wished};
+use super::{about_tokens, beside, links, rest, search_results, text_of, wished};
 use crate::http::{Door, refusal};
 use crate::research::{Asking, Told};
 
@@ -59,7 +59,7 @@ impl Shape {
 
     /// What stands beside the text once the answer is known.
     fn sources(&self, mut said: Value, answer: &Answer) -> Result<Value> {
-        let completion = about_tokens(&answer.text) as u64;
+        let completion = about_tokens(&text_of(answer)) as u64;
         said["citations"] = json!(links(answer));
         said["search_results"] = json!(search_results(answer));
         if self.wish.wants_related {
@@ -77,7 +77,7 @@ impl Shape {
     }
 
     fn whole(&self, answer: &Answer) -> Result<Value> {
-        let message = json!({ "role": "assistant", "content": answer.text });
+        let message = json!({ "role": "assistant", "content": text_of(answer) });
         let delta = json!({ "role": "assistant", "content": "" });
         let choice = json!({ "index": 0, "finish_reason": "stop", "message": message, "delta": delta });
         self.sources(self.envelope("chat.completion", choice), answer)
@@ -103,7 +103,7 @@ impl Shape {
             Told::Said(Said::Doing(_)) => Vec::new(),
             Told::Said(Said::Delta(text)) => vec![data(self.chunk(&text, None).to_string())],
             Told::Answer(answer) => {
-                let rest = rest(&self.streamed, &answer.text);
+                let rest = rest(&self.streamed, &text_of(&answer));
                 let last = self.chunk(&rest, Some("stop"));
                 match self.sources(last, &answer) {
                     Ok(last) => vec![data(last.to_string()), data("[DONE]".to_owned())],

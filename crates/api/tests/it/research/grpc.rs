@@ -81,7 +81,7 @@ async fn an_answer_is_told_as_it_comes_and_ends_with_its_sources() {
     assert_eq!((doing.as_str(), delta.as_str()), ("searching", "The NAS has four disks. [1]"));
     assert_eq!((answer.verdict.as_str(), answer.sentences[0].support.as_str()), ("answered", "quoted"));
     let span = answer.citations[0].span.clone().unwrap();
-    let address = format!("tm://house/{}#{}-{}", span.document, span.start, span.end);
+    let address = format!("tm://house/{}@{}#{}-{}", span.document, span.version, span.start, span.end);
     let at = GetDocumentRequest { document: address, ..GetDocumentRequest::default() };
     assert_eq!(client.get_document(at).await.unwrap().into_inner().text, answer.citations[0].quote);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base::Result;
 
-use crate::answer::asked::Counts;
+use crate::answer::asked::{self, Counts};
 use crate::answer::evidence::{Margin, OpenPart};
 use crate::answer::{Evidence, Passage, confidence, statements};
 use crate::filter::Filter;
@@ -17,6 +17,8 @@ use crate::names::DocId;
 use crate::rounds::residual;
 use crate::search::{Candidate, Dense, Finder, LeftOut, OpenTexts, Ranked};
 
+/// What is left of the fit of code, where nobody asked for code.
+const CODE_SHARE: f32 = 0.6;
 /// Candidates of a search that count for the margins.
 const LISTED: usize = 100;
 
@@ -25,6 +27,7 @@ pub fn gather(finder: &Finder, looked_for: &str, asked: &str, filter: &Filter, p
     let ranked = finder.rank(looked_for, filter, Mode::Hybrid, LISTED.max(passages))?;
     let fits = fits(&ranked);
     let margin = margin(&ranked, &fits, searched(&finder.snapshot, filter));
+    let (ranked, fits) = prose_first(asked, ranked, fits);
     let mut open = OpenTexts::of(&finder.blobs);
     let (mut found, mut read, mut left_out) = (Vec::with_capacity(passages), Vec::new(), LeftOut::default());
     for (one, fit) in ranked.iter().zip(&fits) {
@@ -64,6 +67,23 @@ fn fits(ranked: &[Ranked]) -> Vec<f32> {
     let best = ranked.iter().filter_map(|one| one.candidate.text).fold(0.0, f32::max);
     let by_words = |one: &Ranked| if best > 0.0 { one.candidate.text.unwrap_or_default() / best } else { 0.0 };
     ranked.iter().map(|one| if has_vectors { one.score } else { by_words(one) }).collect()
+}
+
+/// For a question in plain words a text comes before the code that has these words; other orders stay as they are.
+fn prose_first(asked: &str, ranked: Vec<Ranked>, fits: Vec<f32>) -> (Vec<Ranked>, Vec<f32>) {
+    let is_code = |one: &Ranked| extract::is_code(&one.candidate.indexed.document.source);
+    if asked::speaks_code(asked) || !ranked.iter().any(is_code) {
+        return (ranked, fits);
+    }
+    let share = |one: &Ranked| if is_code(one) { CODE_SHARE } else { 1.0 };
+    let mut both: Vec<(Ranked, f32)> = ranked
+        .into_iter()
+        .zip(fits)
+        .map(|(one, fit)| (share(&one), one, fit))
+        .map(|(share, one, fit)| (one, fit * share))
+        .collect();
+    both.sort_by(|a, b| b.1.total_cmp(&a.1));
+    both.into_iter().unzip()
 }
 
 /// How far the best document is ahead, of so many.
@@ -120,6 +140,7 @@ fn passage(ranked: &Ranked, fit: f32, open: &mut OpenTexts<'_>) -> Result<Passag
         headings: hit.headings,
         pages: hit.pages,
         dated_ms: document.meta.dated_ms.unwrap_or(document.changed_ms),
+        is_dated: document.meta.dated_ms.is_some(),
         licence: document.meta.licence.clone(),
         language: document.language.clone(),
         statements: statements(&hit.text),
