@@ -19,7 +19,7 @@ const MORE: &str =
 const PROJECTS: &str = "projects/";
 
 /// HMAC-SHA-256 as RFC 2104 has it, written as GitHub does.
-fn signature(secret: &str, body: &[u8]) -> String {
+pub fn signature(secret: &str, body: &[u8]) -> String {
     let pad = |with: u8| {
         let mut block = [with; 64];
         block.iter_mut().zip(secret.bytes()).for_each(|(byte, of_secret)| *byte ^= of_secret);
@@ -33,7 +33,8 @@ fn signature(secret: &str, body: &[u8]) -> String {
     })
 }
 
-fn issue(number: u64, action: &str, at: &str) -> Vec<u8> {
+/// What GitHub sends of an issue.
+pub fn issue(number: u64, action: &str, at: &str) -> Vec<u8> {
     let issue = json!({
         "number": number, "title": "The lamp stays on", "user": { "login": "ada" }, "labels": [], "body": "At night.",
         "html_url": format!("https://github.com/grey/lamp/issues/{number}"),
@@ -43,7 +44,8 @@ fn issue(number: u64, action: &str, at: &str) -> Vec<u8> {
     json!({ "action": action, "issue": issue, "repository": repository }).to_string().into_bytes()
 }
 
-async fn post(client: &Client, id: &str, signature: &str, body: &[u8]) -> Reply {
+/// Delivers `body` under an id of GitHub's.
+pub async fn post(client: &Client, id: &str, signature: &str, body: &[u8]) -> Reply {
     let client = client.clone().with_header("x-github-event", "issues").with_header("x-github-delivery", id);
     let client = client.with_header("x-hub-signature-256", signature);
     client.send(Method::POST, "/hooks/github", Bytes::copy_from_slice(body)).await.unwrap()
