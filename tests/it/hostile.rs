@@ -221,22 +221,29 @@ async fn bodies_that_are_no_asks_are_refused_with_a_reason() -> Result<()> {
     bodies.push(("bad UTF-8".to_owned(), around("\"user\":\"?\"").into_bytes().replaced(b'?', 0xff)));
     bodies.push(("a NUL".to_owned(), around("\"user\":\"?\"").into_bytes().replaced(b'?', 0)));
     let mut wrong = Vec::new();
+    let (asks, strict) =
+        (["/v1/messages", "/v1/responses", CHAT, "/v1/completions"], ["/mcp", "/api/projects", "/api/research/ask"]);
     for path in
-        [CHAT, "/v1/completions", "/v1/embeddings", "/v1/rerank", "/api/chat", "/api/generate", "/api/show", "/v1/messages", "/v1/responses", "/mcp", "/api/projects", "/api/research/ask"]
+        ["/v1/embeddings", "/v1/rerank", "/api/chat", "/api/generate", "/api/show"].iter().chain(&asks).chain(&strict)
     {
-        // Ours take no field that they do not know; the others are told more than they use.
-        let is_strict = ["/mcp", "/api/projects", "/api/research/ask"].contains(&path);
+        // What an engine is told more than it knows is its own matter; ours take no field that they do not know.
+        let must_refuse = |name: &str| strict.contains(path) || asks.contains(path) && IS_NO_ASK.contains(&name);
         for (name, body) in &bodies {
             let begin = Instant::now();
             let reply = lab.http(0).send(http::Method::POST, path, body.clone().into()).await?;
             let is_told = reply.json().is_ok_and(|body| !reason(&body).is_empty());
             let is_right = match reply.status {
-                400 => is_told,
-                _ if is_strict || NO_JSON_OBJECT.contains(&name.as_str()) => false,
-                status => status < 400 || (status < 500 && is_told),
+                // A field that means nothing to the engine is not implemented.
+                400..=499 | 501 => is_told && (reply.status == 400 || !must_refuse(name)),
+                status => status < 400 && !must_refuse(name),
             };
             if !is_right || begin.elapsed() > SOON {
-                wrong.push(format!("{path}, {name}: {} after {:?}: {:.300}", reply.status, begin.elapsed(), reply.text()));
+                wrong.push(format!(
+                    "{path}, {name}: {} after {:?}: {:.300}",
+                    reply.status,
+                    begin.elapsed(),
+                    reply.text()
+                ));
             }
         }
     }
@@ -244,10 +251,19 @@ async fn bodies_that_are_no_asks_are_refused_with_a_reason() -> Result<()> {
     is_unharmed(&lab, before).await
 }
 
-/// What every face must call wrong.
-const NO_JSON_OBJECT: [&str; 11] = [
-    "deep", "deep in a field", "deep objects", "a number without bound", "a lone surrogate", "a byte order mark", "null",
-    "a list", "cut", "bad UTF-8", "a NUL",
+/// What nobody may take for an ask.
+const IS_NO_ASK: [&str; 11] = [
+    "deep",
+    "deep in a field",
+    "deep objects",
+    "a number without bound",
+    "a lone surrogate",
+    "a byte order mark",
+    "null",
+    "a list",
+    "cut",
+    "bad UTF-8",
+    "a NUL",
 ];
 
 /// Why a request was refused, in whichever face's words.
@@ -312,22 +328,16 @@ async fn names_of_models_are_names_and_nothing_else() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_logged_of_a_name_stays_on_its_line() -> Result<()> {
-    let disk = tempfile::tempdir()?;
-    let folder = disk.path().join("docs\nERROR forged=line\r\u{1b}[31mred");
-    std::fs::create_dir(&folder)?;
-    let more = format!("[telemetry]\nlog = \"debug\"\n[research]\nfolders = [{:?}]\nscan_every = \"1s\"\n", disk.path());
-    let (lab, before) = node(&[], &more).await?;
-    lab.nodes[0].done(&["research", "add", "--watch", folder.to_str().context("no text")?]).await;
-    std::fs::remove_dir(&folder)?;
-    // Names of models and of what else clients send are not logged at all; that of a folder is.
-    eventually(SOON * 4, || async {
-        let log = lab.nodes[0].child.stderr();
-        ensure!(log.lines().any(|line| line.contains("could not look through") && line.contains("forged")), "{log}");
-        Ok(())
-    })
-    .await?;
-    is_well_logged(&lab.nodes[0].child.stderr())?;
+async fn what_is_logged_of_an_engine_s_words_stays_on_its_line() -> Result<()> {
+    // Names that clients make up are not logged at all; one that an engine has is.
+    let name = "evil\nERROR forged=line\r\u{1b}[31mred";
+    let engine = ["--models", &format!("{MODEL},{name}")];
+    let (lab, before) = node(&engine, "[telemetry]\nlog = \"debug\"\n").await?;
+    let message = json!([{"role": "user", "content": "x"}]);
+    lab.http(0).post_json(CHAT, &json!({"model": name, "messages": message})).await?;
+    let log = lab.nodes[0].child.stderr();
+    ensure!(log.contains("forged"), "the name is not logged: {log}");
+    is_well_logged(&log)?;
     is_unharmed(&lab, before).await
 }
 

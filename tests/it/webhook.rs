@@ -122,3 +122,27 @@ async fn an_end_that_overtakes_its_beginning_on_the_way_to_another_node_leaves_n
     let made = tasks(&lab.http(0)).await;
     assert_eq!((made.len(), &made[0]["status"]), (1, &json!("done")), "{made:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_leader_took_the_next_one_does_not_take_again() {
+    let mut lab = lab().await;
+    let led = lab.leader(0, SOON).await;
+    let (leader, other) = (lab.place(&led.0), 1 - lab.place(&led.0));
+    let opened = issue(5, "opened", "2024-05-01T10:00:00Z");
+    let taken = signed(&lab.http(leader), "d-1", &opened).await;
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    lab.nodes[leader].child.kill().await.unwrap();
+    lab.next_leader(other, &led, SOON).await;
+    let before = stored(&lab).await;
+    let again = signed(&lab.http(other), "d-1", &opened).await;
+    assert_eq!(again.status, 409, "{}", again.text());
+    assert_eq!(stored(&lab).await, before);
+    let closed = issue(5, "closed", "2024-05-01T10:00:30Z");
+    assert_eq!(signed(&lab.http(other), "d-2", &closed).await.status, 200);
+    let made = tasks(&lab.http(other)).await;
+    assert_eq!((made.len(), &made[0]["status"]), (1, &json!("done")), "{made:?}");
+    lab.nodes[leader].again().await;
+    for (id, body) in [("d-1", &opened), ("d-2", &closed)] {
+        assert_eq!(signed(&lab.http(leader), id, body).await.status, 409, "{id} at the one that led before");
+    }
+}

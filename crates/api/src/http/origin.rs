@@ -128,7 +128,13 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(ORIGIN, origin.parse().unwrap());
         }
-        check(Version::HTTP_11, &headers, &["https://chat.example.org".to_owned(), "ai.example.org".to_owned()], is_loopback).is_ok()
+        check(
+            Version::HTTP_11,
+            &headers,
+            &["https://chat.example.org".to_owned(), "ai.example.org".to_owned()],
+            is_loopback,
+        )
+        .is_ok()
     }
 
     #[test]
