@@ -188,3 +188,26 @@ fn too_large(most: usize) -> Fault {
     Fault::new(Code::TooLarge, format!("the request body is over the limit of {}", ByteSize(most as u64)))
         .hint("shorten the prompt, send smaller images, or raise `body` under [limits]")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_hold_room_as_they_grow_and_give_it_back() {
+        const MOST: usize = 1 << 20;
+        let room = Room::of(MOST);
+        let share = || Share { room: &room, held: None };
+        let mut large: Vec<Share> = (0..LARGEST_AT_ONCE).map(|_| share()).collect();
+        for part in 1..=4 {
+            assert!(large.iter_mut().all(|one| one.grow(part * MOST / 4).is_ok()));
+        }
+        let mut next = share();
+        // Small ones come in all the same.
+        next.grow(FREE_BYTES).unwrap();
+        let full = next.grow(MOST).unwrap_err();
+        assert_eq!((full.code, full.retry_after_s()), (Code::Overloaded, Some(1)));
+        large.pop();
+        next.grow(MOST).unwrap();
+    }
+}
