@@ -362,7 +362,7 @@ async fn not_a_packet_leaves_a_local_only_house_in_a_day_and_only_what_is_named_
         (&["health"][..], "n1/cloud"),
         (&["research", "loop", "when does the pump stop?", "--deadline", "5s"], "nothing was found"),
     ] {
-        let said = home.tmctl("n1", noun).map_or_else(|error| format!("{error:#}"), |said| said);
+        let said = home.tmctl("n1", noun).unwrap_or_else(|error| format!("{error:#}"));
         ensure!(said.contains(told), "{noun:?}: {said}");
     }
     let client = home.client();
