@@ -109,6 +109,8 @@ in
           # Engines end after the answers that they are in the middle of, and a big one may die alone.
           KillMode = "mixed";
           OOMPolicy = "continue";
+          # What is in memory is secret: keys, and what was said.
+          LimitCORE = 0;
           LimitNOFILE = 65536;
           WorkingDirectory = cfg.dataDir;
 

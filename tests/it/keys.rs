@@ -5,15 +5,19 @@ mod house;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use api::scopes::Need;
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use tests::client::Told;
 use tests::process::{Child, binary};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use self::house::{House, asks};
 use crate::lab::{Face, SOON, chat, deterministic, is_soak, pieces, until};
+use crate::standing::Peak;
 
 const CHAT: &str = "/v1/chat/completions";
 /// A revoked key is refused everywhere after this.
@@ -91,6 +95,46 @@ async fn wrong_revoked_expired_and_misplaced_keys_are_refused_in_every_face_and_
     for key in [&wrong, &gone, &short, &reader, &house.owner] {
         assert!(!log.contains(key.as_str()) && !log.contains(&key[3..]), "a key stands in the log");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_request_without_a_key_no_body_is_kept() {
+    const SENT_CHUNKS: usize = 31;
+    /// The sockets' buffers, and what else a node does meanwhile.
+    const MORE_KIB: u64 = 10 << 10;
+    let house = House::of(&["a"], &["--token", "1ms"], "").await;
+    let chunk = [b"100000\r\n".as_slice(), &vec![b' '; 1 << 20], b"\r\n"].concat();
+    let peak = Peak::from_now(house.lab.nodes[0].child.pid()).unwrap();
+    let mut wrong = Vec::new();
+    for (methods, route, need) in api::scopes::HTTP {
+        let path = route.replace("{*name}", "x").replace(['{', '}'], "");
+        for method in methods.split(' ').filter(|method| *method != "GET" && *need != Need::Open) {
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n");
+            let (mut reader, mut writer) = TcpStream::connect(&house.lab.nodes[0].http).await.unwrap().into_split();
+            // It has no end, and a server that has refused it may end the connection.
+            let send = async {
+                let mut sent = writer.write_all(head.as_bytes()).await;
+                for _ in 0..SENT_CHUNKS {
+                    sent = sent.and(writer.write_all(&chunk).await);
+                }
+                std::future::pending::<()>().await
+            };
+            let mut answer = [0; 4096];
+            let answered = async { tokio::time::timeout(SOON, reader.read(&mut answer)).await };
+            let count = tokio::select! {
+                count = answered => count.map_or(0, |count| count.unwrap_or(0)),
+                () = send => 0,
+            };
+            if !answer[..count].starts_with(b"HTTP/1.1 401") {
+                // Each of them took its time.
+                assert!(wrong.len() < 3, "{wrong:#?}");
+                wrong.push(format!("{method} {path}: {}", String::from_utf8_lossy(&answer[..count])));
+            }
+        }
+    }
+    let grown = peak.grown_kib().unwrap();
+    assert!(wrong.is_empty() && grown < MORE_KIB, "{grown} KiB more at the peak, {wrong:#?}");
+    assert_eq!(house.status(0, &house.owner, "/v1/models").await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,7 @@ mod folders;
 mod foreign;
 mod guides;
 mod hostile;
+mod injections;
 mod keys;
 mod lab;
 mod leaders;

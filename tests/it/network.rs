@@ -1,6 +1,7 @@
 //! The network between machines breaks, in every way that a home's does: what can be reached goes on, nothing acts twice,
 //! nothing hangs, and not a packet leaves the house.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -316,8 +317,11 @@ async fn not_a_packet_leaves_a_local_only_house_in_a_day_and_only_what_is_named_
     home.bed.call("internet", &[])?;
     let cloud = format!(
         "[[workers]]\nname = \"cloud\"\nbackend = \"anthropic\"\nurl = \"https://{OUTSIDE}\"\nkey_file = \"cloud.key\"\n\
-         models = [\"claude\"]\n[privacy]\nmode = \"local-only\"\n"
+         models = [\"claude\"]\n[privacy]\nmode = \"local-only\"\n[research]\nfolders = [{:?}]\n",
+        home.file("docs")
     );
+    std::fs::create_dir(home.file("docs"))?;
+    home.write_file("docs/tank.md", "# Tank\n\nThe tank holds 300 litres.\n")?;
     home.write_file("cloud.key", "sk-ant-not-a-key")?;
     home.write_file(
         "plan.md",
@@ -334,24 +338,43 @@ async fn not_a_packet_leaves_a_local_only_house_in_a_day_and_only_what_is_named_
     .await?;
     let client = home.client();
     let statuses = home.bed.within("n1", move || every_face(client)).await?;
-    ensure!(statuses.iter().any(|(_, status)| *status == 200), "{statuses:?}");
-    let notes = home.file("plan.md");
+    every_face_answered(&statuses)?;
+    let (notes, docs) = (home.file("plan.md"), home.file("docs"));
+    let (backup, passphrase) = (home.file("house.tmbackup"), home.file("passphrase"));
+    std::fs::set_permissions(&passphrase, std::fs::Permissions::from_mode(0o600))?;
     for noun in [
         &["models"][..],
         &["failures"],
-        &["health"],
         &["doctor"],
         &["projects", "add", "pump"],
         &["plan", "parse", &notes, "--project", "pump"],
         &["tasks", "list", "--project", "pump"],
         &["research", "add", &notes],
-        &["research", "ask", "when does the pump start?"],
-        &["research", "loop", "when does the pump stop?", "--deadline", "5s"],
+        &["research", "add", "--watch", &docs],
+        &["research", "ask", "when does the pump start?", "--extractive"],
         &["mode", "history"],
+        &["backup", "--to", &backup, "--passphrase-file", &passphrase],
     ] {
-        // What it says is not the matter here.
-        let _ = home.tmctl("n1", noun);
+        home.tmctl("n1", noun)?;
     }
+    // Not all is well, and that is said: a worker lies outside a house that is shut, and the engine answers nothing true.
+    for (noun, told) in [
+        (&["health"][..], "n1/cloud"),
+        (&["research", "loop", "when does the pump stop?", "--deadline", "5s"], "nothing was found"),
+    ] {
+        let said = home.tmctl("n1", noun).unwrap_or_else(|error| format!("{error:#}"));
+        ensure!(said.contains(told), "{noun:?}: {said}");
+    }
+    let client = home.client();
+    let told = home.bed.within("n1", move || every_way_to_ask_documents(client)).await?;
+    ensure!(told.iter().all(|(_, status, _)| *status == 200), "{told:#?}");
+    ensure!(told[..2].iter().all(|(_, _, said)| said.contains("when the soil is dry")), "{told:#?}");
+    eventually(Duration::from_secs(20), || async {
+        let found = home.tmctl("n1", &["research", "search", "how many litres does the tank hold"])?;
+        ensure!(found.contains("tank.md"), "{found}");
+        Ok(())
+    })
+    .await?;
     for outwards in [
         &["research", "add", "https://example.org/pump"][..],
         &["research", "add", "http://198.51.100.9/pump"],
@@ -384,8 +407,35 @@ async fn not_a_packet_leaves_a_local_only_house_in_a_day_and_only_what_is_named_
     home.nothing_panicked()
 }
 
+/// Each path was answered well at least once, for whichever model.
+fn every_face_answered(statuses: &[(&'static str, &'static str, u16)]) -> Result<()> {
+    let is_answered = |path: &str| statuses.iter().any(|(other, _, status)| *other == path && *status == 200);
+    let silent: Vec<_> = statuses.iter().filter(|(path, _, _)| !is_answered(path)).collect();
+    ensure!(silent.is_empty(), "{silent:?}");
+    Ok(())
+}
+
+/// The question goes through everything that answers out of documents.
+async fn every_way_to_ask_documents(client: Client) -> Result<Vec<(&'static str, u16, String)>> {
+    const QUESTION: &str = "when does the pump start?";
+    let tool = |name: &str, arguments: Value| json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}});
+    let client = client.with_header("accept", "application/json, text/event-stream");
+    let mut told = Vec::new();
+    for (path, body) in [
+        ("/api/research/ask", json!({"question": QUESTION, "mode": "extractive"})),
+        ("/mcp", tool("search_documents", json!({"query": QUESTION}))),
+        ("/mcp", tool("research", json!({"query": QUESTION}))),
+        ("/v1/agent", json!({"model": "sonar", "input": QUESTION})),
+        ("/chat/completions", json!({"model": "sonar", "messages": [{"role": "user", "content": QUESTION}]})),
+    ] {
+        let reply = client.post_json(path, &body).await?;
+        told.push((path, reply.status, reply.text()));
+    }
+    Ok(told)
+}
+
 /// One ask of every face, for a model of the house, one of a cloud, and one that nobody has.
-async fn every_face(client: Client) -> Result<Vec<(String, u16)>> {
+async fn every_face(client: Client) -> Result<Vec<(&'static str, &'static str, u16)>> {
     let mut statuses = Vec::new();
     for model in [MODEL, "claude", "claude-3-5-sonnet-latest", "gpt-4o", "auto", "nobody/has:this"] {
         let messages = json!([{"role": "user", "content": "hello"}]);
@@ -400,11 +450,11 @@ async fn every_face(client: Client) -> Result<Vec<(String, u16)>> {
             ("/api/embed", json!({"model": model, "input": "hello"})),
             ("/api/show", json!({"model": model})),
         ] {
-            statuses.push((format!("{path} {model}"), client.post_json(path, &body).await?.status));
+            statuses.push((path, model, client.post_json(path, &body).await?.status));
         }
     }
     for path in ["/", "/v1/models", "/api/tags", "/api/ps", "/api/version", "/metrics", "/readyz"] {
-        statuses.push((path.to_owned(), client.get(path).await?.status));
+        statuses.push((path, "", client.get(path).await?.status));
     }
     Ok(statuses)
 }

@@ -449,6 +449,13 @@ fn the_plain_unit_says_what_the_module_s_unit_says() {
 }
 
 #[test]
+fn a_node_that_crashes_leaves_no_keys_and_no_words_in_a_core_dump() {
+    // The module's unit says the same: that is the test above, where Nix is there.
+    let text = fs::read_to_string(root().join("deploy/systemd/taskmaster.service")).unwrap();
+    assert_eq!(section(&text, "[Service]")["LimitCORE"], ["0"]);
+}
+
+#[test]
 fn the_plain_unit_and_what_is_dropped_into_it_are_good_and_closed() {
     if !are_there(&["systemd-analyze"]) {
         return;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tests::client::Client;
 
 use crate::lab::{Lab, Node, SOON, Setup, until};
+use crate::webhook;
 
 /// A mode holds everywhere within this time.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -449,8 +450,18 @@ async fn nobody_reaches_the_house_s_own_services_by_naming_a_page_a_model_or_a_h
     let listed = Client::new(&lab.engines[0].address).get("/api/tags").await.unwrap().text();
     assert!(!listed.contains("library"), "the engine was told to pull: {listed}");
     // A hook's body is never an address to be asked.
-    let body = json!({"action": "opened", "issue": {"url": format!("http://127.0.0.1:{port}/")}});
-    assert_eq!(lab.http(0).post_json("/hooks/github", &body).await.unwrap().status, 401);
+    assert!(lab.http(0).post_json("/api/projects", &json!({"name": "home"})).await.unwrap().status < 300);
+    let mut body: Value = serde_json::from_slice(&webhook::issue(5, "opened", "2024-05-01T10:00:00Z")).unwrap();
+    for name in ["url", "html_url", "comments_url", "repository_url", "body"] {
+        body["issue"][name] = format!("http://127.0.0.1:{port}/{name}").into();
+        body["repository"][name] = body["issue"][name].clone();
+    }
+    let body = body.to_string();
+    let signature = webhook::signature("0123456789abcdef", body.as_bytes());
+    let taken = webhook::post(&lab.http(0), "d-1", &signature, body.as_bytes()).await;
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    let tasks = lab.http(0).get("/api/projects/home/tasks").await.unwrap().text();
+    assert!(tasks.contains("The lamp stays on (#5)"), "{tasks}");
     assert!(service.accept().is_err(), "the service was asked");
     let refused = node.done(&["privacy", "report"]).await;
     assert!(refused.contains("nothing left the house"), "{refused}");

@@ -26,11 +26,34 @@ pub struct Held {
 impl Held {
     /// What the process holds now.
     pub fn by(pid: u32) -> Result<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let memory_kib = line.trim().trim_end_matches(" kB").parse()?;
+        let memory_kib = status_kib(pid, "VmRSS:")?;
         Ok(Self { memory_kib, descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() })
     }
+}
+
+/// The most that a process holds of memory from now on.
+pub struct Peak {
+    pid: u32,
+    begin_kib: u64,
+}
+
+impl Peak {
+    /// The peak begins anew at what is held now.
+    pub fn from_now(pid: u32) -> Result<Self> {
+        std::fs::write(format!("/proc/{pid}/clear_refs"), "5")?;
+        Ok(Self { pid, begin_kib: status_kib(pid, "VmHWM:")? })
+    }
+
+    /// How far it rose since.
+    pub fn grown_kib(&self) -> Result<u64> {
+        Ok(status_kib(self.pid, "VmHWM:")?.saturating_sub(self.begin_kib))
+    }
+}
+
+fn status_kib(pid: u32, field: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
+    Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
 }
 
 /// What the nodes of a settled lab held.

@@ -19,7 +19,7 @@ const MORE: &str =
 const PROJECTS: &str = "projects/";
 
 /// HMAC-SHA-256 as RFC 2104 has it, written as GitHub does.
-fn signature(secret: &str, body: &[u8]) -> String {
+pub fn signature(secret: &str, body: &[u8]) -> String {
     let pad = |with: u8| {
         let mut block = [with; 64];
         block.iter_mut().zip(secret.bytes()).for_each(|(byte, of_secret)| *byte ^= of_secret);
@@ -33,7 +33,8 @@ fn signature(secret: &str, body: &[u8]) -> String {
     })
 }
 
-fn issue(number: u64, action: &str, at: &str) -> Vec<u8> {
+/// What GitHub sends of an issue.
+pub fn issue(number: u64, action: &str, at: &str) -> Vec<u8> {
     let issue = json!({
         "number": number, "title": "The lamp stays on", "user": { "login": "ada" }, "labels": [], "body": "At night.",
         "html_url": format!("https://github.com/grey/lamp/issues/{number}"),
@@ -43,7 +44,8 @@ fn issue(number: u64, action: &str, at: &str) -> Vec<u8> {
     json!({ "action": action, "issue": issue, "repository": repository }).to_string().into_bytes()
 }
 
-async fn post(client: &Client, id: &str, signature: &str, body: &[u8]) -> Reply {
+/// Delivers `body` under an id of GitHub's.
+pub async fn post(client: &Client, id: &str, signature: &str, body: &[u8]) -> Reply {
     let client = client.clone().with_header("x-github-event", "issues").with_header("x-github-delivery", id);
     let client = client.with_header("x-hub-signature-256", signature);
     client.send(Method::POST, "/hooks/github", Bytes::copy_from_slice(body)).await.unwrap()
@@ -119,4 +121,28 @@ async fn an_end_that_overtakes_its_beginning_on_the_way_to_another_node_leaves_n
     assert_eq!((closed.status, opened.status), (200, 200), "{} {}", closed.text(), opened.text());
     let made = tasks(&lab.http(0)).await;
     assert_eq!((made.len(), &made[0]["status"]), (1, &json!("done")), "{made:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_leader_took_the_next_one_does_not_take_again() {
+    let mut lab = lab().await;
+    let led = lab.leader(0, SOON).await;
+    let (leader, other) = (lab.place(&led.0), 1 - lab.place(&led.0));
+    let opened = issue(5, "opened", "2024-05-01T10:00:00Z");
+    let taken = signed(&lab.http(leader), "d-1", &opened).await;
+    assert_eq!(taken.status, 200, "{}", taken.text());
+    lab.nodes[leader].child.kill().await.unwrap();
+    lab.next_leader(other, &led, SOON).await;
+    let before = stored(&lab).await;
+    let again = signed(&lab.http(other), "d-1", &opened).await;
+    assert_eq!(again.status, 409, "{}", again.text());
+    assert_eq!(stored(&lab).await, before);
+    let closed = issue(5, "closed", "2024-05-01T10:00:30Z");
+    assert_eq!(signed(&lab.http(other), "d-2", &closed).await.status, 200);
+    let made = tasks(&lab.http(other)).await;
+    assert_eq!((made.len(), &made[0]["status"]), (1, &json!("done")), "{made:?}");
+    lab.nodes[leader].again().await;
+    for (id, body) in [("d-1", &opened), ("d-2", &closed)] {
+        assert_eq!(signed(&lab.http(leader), id, body).await.status, 409, "{id} at the one that led before");
+    }
 }

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use base::{Code, Dialect};
+use base::Dialect;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -46,9 +46,6 @@ use connection::Busy;
 
 /// Between two tries to accept when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Largest body of a request that is no ask.
-const MAX_COLD_BODY_BYTES: usize = 1 << 20;
 
 /// What a connection over the limit is told; written without waiting, then the connection is closed.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
@@ -124,8 +121,9 @@ pub async fn serve(
         heartbeat: at_start.heartbeat,
         limits: limits.clone(),
     };
-    let cold = pages::router(desk.clone(), bounds);
-    let door = Arc::new(Door { cold, desk, limits, is_loopback, is_closing: AtomicBool::new(false) });
+    let room = Arc::new(intake::Room::of(at_start.body));
+    let cold = pages::router(desk.clone(), bounds, intake::Intake { limits: limits.clone(), room: room.clone() });
+    let door = Arc::new(Door { cold, desk, limits, room, is_loopback, is_closing: AtomicBool::new(false) });
     let spawn = |stream: TcpStream, permit: OwnedSemaphorePermit| {
         let (door, stop) = (door.clone(), closing.child_token());
         tracker.spawn(async move {
@@ -160,6 +158,8 @@ struct Door {
     desk: Arc<dyn Desk>,
     limits: Arc<ArcSwap<HttpLimits>>,
     cold: Router,
+    /// For the bodies of all connections while they come.
+    room: Arc<intake::Room>,
     /// Whether only this machine can connect; then names of other hosts are a sign of DNS rebinding.
     is_loopback: bool,
     /// Set before the connections' token is cancelled: with every token of an answer they look at this, which costs less.
@@ -176,7 +176,9 @@ impl Door {
     ) -> Result<Response<Outgoing>, Infallible> {
         request.extensions_mut().insert(from);
         let path = request.uri().path();
-        let origin = match origin::check(request.headers(), &self.limits.load().allowed_origins, self.is_loopback) {
+        let limits = self.limits.load();
+        let (version, allowed) = (request.version(), &limits.allowed_origins);
+        let origin = match origin::check(version, request.headers(), allowed, self.is_loopback) {
             Ok(origin) => origin,
             Err(fault) => return Ok(refusal::response(refusal::shape_of(path), &fault).map(|body| body.keeping(busy))),
         };
@@ -202,29 +204,18 @@ impl Door {
         if let Some(dialect) = plain.as_deref().and_then(ask_route) {
             return ask::serve(self, dialect, request).await;
         }
-        let (mut parts, mut body) = request.into_parts();
-        let is_roomy = is_roomy(parts.uri.path());
-        let limits = self.limits.load_full();
-        let most = if is_roomy { limits.body } else { MAX_COLD_BODY_BYTES.min(limits.body) };
-        let body = match intake::collect(&mut body, most, limits.read).await {
-            Ok(bytes) => axum::body::Body::from(bytes),
-            Err(fault) => {
-                let fault = match parts.uri.path() {
-                    hooks::GITHUB => hooks::larger(fault),
-                    _ if is_roomy && fault.code == Code::TooLarge => {
-                        fault.hint("send it in several parts, or raise `body` under [limits]")
-                    }
-                    _ => fault,
-                };
-                let refusal = refusal::response(refusal::shape_of(parts.uri.path()), &fault);
-                return refusal.map(|refusal| refusal.lingering_over(body));
-            }
-        };
+        let (mut parts, body) = request.into_parts();
         if let Some(uri) = plain.and_then(|path| path.parse().ok()) {
             parts.uri = uri;
         }
-        match self.cold.clone().oneshot(Request::from_parts(parts, body)).await {
-            Ok(response) => response.map(Outgoing::page),
+        // It is read behind the look at the key, or not at all.
+        let unread = intake::Unread::new(body);
+        parts.extensions.insert(unread.clone());
+        match self.cold.clone().oneshot(Request::from_parts(parts, axum::body::Body::empty())).await {
+            Ok(response) => response.map(Outgoing::page).map(|answer| match unread.take() {
+                Some(rest) => answer.lingering_over(rest),
+                None => answer,
+            }),
             Err(never) => match never {},
         }
     }

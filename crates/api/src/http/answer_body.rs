@@ -58,14 +58,14 @@ impl Outgoing {
         Self { part, busy: None }
     }
 
-    /// The same block, whose end waits a little for the rest of a refused request.
+    /// The same block or page, whose end waits a little for the rest of a request that was answered without it.
     pub(super) fn lingering_over(self, rest: Incoming) -> Self {
-        match self.part {
-            Part::Whole(bytes) if !rest.is_end_stream() => {
-                Self::of(Part::Lingering(Lingering { bytes, rest, over: Box::pin(sleep(LINGER)) }))
-            }
-            part => Self::of(part),
-        }
+        let answer = match self.part {
+            Part::Whole(bytes) if !rest.is_end_stream() => bytes.map(axum::body::Body::from),
+            Part::Page(page) if !rest.is_end_stream() => Some(page),
+            part => return Self::of(part),
+        };
+        Self::of(Part::Lingering(Lingering { answer, rest, over: Box::pin(sleep(LINGER)) }))
     }
 
     /// The same, keeping its connection busy as long as it lives.
@@ -85,7 +85,7 @@ impl Body for Outgoing {
             Part::Running(running) => {
                 running.poll_data(cx).map(|data| Some(data?.map(Frame::data).map_err(Into::into)))
             }
-            Part::Lingering(lingering) => lingering.poll_data(cx).map(|data| Some(Ok(Frame::data(data?)))),
+            Part::Lingering(lingering) => lingering.poll_frame(cx),
             Part::Page(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
@@ -239,17 +239,20 @@ impl Running {
     }
 }
 
-/// A refusal that reads on what its request still sends.
+/// An answer that reads on what its request still sends.
 struct Lingering {
-    bytes: Option<Bytes>,
+    answer: Option<axum::body::Body>,
     rest: Incoming,
     over: Pin<Box<Sleep>>,
 }
 
 impl Lingering {
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(bytes) = self.bytes.take() {
-            return Poll::Ready(Some(bytes));
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(answer) = &mut self.answer {
+            if let Some(frame) = ready!(Pin::new(answer).poll_frame(cx)) {
+                return Poll::Ready(Some(frame.map_err(Into::into)));
+            }
+            self.answer = None;
         }
         while self.over.as_mut().poll(cx).is_pending() {
             match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {

@@ -53,7 +53,7 @@ async fn accept(door: &Door, id: AskId, dialect: Dialect, parts: &Parts, body: &
     check_form(headers)?;
     let wishes = Wishes::read(dialect, headers)?;
     let limits = door.limits.load_full();
-    let body = intake::collect(body, limits.body, limits.read).await?;
+    let body = intake::collect(body, limits.body, limits.read, &door.room).await?;
     let seen = base::peek::peek(dialect, &body)?;
     let patience = wishes.timeout.unwrap_or(limits.ask).min(limits.ask);
     let head = AskHead {

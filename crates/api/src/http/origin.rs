@@ -9,17 +9,23 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderValue, ORIGIN, VARY,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 
 /// Ends of names that no public DNS server answers for.
 const HOUSE_DOMAINS: [&str; 5] = [".localhost", ".local", ".lan", ".internal", ".home.arpa"];
 
-/// Refuses a request that a foreign page sent; else gives the page's origin, when a page sent it.
+/// Refuses a request that a foreign page sent, or that does not say clearly whom it means; else gives the page's origin,
+/// when a page sent it.
 ///
 /// `allowed` holds origins or hosts. On a listener that only this machine reaches (`is_loopback`), a foreign name in
 /// `Host` is refused even without an `Origin`.
-pub(super) fn check(headers: &HeaderMap, allowed: &[String], is_loopback: bool) -> Result<Option<HeaderValue>> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+pub(super) fn check(
+    version: Version,
+    headers: &HeaderMap,
+    allowed: &[String],
+    is_loopback: bool,
+) -> Result<Option<HeaderValue>> {
+    let host = host(version, headers)?;
     if is_loopback && !is_of_the_house(host) && !is_allowed(allowed, host) {
         return Err(refused(format!("host `{}` is not a name of this machine", shown(host))));
     }
@@ -31,6 +37,22 @@ pub(super) fn check(headers: &HeaderMap, allowed: &[String], is_loopback: bool) 
         return Ok(Some(value.clone()));
     }
     Err(refused(format!("pages of origin `{}` may not call this server", shown(origin))))
+}
+
+/// The one `Host` of a request; of several, whoever stands in front could have looked at another one. HTTP/1.0 may do
+/// without.
+fn host(version: Version, headers: &HeaderMap) -> Result<&str> {
+    let mut all = headers.get_all(HOST).iter();
+    let wrong = match (all.next(), all.next()) {
+        (Some(_), Some(_)) => "the request has more than one header `Host`",
+        (None, _) if version == Version::HTTP_10 => return Ok(""),
+        (None, _) => "the request has no header `Host`",
+        (Some(host), None) => match host.to_str() {
+            Ok(host) => return Ok(host),
+            Err(_) => "the header `Host` is no name",
+        },
+    };
+    Err(Fault::invalid(wrong).hint("send one header `Host`, with the name or address that the server is reached by"))
 }
 
 /// Whether a browser asks what a page may send, before it sends it.
@@ -106,7 +128,32 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(ORIGIN, origin.parse().unwrap());
         }
-        check(&headers, &["https://chat.example.org".to_owned(), "ai.example.org".to_owned()], is_loopback).is_ok()
+        check(
+            Version::HTTP_11,
+            &headers,
+            &["https://chat.example.org".to_owned(), "ai.example.org".to_owned()],
+            is_loopback,
+        )
+        .is_ok()
+    }
+
+    #[test]
+    fn a_request_says_once_whom_it_means() {
+        for (version, hosts, is_clear) in [
+            (Version::HTTP_11, &[][..], false),
+            (Version::HTTP_10, &[], true),
+            (Version::HTTP_11, &["localhost"], true),
+            (Version::HTTP_11, &["localhost", "localhost"], false),
+            (Version::HTTP_10, &["localhost", "evil.example"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, HeaderValue::from_static(host));
+            }
+            let checked = check(version, &headers, &[], true);
+            assert_eq!(checked.is_ok(), is_clear, "{version:?} {hosts:?}");
+            assert!(checked.is_ok() || checked.is_err_and(|fault| fault.code == Code::InvalidArgument));
+        }
     }
 
     #[test]

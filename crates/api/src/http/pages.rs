@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::intake::{Intake, take_in};
 use super::{
     HttpLimits, anthropic, ask, caller, cluster, hooks, mcp, ollama, openai, openapi, page, perplexity, projects,
     refusal, research,
@@ -51,8 +52,9 @@ impl<S: Into<refusal::Shape>> IntoResponse for Refusal<S> {
     }
 }
 
-/// The routes behind those of asks. Bodies come in bounded already.
-pub(super) fn router(desk: Arc<dyn Desk>, bounds: Bounds) -> Router {
+/// The routes behind those of asks. A body is taken in, bounded, when its request was let in.
+pub(super) fn router(desk: Arc<dyn Desk>, bounds: Bounds, intake: Intake) -> Router {
+    let taken_in = middleware::from_fn_with_state(intake, take_in);
     let keyed = Router::new()
         .merge(anthropic::routes())
         .merge(openai::routes())
@@ -63,9 +65,10 @@ pub(super) fn router(desk: Arc<dyn Desk>, bounds: Bounds) -> Router {
         .merge(perplexity::routes(bounds.clone()))
         .merge(mcp::routes(bounds))
         .route("/metrics", get(metrics))
+        .layer(taken_in.clone())
         .layer(middleware::from_fn_with_state(desk.clone(), with_key));
     keyed
-        .merge(hooks::routes())
+        .merge(hooks::routes().layer(taken_in))
         .merge(page::routes())
         .merge(openapi::routes())
         .route("/", get(front))
