@@ -227,10 +227,11 @@ async fn machines_that_the_script_set_up_are_a_cluster_and_one_more_joins_by_its
     let (joined, guest) = (house.path("joined"), &house.machines[NODES.len()]);
     let guests = house.listed(&[JOINS]);
     guest.set_up(&["--name", JOINS, "--nodes", &listed, "--guests", &guests, "node"]);
-    house.tmd("exec", JOINS, &joined, &["join", code, "--dir", &joined]).unwrap();
+    house.tmd("exec", JOINS, &joined, &["join", code, "--dir", &joined, "--config", &config(guest)]).unwrap();
     for file in ["ca.pem", "d.pem", "d.key"] {
         fs::copy(Path::new(&joined).join(file), folder(guest).join(file)).unwrap();
     }
+    fs::copy(Path::new(&joined).join("d.toml"), config(guest)).unwrap();
     assert!(!house.is_open(&addresses[0]), "only nodes that are named reach what is for nodes");
     for (node, machine) in NODES.iter().zip(members) {
         machine.set_up(&["--again", "--name", node, "--guests", &guests]);
