@@ -49,7 +49,7 @@
       nas = "192.168.1.12";
     };
     # On any machine, once: tmctl ca init --dir pki; then for each: tmctl ca issue grey-area --address 192.168.1.10 --dir pki, and
-    # bring ca.pem, grey-area.pem and grey-area.key here.
+    # bring ca.pem, crl.pem, grey-area.pem and grey-area.key here.
     pki = "/etc/taskmaster/pki";
     etcd.enable = true;
 

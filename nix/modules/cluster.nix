@@ -15,6 +15,12 @@ let
     "${name}.pem" = "${cfg.pki}/${name}.pem";
     "${name}.key" = "${cfg.pki}/${name}.key";
   };
+  # Members of etcd are told who is let in no more as well.
+  etcdPki = pki // {
+    "crl.pem" = "${cfg.pki}/crl.pem";
+  };
+  # The address and not the name, as on Debian: members agree on one form. Whoever is missing is told of below.
+  peerUrl = member: "https://${bracketed (cfg.nodes.${member} or member)}:2380";
 
   nodePorts = [
     3003
@@ -66,8 +72,8 @@ in
       default = null;
       example = "/etc/taskmaster/pki";
       description = ''
-        Folder on this machine with what `tmctl ca issue NAME` wrote: `ca.pem`, `NAME.pem` and `NAME.key`. systemd hands
-        them to the node, so root alone needs to be able to read them.
+        Folder on this machine with what `tmctl ca issue NAME --address IP` wrote: `ca.pem`, `NAME.pem` and `NAME.key`, and
+        for a member of etcd `crl.pem` of the same folder. systemd hands them over, so root alone needs to be able to read them.
       '';
     };
 
@@ -85,7 +91,7 @@ in
         type = types.listOf types.str;
         default = lib.attrNames cfg.nodes;
         defaultText = lib.literalMD "all of `nodes`";
-        description = "The names of the nodes that are members.";
+        description = "The names of the nodes that are members; the addresses in `nodes` stand in their certificates.";
       };
     };
   };
@@ -155,8 +161,8 @@ in
               ];
               advertiseClientUrls = [ "https://${own}:2379" ];
               listenPeerUrls = [ "https://${everywhere}:2380" ];
-              initialAdvertisePeerUrls = [ "https://${name}:2380" ];
-              initialCluster = map (member: "${member}=https://${member}:2380") cfg.etcd.members;
+              initialAdvertisePeerUrls = [ (peerUrl name) ];
+              initialCluster = map (member: "${member}=${peerUrl member}") cfg.etcd.members;
               clientCertAuth = true;
               trustedCaFile = "${etcdKeys}/ca.pem";
               certFile = "${etcdKeys}/${name}.pem";
@@ -165,6 +171,11 @@ in
               peerTrustedCaFile = "${etcdKeys}/ca.pem";
               peerCertFile = "${etcdKeys}/${name}.pem";
               peerKeyFile = "${etcdKeys}/${name}.key";
+              # Read with every new connection; those that are open live until etcd is started anew.
+              extraConf = {
+                CLIENT_CRL_FILE = "${etcdKeys}/crl.pem";
+                PEER_CRL_FILE = "${etcdKeys}/crl.pem";
+              };
             }
           else
             {
@@ -182,10 +193,14 @@ in
             assertion = cfg.pki != null;
             message = "services.taskmaster.etcd: members prove to each other who they are; set services.taskmaster.pki.";
           }
+          {
+            assertion = lib.all (member: cfg.nodes ? ${member}) cfg.etcd.members;
+            message = "services.taskmaster.etcd.members names a node that is not in services.taskmaster.nodes: add it there with its address.";
+          }
         ];
         systemd.services.etcd.serviceConfig = {
           LoadCredential = lib.mkIf (cfg.pki != null) (
-            lib.mapAttrsToList (file: path: "${file}:${path}") pki
+            lib.mapAttrsToList (file: path: "${file}:${path}") etcdPki
           );
           # Half a minute without a member is long where three of them decide.
           RestartSec = lib.mkForce "2s";

@@ -15,15 +15,16 @@ let
   };
 
   package = pkgs.callPackage ../package.nix { };
+  issue = name: address: ''
+    ${package}/bin/tmctl ca issue ${name} --address ${address} --dir ca --yes
+  '';
   # Keys that anybody may read, for machines that live for a minute.
   pki = pkgs.runCommand "taskmaster-test-pki" { } ''
     export HOME=$TMPDIR
     echo "a passphrase that anybody may read" > passphrase
     export TMCTL_CA_PASSPHRASE_FILE=passphrase
     ${package}/bin/tmctl ca init --dir ca --yes
-    for name in ${toString names}; do
-      ${package}/bin/tmctl ca issue "$name" --dir ca --yes
-    done
+    ${pkgs.lib.concatStrings (pkgs.lib.mapAttrsToList issue nodes)}
     mkdir $out
     cp ca/*.pem ca/*.key $out/
   '';

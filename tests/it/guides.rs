@@ -174,6 +174,21 @@ fn every_command_of_the_guides_can_be_typed() {
 }
 
 #[test]
+fn every_command_of_setup_has_options_that_there_are() {
+    let setup = root().join("deploy/setup");
+    let typed: Vec<String> = guides().iter().flat_map(|(_, text)| commands(text, "deploy/setup")).collect();
+    assert!(typed.len() >= 8, "{typed:?}");
+    let refused = |command: &String| {
+        // Only told what it would do, and ended by the help behind it.
+        let words = command.split(' ').skip(1).map(|word| word.trim_matches('\''));
+        let output = Command::new(&setup).arg("--dry-run").args(words).arg("--help").output().unwrap();
+        let is_help = output.stdout.starts_with(b"deploy/setup [OPTIONS]");
+        (!is_help).then(|| format!("{command}: {}", String::from_utf8_lossy(&output.stderr)))
+    };
+    assert_none(&typed.iter().filter_map(refused).collect::<Vec<_>>());
+}
+
+#[test]
 fn every_make_command_of_the_guides_exists() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
     let named: Vec<String> = guides().iter().flat_map(|(_, text)| commands(text, "make")).collect();

@@ -377,6 +377,15 @@ fn only_the_other_nodes_reach_what_is_for_nodes() {
     let etcd = &cluster("")["etcd"];
     // Off loopback etcd wants a certificate: a machine without a member has its own.
     assert_eq!(etcd["listenClientUrls"], json!(["http://127.0.0.1:2379", "https://10.0.0.1:2379"]));
+    let urls = ["a-machine=https://10.0.0.1:2380", "b=https://10.0.0.2:2380", "c=https://[fd00::3]:2380"];
+    assert_eq!(etcd["initialCluster"], json!(urls), "as deploy/setup writes them: members agree on one form");
+    assert_eq!(etcd["initialAdvertisePeerUrls"], json!(["https://10.0.0.1:2380"]));
+    for list in ["CLIENT_CRL_FILE", "PEER_CRL_FILE"] {
+        assert_eq!(
+            etcd["extraConf"][list], "/run/credentials/etcd.service/crl.pem",
+            "what is revoked is let in no more"
+        );
+    }
     assert!(etcd["clientCertAuth"] == true && etcd["trustedCaFile"] == "/run/credentials/etcd.service/ca.pem");
     let firewall = cluster("")["firewall"].clone();
     assert_eq!(firewall["allowedTCPPorts"], Value::Array(vec![]), "nothing is open to everybody");

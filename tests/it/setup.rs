@@ -1,6 +1,7 @@
 //! `deploy/setup` as it is run: what it says first, what it writes into a folder that stands for a machine, and what it
 //! leaves alone. Nothing is installed.
 
+mod again;
 mod cluster;
 
 use std::collections::BTreeMap;
@@ -135,7 +136,7 @@ fn what_is_written_is_a_node_and_units_that_systemd_takes() {
     let config = machine.config();
     assert_eq!(config.tls.unwrap().key, Path::new("/run/credentials/taskmaster.service/grey-area.key"));
     assert!(config.privacy_lock && config.peers.advertise.as_deref() == Some("192.168.1.10:3003"));
-    let etcd = machine.read("etc/systemd/system/etcd.service.d/taskmaster.conf");
+    let etcd = machine.read("etc/systemd/system/etcd.service.d/10-taskmaster.conf");
     let members =
         "grey-area=https://192.168.1.10:2380,sleeper-service=https://192.168.1.11:2380,nas=https://192.168.1.12:2380";
     assert!(etcd.contains(&format!("\nEnvironment=ETCD_INITIAL_CLUSTER={members}\n")), "{etcd}");
@@ -157,6 +158,10 @@ fn what_is_written_is_a_node_and_units_that_systemd_takes() {
     for (name, text) in [
         ("taskmaster", program(node, "/usr/local/bin/tmd")),
         ("etcd", bare("etcd") + &dropped("etcd")),
+        (
+            "taskmaster-firewall",
+            program(machine.read("etc/systemd/system/taskmaster-firewall.service"), "/usr/sbin/nft"),
+        ),
         ("taskmaster-llama-cpp", program(python, "/opt/taskmaster/llama-cpp-python/bin/python3")),
         ("prometheus", bare("prometheus") + &program(dropped("prometheus"), "/usr/bin/prometheus")),
     ] {
@@ -260,15 +265,15 @@ fn what_others_wrote_stays_and_what_setup_wrote_is_brought_up_to_date() {
 fn what_cannot_be_set_up_is_refused_with_what_to_do() {
     let debian = Machine::debian();
     for (machine, arguments, message, hint) in [
-        (&Machine::of("fedora", "43"), &["node"][..], "this is `fedora 43`", "by hand"),
-        (&Machine::of("debian", "11"), &["node"], "this is `debian 11`", "by hand"),
-        (&Machine::of("nixos", "26.05"), &["node"], "this is NixOS", "nixosModules.default"),
+        (&Machine::of("nixos", "26.05"), &["node"][..], "this is NixOS", "nixosModules.default"),
         (&debian, &[], "no role is named", "--dry-run"),
         (&debian, &["--again"], "there was no last time here", "--help"),
         (&debian, &["nodes"], "`nodes` is no role and no option", "--help"),
         (&debian, &["node", "--gpu", "intel"], "`intel` is no kind of GPU", "cuda"),
         (&debian, &["node", "--nodes", "nas=192.168.1.12"], "--nodes does not name this machine", "--name"),
-        (&debian, &["node", "--nodes", "grey-area=10.0.0.1,nas=10.0.0.2"], "2 nodes would share", "tmctl node add"),
+        (&debian, &["node", "--nodes", "grey-area=10.0.0.1,nas=10.0.0.2"], "2 nodes would share", "--guests"),
+        (&debian, &["node", "--guests", "grey-area=10.0.0.1"], "--guests stands without --nodes", "share the etcd"),
+        (&debian, &["node", "--nodes", "nas=10.0.0.2", "--guests", "nas=10.0.0.2"], "`nas` is named twice", "once"),
         (&debian, &["node", "--nodes", "grey-area=nas.lan"], "names no node and its address", "192.168.1.10"),
         (&debian, &["node", "--name", "a b"], "cannot be the name of a node", "letters"),
     ] {

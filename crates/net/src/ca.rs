@@ -32,6 +32,8 @@ pub(crate) use make::{issued_to, new_key, pem_of, request, requested_key};
 
 const ROOTS: &str = "ca.pem";
 const ROOT_KEY: &str = "ca.key";
+/// What is revoked, for others, such as etcd.
+const CRL: &str = "crl.pem";
 const ROOT_KEY_BEFORE: &str = "ca.key.old";
 /// What follows a node's name in the files of the issuer that it holds.
 const ISSUER: &str = "-issuer";
@@ -65,12 +67,14 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Makes a CA in `dir`: `ca.pem` to give to every node, `ca.key` to keep safe.
+/// Makes a CA in `dir`: `ca.pem` to give to every node, `ca.key` to keep safe, and a list of what is revoked, empty as yet.
 pub fn init(dir: &Path, passphrase: &Passphrase, existing: Existing) -> Result<Issued> {
     let paths = (dir.join(ROOTS), dir.join(ROOT_KEY));
     files::check_absent(&[&paths.0, &paths.1], existing)?;
     let (certificate, key, ends_s) = make::root()?;
-    files::write_pair(paths, (&certificate.pem(), &seal::seal(&key, passphrase)?), ends_s)
+    let issued = files::write_pair(paths, (&certificate.pem(), &seal::seal(&key, passphrase)?), ends_s)?;
+    list::write_crl(dir, &open_root(dir, passphrase)?)?;
+    Ok(issued)
 }
 
 /// Makes the next CA beside the one in `dir`: `ca.pem` holds both from now on, so that nodes trust either, and what is
@@ -90,7 +94,9 @@ pub fn next(dir: &Path, passphrase: &Passphrase) -> Result<Issued> {
     std::fs::rename(&key_path, &key_before).map_err(|error| {
         Fault::invalid(format!("could not keep `{}` as `{}`", key_path.display(), key_before.display())).because(error)
     })?;
-    files::write_pair((roots, key_path), (&(certificate.pem() + &before), &sealed), ends_s)
+    let issued = files::write_pair((roots, key_path), (&(certificate.pem() + &before), &sealed), ends_s)?;
+    list::write_crl(dir, &open_root(dir, passphrase)?)?;
+    Ok(issued)
 }
 
 /// Takes all roots but the newest out of `ca.pem`; gives those that are gone. Certificates that they signed are refused
@@ -114,6 +120,10 @@ pub fn issue(dir: &Path, passphrase: &Passphrase, order: &Order<'_>, existing: E
     let paths = pair(dir, order.name);
     files::check_absent(&[&paths.0, &paths.1], existing)?;
     let root = open_root(dir, passphrase)?;
+    if !dir.join(CRL).exists() {
+        // A folder of an earlier release; a member of etcd that is told of the list lets nobody in without it.
+        list::write_crl(dir, &root)?;
+    }
     let key = new_key()?;
     let after = list::last_revocation_s(dir, order.name)?;
     let (certificate, ends_s) = make::issued_to(order, &key, &root, after)?;

@@ -97,35 +97,40 @@ pub enum Verb {
 pub async fn run(servers: &Servers, screen: &mut Screen, verb: Verb) -> Result<Verdict, Ended> {
     match verb {
         Verb::Init { folder, next, yes } => {
-            folder.make()?;
+            let dir = folder.make()?;
             let passphrase = folder.new_passphrase()?;
             if next {
-                let issued = ca::next(&folder.dir, &passphrase)?;
+                let issued = ca::next(dir, &passphrase)?;
                 return made(
                     screen,
                     &issued,
                     "give ca.pem to every node first; then issue what is to be signed by the next authority",
                 );
             }
-            let issued = ca::init(&folder.dir, &passphrase, existing(yes))?;
+            let issued = ca::init(dir, &passphrase, existing(yes))?;
             made(
                 screen,
                 &issued,
-                "give ca.pem to every node; keep ca.key where no node can read it, and the passphrase apart",
+                "give ca.pem to every node, and crl.pem to every member of etcd; keep ca.key where no node can read it, and the \
+                 passphrase apart",
             )
         }
         Verb::Issue { name, folder, addresses, lasts, yes } => {
             let lifetime = lasts.as_deref().map_or(Ok(NODE_LIFETIME), lifetime)?;
             let order = Order { name: &name, addresses: &addresses, lifetime };
-            let issued = ca::issue(&folder.dir, &folder.passphrase()?, &order, existing(yes))?;
+            let issued = ca::issue(folder.there()?, &folder.passphrase()?, &order, existing(yes))?;
             made(screen, &issued, "copy both to the node, and name them in its [tls] section")
         }
         Verb::Renew { name, folder } => {
-            let issued = ca::renew(&folder.dir, &folder.passphrase()?, &name)?;
-            made(screen, &issued, "copy both to the node; it takes them on without a restart")
+            let issued = ca::renew(folder.there()?, &folder.passphrase()?, &name)?;
+            made(
+                screen,
+                &issued,
+                "copy both to the node; it takes them on by itself, or with a restart where systemd hands them over",
+            )
         }
         Verb::Issuer { name, folder, yes } => {
-            let issued = ca::issuer(&folder.dir, &folder.passphrase()?, &name, existing(yes))?;
+            let issued = ca::issuer(folder.there()?, &folder.passphrase()?, &name, existing(yes))?;
             made(
                 screen,
                 &issued,
@@ -134,7 +139,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, verb: Verb) -> Result<V
         }
         Verb::Revoke { what, folder, yes } => revoke(servers, screen, what.as_deref(), &folder, yes).await,
         Verb::Retire { folder, yes } => retire(screen, &folder, yes),
-        Verb::Show { folder } => list::show(screen, &folder.dir),
+        Verb::Show { folder } => list::show(screen, folder.there()?),
     }
 }
 
@@ -162,17 +167,18 @@ async fn revoke(
     folder: &Folder,
     yes: bool,
 ) -> Result<Verdict, Ended> {
+    let dir = folder.there()?;
     if let Some(what) = what {
         if !yes {
             return Err(unconfirmed(what).into());
         }
-        ca::revoke(&folder.dir, &folder.passphrase()?, what)?;
+        ca::revoke(dir, &folder.passphrase()?, what)?;
     }
-    let all = ca::revocations(&folder.dir)?;
+    let all = ca::revocations(dir)?;
     let told = tell(servers, &all).await;
     let server = told.as_ref().ok().map(String::as_str);
     let subject = what.unwrap_or("nothing new");
-    screen.show(|_| revoked(subject, server, &folder.dir), &Revoked { revoked: what, told: server })?;
+    screen.show(|_| revoked(subject, server, dir), &Revoked { revoked: what, told: server })?;
     match told {
         Ok(_) => Ok(Verdict::Done),
         // The list is written all the same; but nodes accept what nobody told them of.
@@ -204,7 +210,10 @@ async fn tell(servers: &Servers, all: &[Revocation]) -> Result<String> {
 fn revoked(what: &str, server: Option<&str>, dir: &Path) -> String {
     let list = dir.join("crl.pem");
     let told = server.map_or_else(String::new, |server| format!("the nodes were told by {server}\n"));
-    format!("revoked {what}\n{told}list for etcd (--client-crl-file) {}\n", list.display())
+    format!(
+        "revoked {what}\n{told}etcd learns it from {}: bring that to each member, restart one after the other\n",
+        list.display()
+    )
 }
 
 fn unconfirmed(what: &str) -> Fault {
@@ -219,9 +228,9 @@ fn retire(screen: &mut Screen, folder: &Folder, yes: bool) -> Result<Verdict, En
             .hint("add --yes to do it, once `tm_cert_expiry_seconds` and `tmctl ca show` show none of them")
             .into());
     }
-    let gone: Vec<String> = ca::retire(&folder.dir)?.into_iter().map(|root| root.subject).collect();
+    let gone: Vec<String> = ca::retire(folder.there()?)?.into_iter().map(|root| root.subject).collect();
     screen.show(|_| format!("retired {}\n", gone.join(", ")), &Retired { retired: &gone })?;
-    screen.note("give ca.pem to every node; it is taken on without a restart\n");
+    screen.note("give ca.pem to every node; it is taken on by itself, or with a restart where systemd hands it over\n");
     Ok(Verdict::Done)
 }
 

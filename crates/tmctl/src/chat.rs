@@ -118,7 +118,7 @@ async fn say(
         fruitless = if has_moved { 1 } else { fruitless + 1 };
         let rounds = if reply.text.is_empty() { 1 } else { patience.rounds };
         if fruitless >= rounds * servers.count() {
-            return Err(given_up(fault, &reply).into());
+            return Err(given_up(fault, &reply, servers.when_nobody_answers()).into());
         }
         screen.note(&format!("\n[{}; trying another server]\n", text::visible(&fault.full_message())));
         if fruitless % servers.count() == 0 {
@@ -130,10 +130,10 @@ async fn say(
     Ok(reply)
 }
 
-fn given_up(fault: Fault, reply: &Reply) -> Fault {
+fn given_up(fault: Fault, reply: &Reply, when_nobody_answers: &'static str) -> Fault {
     let hint = match (reply.text.is_empty(), fault.code) {
         (false, _) => "the answer above is not whole; name several servers with --server to have it go on",
-        (true, Code::Unreachable) => "start `tmd --dev` here, or name a server with --server host:3002 or TMCTL_SERVER",
+        (true, Code::Unreachable) => when_nobody_answers,
         (true, _) if fault.hint.is_some() => return fault,
         (true, _) => "ask again; `tmctl health` tells what is wrong with the cluster",
     };

@@ -147,8 +147,21 @@ impl Servers {
                 Err(fault) => reasons.push(fault.full_message()),
             }
         }
-        Err(Fault::new(Code::Unreachable, reasons.join("; "))
-            .hint("start `tmd --dev` here, or name a server with --server host:3002 or TMCTL_SERVER"))
+        Err(Fault::new(Code::Unreachable, reasons.join("; ")).hint(self.when_nobody_answers()))
+    }
+
+    /// What to do when none can be reached. Another machine's node serves its own loopback alone until it is told otherwise.
+    pub fn when_nobody_answers(&self) -> &'static str {
+        let is_own = |server: &Server| {
+            let host = server.host.trim_matches(['[', ']']);
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        };
+        match self.servers.iter().all(is_own) {
+            true => "start `tmd --dev` here, or name a server with --server host:3002 or TMCTL_SERVER",
+            false => {
+                "see that `tmd` runs there and that its `grpc.listen` is off loopback, as 0.0.0.0:3002; then give --ca as well"
+            }
+        }
     }
 
     /// A connection to number `index`, counted round and round.
@@ -298,7 +311,8 @@ mod tests {
         let servers = Servers::new(&addresses[..1], None, None).unwrap();
         let fault = servers.connect().await.err().unwrap();
         assert_eq!(fault.code, Code::Unreachable);
-        let text = fault_text(&fault).replace(&addresses[0], "ADDRESS");
+        let of_another = Servers::new(&["192.168.1.11:3002".to_owned()], None, None).unwrap().when_nobody_answers();
+        let text = fault_text(&fault).replace(&addresses[0], "ADDRESS") + of_another + "\n";
         insta::assert_snapshot!("unreachable", text);
     }
 

@@ -24,7 +24,7 @@ pub(super) fn check_absent(paths: &[&PathBuf], existing: Existing) -> Result<()>
     match paths.iter().find(|path| path.exists()) {
         Some(there) if existing == Existing::Keep => {
             Err(Fault::new(Code::Conflict, format!("`{}` exists already", there.display()))
-                .hint("say that it shall be replaced, or choose another directory"))
+                .hint("add --yes to replace it, or choose another folder"))
         }
         _ => Ok(()),
     }

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::{Code, Fault, NodeId, Result};
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
+use rcgen::{CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber};
 
-use super::{Passphrase, ROOTS, files, make, open_root};
+use super::{CRL, Passphrase, ROOTS, files, make, open_root};
 use crate::certificate::{Facts, Revocation, Serial, is_revoked};
 use crate::tls::{bad_file, read_certificates};
 
 const REVOKED: &str = "revoked.json";
-const CRL: &str = "crl.pem";
 
 /// A list of revoked certificates ends, too; etcd reads it at each handshake and does not look at its end.
 const CRL_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
@@ -117,9 +116,10 @@ pub fn revoke(dir: &Path, passphrase: &Passphrase, what: &str) -> Result<Vec<Rev
     let mut all = revocations(dir)?;
     all.retain(|one| !fresh.iter().any(|other| other.key() == one.key()));
     all.append(&mut fresh.clone());
-    write_crl(dir, passphrase, &all)?;
+    let list = signed(&open_root(dir, passphrase)?, &all)?;
     let text = serde_json::to_string_pretty(&all)
         .map_err(|error| Fault::internal("could not write the revocations").because(error))?;
+    files::write(&dir.join(CRL), &list, 0o644)?;
     files::write(&dir.join(REVOKED), &text, 0o644)?;
     fresh.shrink_to_fit();
     Ok(fresh)
@@ -134,8 +134,14 @@ pub(super) fn last_revocation_s(dir: &Path, node: &str) -> Result<Option<i64>> {
     Ok(revocations(dir)?.iter().filter_map(of_node).max())
 }
 
-fn write_crl(dir: &Path, passphrase: &Passphrase, revocations: &[Revocation]) -> Result<()> {
-    let root = open_root(dir, passphrase)?;
+/// Writes the list of what was revoked so far, signed by `root`. It is there from the first day: who is told to read one lets
+/// nobody in without it.
+pub(super) fn write_crl(dir: &Path, root: &Issuer<'_, KeyPair>) -> Result<()> {
+    let list = signed(root, &revocations(dir)?)?;
+    files::write(&dir.join(CRL), &list, 0o644)
+}
+
+fn signed(root: &Issuer<'_, KeyPair>, revocations: &[Revocation]) -> Result<String> {
     let at = |seconds: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.unsigned_abs());
     let revoked = |one: &Revocation| match one {
         Revocation::Serial { serial, at_s } => Some(RevokedCertParams {
@@ -155,9 +161,8 @@ fn write_crl(dir: &Path, passphrase: &Passphrase, revocations: &[Revocation]) ->
         revoked_certs: revocations.iter().filter_map(revoked).collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
-    let signed = list.signed_by(&root).and_then(|list| list.pem());
-    let pem = signed.map_err(|error| make::cannot_make("the list of what is revoked", error))?;
-    files::write(&dir.join(CRL), &pem, 0o644)
+    let signed = list.signed_by(root).and_then(|list| list.pem());
+    signed.map_err(|error| make::cannot_make("the list of what is revoked", error))
 }
 
 fn certificate_files(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -44,7 +44,7 @@ fn keys_are_readable_by_their_owner_alone_and_the_roots_is_encrypted() {
     }
     assert!(fs::read_to_string(dir.path().join("ca.key")).unwrap().contains("BEGIN ENCRYPTED PRIVATE KEY"));
     assert_eq!(node.certificate, dir.path().join("grey-area.pem"));
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5, "these, and the list of what is revoked");
 }
 
 #[test]
@@ -135,6 +135,40 @@ fn renewing_keeps_the_addresses_and_changes_the_key() {
     assert_ne!(fs::read(&renewed.key).unwrap(), key);
 }
 
+/// The numbers on the list for others.
+fn on_the_list(dir: &tempfile::TempDir) -> Vec<Serial> {
+    let crl = rustls::pki_types::CertificateRevocationListDer::from_pem_file(dir.path().join("crl.pem")).unwrap();
+    let (_, crl) = x509_parser::parse_x509_crl(&crl).unwrap();
+    crl.iter_revoked_certificates()
+        .map(|one| one.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        .filter_map(|digits| Serial::parse(&digits))
+        .collect()
+}
+
+#[test]
+fn the_list_of_what_is_revoked_is_there_from_the_first_day_and_keeps_what_is_on_it() {
+    let dir = house();
+    assert_eq!(on_the_list(&dir), []);
+    issue_to(&dir, "a").unwrap();
+    revoke(dir.path(), &passphrase(), "a").unwrap();
+    let on_it = on_the_list(&dir);
+    assert_eq!(on_it.len(), 1);
+    next(dir.path(), &passphrase()).unwrap();
+    assert_eq!(on_the_list(&dir), on_it, "and the next root signs it");
+
+    // A folder that an earlier release made has none; it comes with the next certificate.
+    fs::remove_file(dir.path().join("crl.pem")).unwrap();
+    issue_to(&dir, "b").unwrap();
+    assert_eq!(on_the_list(&dir), on_it);
+}
+
+#[test]
+fn what_is_there_already_is_said_with_the_option_that_replaces_it() {
+    let dir = house();
+    issue_to(&dir, "a").unwrap();
+    assert!(issue_to(&dir, "a").unwrap_err().hint.unwrap().contains("--yes"));
+}
+
 #[test]
 fn what_is_revoked_is_listed_and_on_the_list_for_others() {
     let dir = house();
@@ -150,13 +184,7 @@ fn what_is_revoked_is_listed_and_on_the_list_for_others() {
     let root = listed[0].facts.serial.to_string();
     assert!(revoke(dir.path(), &passphrase(), &root).unwrap_err().message.contains("root"));
 
-    let crl = rustls::pki_types::CertificateRevocationListDer::from_pem_file(dir.path().join("crl.pem")).unwrap();
-    let (_, crl) = x509_parser::parse_x509_crl(&crl).unwrap();
-    let mut numbers: Vec<_> = crl
-        .iter_revoked_certificates()
-        .map(|one| one.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-        .filter_map(|digits| Serial::parse(&digits))
-        .collect();
+    let mut numbers = on_the_list(&dir);
     let mut wanted: Vec<_> = listed[1..].iter().map(|one| one.facts.serial.clone()).collect();
     numbers.sort();
     wanted.sort();

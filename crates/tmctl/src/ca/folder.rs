@@ -3,18 +3,21 @@
 use std::fs::DirBuilder;
 use std::io::IsTerminal as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use base::{Fault, Result};
+use base::{Code, Fault, Result};
 use clap::Args;
 use net::ca::Passphrase;
+
+const WHERE: &str =
+    "it is where `tmctl ca init` made it, on that machine alone: give --dir FOLDER there, or set TMCTL_CA_DIR";
 
 /// Where the authority is.
 #[derive(Debug, Args)]
 pub struct Folder {
     /// Folder of the authority
     #[arg(long, env = "TMCTL_CA_DIR", value_name = "FOLDER")]
-    pub dir: PathBuf,
+    dir: Option<PathBuf>,
     /// File with the passphrase of ca.key; asked for at the terminal otherwise
     #[arg(long, env = "TMCTL_CA_PASSPHRASE_FILE", value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -22,12 +25,28 @@ pub struct Folder {
 
 impl Folder {
     /// Makes it, for this user alone: the authority's key lies in it.
-    pub fn make(&self) -> Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(|error| {
-            Fault::invalid(format!("could not make the folder `{}`", self.dir.display()))
+    pub fn make(&self) -> Result<&Path> {
+        let dir = self.named()?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|error| {
+            Fault::invalid(format!("could not make the folder `{}`", dir.display()))
                 .because(error)
                 .hint("give --dir a folder that this user may make")
-        })
+        })?;
+        Ok(dir)
+    }
+
+    /// Where it is; a fault where there is none, since it lies on one machine alone.
+    pub fn there(&self) -> Result<&Path> {
+        let dir = self.named()?;
+        if dir.is_dir() {
+            return Ok(dir);
+        }
+        Err(Fault::new(Code::NotFound, format!("there is no folder `{}`", dir.display())).hint(WHERE))
+    }
+
+    fn named(&self) -> Result<&Path> {
+        self.dir.as_deref().ok_or_else(|| Fault::invalid("the folder of the authority is not named").hint(WHERE))
     }
 
     /// What opens the key.
@@ -71,4 +90,22 @@ fn asked(question: &str) -> Result<String> {
         return Err(nobody());
     }
     rpassword::prompt_password(question).map_err(|error| nobody().because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_named_or_not_there_is_said_with_where_it_is() {
+        let of = |dir: Option<PathBuf>| Folder { dir, passphrase_file: None };
+        let nowhere = tempfile::tempdir().unwrap().path().join("pki");
+        let told =
+            [of(None).make().unwrap_err(), of(None).there().unwrap_err(), of(Some(nowhere)).there().unwrap_err()];
+        assert_eq!(
+            told.each_ref().map(|fault| fault.code),
+            [Code::InvalidArgument, Code::InvalidArgument, Code::NotFound]
+        );
+        assert!(told.iter().all(|fault| fault.hint.as_ref().unwrap().contains("TMCTL_CA_DIR")), "{told:?}");
+    }
 }

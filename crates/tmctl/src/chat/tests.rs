@@ -219,8 +219,8 @@ fn what_cannot_be_said_is_refused_with_a_hint() {
         compose(None, Some(Path::new("/nonexistent/file"))).unwrap_err(),
         compose(None, Some(&binary)).unwrap_err(),
         read(std::io::repeat(b'x'), "stdin").unwrap_err(),
-        given_up(cut("h:1"), &Reply::default()),
-        given_up(silent("h:1"), &Reply { text: "x".into(), ..Reply::default() }),
+        given_up(cut("h:1"), &Reply::default(), "name a server"),
+        given_up(silent("h:1"), &Reply { text: "x".into(), ..Reply::default() }, "name a server"),
     ];
     let text: String = faults.iter().map(fault_text).collect();
     insta::assert_snapshot!("chat_faults", text.replace(&folder.path().display().to_string(), "FOLDER"));

@@ -37,6 +37,7 @@ pub struct Args {
 /// Runs it.
 pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<Verdict, Ended> {
     let Args { name, folder, address, endpoints, prefix, yes } = args;
+    let dir = folder.there()?;
     let store = match endpoints.is_empty() {
         true => asked(servers).await?,
         false => GetStoreResponse { endpoints, prefix },
@@ -44,9 +45,9 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
     let host = address.unwrap_or_else(|| name.clone());
     let existing = if yes { Existing::Replace } else { Existing::Keep };
     let passphrase = folder.passphrase()?;
-    let issued = ca::issue(&folder.dir, &passphrase, &Order::new(&name, std::slice::from_ref(&host)), existing)?;
+    let issued = ca::issue(dir, &passphrase, &Order::new(&name, std::slice::from_ref(&host)), existing)?;
     let joining = Joining {
-        ca: read(&folder.dir.join("ca.pem"))?,
+        ca: read(&dir.join("ca.pem"))?,
         cert: read(&issued.certificate)?,
         key: read(&issued.key)?,
         endpoints: store.endpoints,
