@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod extractive;
 mod negations;
 mod numbers;
+mod opposites;
 mod statements;
 pub mod support;
 pub mod written;

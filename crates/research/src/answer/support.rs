@@ -11,6 +11,7 @@ use extract::one_line;
 
 use super::asked::{Counts, Telling};
 use super::evidence::Passage;
+use super::opposites::Said;
 use super::{negations, numbers};
 use crate::text::Terms;
 
@@ -67,6 +68,7 @@ struct Statement {
     stems: HashSet<String>,
     numbers: Vec<String>,
     denied: HashMap<String, usize>,
+    said: Said,
 }
 
 impl<'a> Sources<'a> {
@@ -152,6 +154,7 @@ impl<'a> Source<'a> {
                 stems: terms.telling(text).into_iter().collect(),
                 numbers: numbers::numbers(text),
                 denied: negations::stems(text, language, &mut terms),
+                said: Said::of(text, &mut terms),
             }
         };
         let statements = passage.statements.iter().map(&mut statement).collect();
@@ -180,6 +183,7 @@ pub struct Claims<'s> {
 struct Claim {
     telling: Telling,
     denied: HashMap<String, usize>,
+    said: Said,
     numbers: Vec<String>,
     links: Vec<String>,
 }
@@ -195,7 +199,7 @@ struct Window<'c> {
     has: HashSet<String>,
     telling: &'c Telling,
     missing_numbers: HashSet<String>,
-    /// It has every link, and denies the same words.
+    /// It has every link, denies the same words, and has no opposite of one.
     agrees: bool,
 }
 
@@ -204,6 +208,7 @@ impl Claim {
         Self {
             telling: Telling::of(sentence, language, counts),
             denied: negations::stems(sentence, language, &mut Terms::new(language)),
+            said: Said::of(sentence, &mut Terms::new(language)),
             numbers: numbers::numbers(sentence),
             links: links(sentence),
         }
@@ -229,13 +234,14 @@ impl Claim {
         };
         let range = range_of(run);
         let text = source.passage.of(&range);
-        let denied = |one: &Statement| negations::agree(&self.denied, &one.denied);
+        let agrees =
+            |one: &Statement| negations::agree(&self.denied, &one.denied) && !self.said.is_opposed_to(&one.said);
         Window {
             share: self.telling.within(&has),
             own: self.telling.within(&own),
             statements: run.len(),
             missing_numbers: self.numbers.iter().filter(|number| !says(number)).cloned().collect(),
-            agrees: self.links.iter().all(|link| text.contains(link.as_str())) && run.iter().all(denied),
+            agrees: self.links.iter().all(|link| text.contains(link.as_str())) && run.iter().all(agrees),
             place: (at, range),
             has,
             telling: &self.telling,
