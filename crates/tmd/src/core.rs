@@ -132,6 +132,8 @@ pub struct Core {
     pub tasks: TaskTracker,
     /// Cancelled when the node stops.
     pub stop: CancellationToken,
+    /// Cancelled when the node is none of the cluster any more: its certificate was revoked.
+    pub expelled: CancellationToken,
     started: Instant,
     has_looked_around: AtomicBool,
     cluster: OnceLock<Arc<Cluster>>,
@@ -241,6 +243,7 @@ impl Core {
             asks_running: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             stop: parts.stop,
+            expelled: CancellationToken::new(),
             started: Instant::now(),
             has_looked_around: AtomicBool::new(false),
             cluster: OnceLock::new(),
@@ -266,10 +269,7 @@ impl Core {
 
     /// This node's part of the knowledge base.
     pub fn library(&self) -> Result<&Arc<Library>> {
-        self.library.get().ok_or_else(|| {
-            Fault::new(base::Code::NotSupported, format!("node `{}` keeps no documents", self.node))
-                .hint("give it the role `research` under node.roles, or ask a node that has it")
-        })
+        self.library.get().ok_or_else(|| crate::research::keeps_none(self))
     }
 
     /// This node's place in the cluster.

@@ -11,6 +11,7 @@ use net::certificate::Revocation;
 use net::keys::{Key, KeyRecord};
 use store::{Guard, Listing, Table, Txn, WatchEvent};
 
+use crate::certificates;
 use crate::core::Core;
 use crate::mode::history::History;
 use crate::mode::{SetMode, Taken};
@@ -203,6 +204,13 @@ async fn keep_revocations(table: &Table, revoked: &[Revocation]) -> Result<()> {
     Ok(())
 }
 
+/// Keeps what is refused for a start without the store, now: who is refused itself must not forget it.
+pub async fn keep_refusals(core: &Core) {
+    if let Err(error) = keep_revocations(&core.settings_kept, &core.revoked.load()).await {
+        tracing::error!(error = ?error, "could not keep which certificates were revoked");
+    }
+}
+
 fn change_revoked(core: &Core, change: impl FnOnce(&mut Vec<Revocation>)) {
     let mut revoked = Vec::clone(&core.revoked.load());
     change(&mut revoked);
@@ -215,6 +223,7 @@ fn revoked_are(core: &Core, revoked: Vec<Revocation>) {
     let is_change = core.identity.as_ref().is_some_and(|identity| identity.revoke(revoked.clone()));
     if is_change {
         tracing::info!(revocations = revoked.len(), "other certificates are refused now");
+        certificates::judge_own(core);
     }
 }
 
