@@ -2,7 +2,7 @@
 //! issuer, measured, and complained about when it nears its end all the same.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use base::config::Config;
@@ -29,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(600), jitter: 0.3 };
 /// The same while the only issuer is of the old CA, which its owner changes by hand.
 const TRY_FOR_NEW_ROOT: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(15), jitter: 0.3 };
+/// Until then the connections of whoever is refused have ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 const DAY_S: i64 = 86_400;
 /// No certificate of a node or an issuer lasts longer; what was revoked before has ended.
 const LONGEST_LIFE_S: i64 = 400 * DAY_S;
@@ -274,12 +276,22 @@ fn revocation(wire: RevokedCertificate) -> Result<Revocation> {
     }
 }
 
-/// Whether a node's certificates were revoked, as far as this node can tell: it does not hear it, although the list names
-/// it. Whoever is heard has proved that it holds a later one.
-pub fn is_out(core: &Core, node: &NodeId, state: NodeState) -> bool {
-    let is_silent = matches!(state, NodeState::Suspect | NodeState::Lost);
-    let names = |one: &Revocation| matches!(one, Revocation::Node { node: named, .. } if named == node);
-    is_silent && *node != core.node && core.revoked.load().iter().any(names)
+/// Whether a node is none of the cluster any more, as far as this one can tell: the list names it, and it is silent since.
+pub fn is_out(core: &Core, node: &cluster::NodeView) -> bool {
+    let names = |one: &Revocation| matches!(one, Revocation::Node { node: named, .. } if *named == node.member.node);
+    let refused = core.refused_since.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut since = refused.iter().filter(|(one, _)| names(one)).map(|(_, since)| *since);
+    node.member.node != core.node && since.any(|since| is_silent_since(since, node.state, node.heard))
+}
+
+/// Whoever was heard once the list was known has proved that it holds a later certificate. Of one that is off, and was
+/// never heard, nobody can tell.
+fn is_silent_since(since: Instant, state: NodeState, heard: Option<Instant>) -> bool {
+    match (state, heard) {
+        (NodeState::Suspect | NodeState::Lost, Some(heard)) => heard < since + ENDS_WITHIN,
+        (NodeState::Suspect, None) => true,
+        _ => false,
+    }
 }
 
 /// Where the cluster's store is, as this node finds it, and what a node that joins has in common with this one.
@@ -319,6 +331,22 @@ fn now_s() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_out_while_it_is_silent_since_it_was_revoked() {
+        let since = Instant::now();
+        let (before, later) = (since.checked_sub(Duration::from_secs(1)), Some(since + Duration::from_secs(5)));
+        for (state, heard, wanted) in [
+            (NodeState::Suspect, before, true),
+            (NodeState::Lost, before, true),
+            (NodeState::Suspect, None, true),
+            (NodeState::Lost, None, false),
+            (NodeState::Lost, later, false),
+            (NodeState::Alive, before, false),
+        ] {
+            assert_eq!(is_silent_since(since, state, heard), wanted, "{state} {heard:?}");
+        }
+    }
 
     #[test]
     fn the_alarm_grows_at_30_7_and_1_days() {

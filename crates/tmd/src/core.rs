@@ -116,6 +116,8 @@ pub struct Core {
     pub keys: Keys,
     /// Certificates that are refused before their time, as the store told last.
     pub revoked: ArcSwap<Vec<net::certificate::Revocation>>,
+    /// The same, with when this process came to know of each.
+    pub refused_since: Mutex<Vec<(net::certificate::Revocation, Instant)>>,
     /// Where sightings go.
     pub sightings: mpsc::Sender<Seen>,
     /// What happens, for whoever watches.
@@ -235,6 +237,7 @@ impl Core {
             failures: Mutex::default(),
             keys,
             revoked: ArcSwap::default(),
+            refused_since: Mutex::default(),
             sightings: parts.sightings,
             events: broadcast::Sender::new(EVENTS_KEPT),
             settings_kept: parts.settings_kept,

@@ -289,7 +289,7 @@ fn key_item(core: &Core, key: net::keys::KeyRecord) -> KeyItem {
 
 /// What a node is to this one, in a word.
 fn standing(core: &Core, node: &cluster::NodeView) -> &'static str {
-    match certificates::is_out(core, &node.member.node, node.state) {
+    match certificates::is_out(core, node) {
         true => REVOKED,
         false => node.state.as_str(),
     }
