@@ -26,7 +26,7 @@ pub struct HouseNeighbours(pub Weak<Core>);
 impl HouseNeighbours {
     /// Whether one of them can be asked now.
     pub fn are_at_hand(&self) -> Result<bool> {
-        Ok(!others(&*alive(&self.0)?)?.reachable.is_empty())
+        Ok(!others(&alive(&self.0)?)?.reachable.is_empty())
     }
 }
 
