@@ -455,3 +455,44 @@ async fn a_backup_by_schedule_that_fails_is_a_failure_that_is_shown() {
     until("its age is told", Duration::from_secs(5), async || node.metric("tm_backup_every_seconds").await == 86_400.0)
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_keeps_no_documents_backs_up_and_restores_by_those_that_do() {
+    let secrets = Secrets::new();
+    let (mut lab, scheduled) = (Lab::cluster().await, secrets.path("scheduled"));
+    let key = age::x25519::Identity::generate().to_public();
+    let made = || fs::read_dir(&scheduled).map_or(0, |files| files.filter(|file| is_whole(file)).count());
+    lab.node(Setup::new("a")).await;
+    let note = secrets.put("note.md", NOTE);
+    lab.nodes[0].done(&["research", "add", note.to_str().unwrap(), "--source", "note.md"]).await;
+    let every = format!("[backup]\nto = {scheduled:?}\nrecipient = \"{key}\"\nnode = \"b\"\n");
+    lab.node(Setup::new("b").without_documents().more(&every)).await;
+    lab.nodes_are(1, "alive", &["a", "b"], SOON).await;
+    let asked = lab.nodes[1].tmctl(&["research", "ask", "where does the reedwarbler sing"]).await;
+    assert!(!asked.status.success() && stderr(&asked).contains("ask a node that does: `a`"), "{}", stderr(&asked));
+    let written = secrets.back_up(&lab.nodes[1], "whole.age").await;
+    assert!(written["files"].as_u64().unwrap() >= 1 && written["missing"].as_array().unwrap().is_empty(), "{written}");
+    until("the scheduled one is there", SOON, async || made() == 1).await;
+    let health = lab.nodes[1].tmctl(&["health"]).await;
+    assert!(!String::from_utf8_lossy(&health.stdout).contains("backup"), "{health:?}");
+
+    lab.nodes[0].child.kill().await.unwrap();
+    lab.nodes_are(1, "lost", &["a"], SOON).await;
+    let (to, passphrase) = (secrets.text("lacking.age"), secrets.text("passphrase"));
+    let refused = lab.nodes[1].tmctl(&["backup", "--to", &to, "--passphrase-file", &passphrase]).await;
+    assert!(!refused.status.success() && stderr(&refused).contains("keeps no documents"), "{}", stderr(&refused));
+    assert!(!secrets.path("lacking.age").exists());
+
+    let mut other = Lab::cluster().await;
+    other.node(Setup::new("c")).await;
+    other.node(Setup::new("d").without_documents()).await;
+    other.nodes_are(1, "alive", &["c", "d"], SOON).await;
+    let restored = secrets.tmctl(&other.nodes[1], "restore", "whole.age", &[]).await;
+    assert!(restored.status.success(), "{}", stderr(&restored));
+    until("the document is found", SOON, async || finds(&other.nodes[0]).await).await;
+}
+
+/// Whether a backup has its name.
+fn is_whole(file: &std::io::Result<fs::DirEntry>) -> bool {
+    file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|end| end == "age"))
+}

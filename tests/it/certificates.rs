@@ -295,37 +295,78 @@ async fn a_certificate_that_nears_its_end_is_told_and_renewed_by_itself() {
     lab.nodes_are(0, "alive", &["a", "b"], SOON).await;
 }
 
+/// Starts node `at` again, which must refuse to; what it said.
+async fn refusal(lab: &Lab, at: usize) -> String {
+    let mut child = lab.nodes[at].double();
+    let status = child.wait(SOON).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", child.stderr());
+    child.stderr()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_node_is_out_within_seconds_and_stays_out_without_the_store() {
+    net::install_default_provider();
     let house = House::new();
     let mut lab = house.cluster(&[]).await;
+    let stolen = house.identity(&house.path("c").join("ca.pem"), &house.path("c"), "c");
+    let mut thief = caller(&lab, 0, &stolen).await;
+    let told = thief.heartbeat(HeartbeatRequest { report: None }).await.unwrap_err();
+    assert_eq!(told.code(), tonic::Code::InvalidArgument, "{told:?}");
     let server = lab.nodes[0].grpc.clone();
     let unconfirmed = house.run(&["--server", &server, "ca", "revoke", "c"]);
     assert_eq!(unconfirmed.status.code(), Some(1));
     let revoked = house.run(&["--server", &server, "ca", "revoke", "c", "--yes"]);
     assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
+
+    let ended = lab.nodes[2].child.wait(SOON).await.unwrap();
+    let why = lab.nodes[2].child.stderr();
+    assert_eq!(ended.code(), Some(1), "{why}");
+    assert!(why.contains("the certificate of node `c` (serial ") && why.contains("hint: if it shall belong"), "{why}");
     for at in [0, 1] {
-        // Its lease it has from etcd, which this house left open.
-        lab.nodes_are(at, "suspect", &["c"], SOON).await;
+        lab.nodes_are(at, "revoked", &["c"], SOON).await;
+        let mut thief = caller(&lab, at, &stolen).await;
+        assert!(thief.heartbeat(HeartbeatRequest { report: None }).await.is_err());
         says(&lab, at, "its certificate was revoked", 0).await;
     }
-    assert!(said(&lab, 0, "ended a connection: its certificate is refused now") > 0);
+    says(&lab, 0, "ended a connection: its certificate is refused now", 0).await;
+    let health = lab.nodes[0].tmctl(&["health"]).await;
+    assert!(String::from_utf8_lossy(&health.stdout).contains("node c is revoked"), "{health:?}");
     let listed = house.ca(&["show"]);
     assert!(listed.lines().any(|line| line.contains("revoked") && line.contains(" c ")), "{listed}");
 
     // A start without the store goes by what was known.
     lab.etcd.as_ref().unwrap().child.freeze().unwrap();
+    assert!(refusal(&lab, 2).await.contains("the certificate of node `c`"));
     lab.nodes[1].child.kill().await.unwrap();
     lab.nodes[1].again().await;
+    let mut thief = caller(&lab, 1, &stolen).await;
+    assert!(thief.heartbeat(HeartbeatRequest { report: None }).await.is_err());
     says(&lab, 1, "its certificate was revoked", 0).await;
     lab.nodes_are(1, "stale", &["a"], SOON).await;
     lab.etcd.as_ref().unwrap().child.thaw().unwrap();
 
     // With a new certificate it is one of them again.
     house.issue("c", &[]);
+    lab.nodes[2].again().await;
     for at in 0..3 {
         lab.nodes_are(at, "alive", &["a", "b", "c"], RENEWED_WITHIN).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_certificate_is_revoked_hands_over_and_stops() {
+    let house = House::new();
+    let mut lab = house.cluster(&[]).await;
+    let led = lab.leader(0, SOON).await;
+    let (at, other) = (lab.place(&led.0), (lab.place(&led.0) + 1) % 3);
+    let revoked = house.run(&["--server", &lab.nodes[other].grpc, "ca", "revoke", &led.0, "--yes"]);
+    assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
+    lab.next_leader(other, &led, SOON).await;
+    let ended = lab.nodes[at].child.wait(SOON).await.unwrap();
+    assert_eq!(ended.code(), Some(1), "{}", lab.nodes[at].child.stderr());
+    lab.nodes_are(other, "revoked", &[&led.0], SOON).await;
+    assert!(lab.nodes[other].nodes().await.unwrap().iter().all(|node| node.state != "revoked" || !node.leader));
+    assert!(refusal(&lab, at).await.contains("was revoked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

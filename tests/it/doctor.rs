@@ -37,6 +37,7 @@ async fn what_programs_are_told_of_a_node_is_looked_at_as_they_would() {
     };
     crate::lab::until("the model is there", crate::lab::SOON, async || told(&key, "fake").contains("has fake")).await;
     assert!(told(&key, "house").contains("house"), "{}", told(&key, "house"));
+    assert!(told(&key, "house").contains("ready: a/engine"), "{}", told(&key, "house"));
     assert!(!told(&key, "house").contains("no model"), "{}", told(&key, "house"));
     assert!(told(&key, "gpt-5").contains("has no model `gpt-5`"));
     assert!(told("tm-wrong", "").contains("does not take the key"));

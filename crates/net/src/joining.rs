@@ -28,6 +28,53 @@ pub struct Joining {
     pub endpoints: Vec<String>,
     /// Below what the cluster keeps its data there.
     pub prefix: String,
+    /// What the nodes of the house have in common besides; the strictest where the code says nothing.
+    #[serde(default)]
+    pub house: House,
+}
+
+/// What holds for every node of a cluster, and so for one that joins. Words as they stand in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct House {
+    /// `auth.keys`.
+    pub keys: String,
+    /// `privacy.mode`.
+    pub mode: String,
+    /// `privacy.lock`.
+    pub lock: bool,
+    /// `privacy.local_percent`.
+    pub local_percent: Option<u32>,
+    /// `privacy.local_ranges`; empty: as the program has them.
+    pub local_ranges: Vec<String>,
+    /// `[backup]`, where any node may have to make one.
+    pub backup: Option<Backup>,
+}
+
+impl Default for House {
+    /// What opens nothing.
+    fn default() -> Self {
+        Self {
+            keys: "store".to_owned(),
+            mode: "local-only".to_owned(),
+            lock: true,
+            local_percent: None,
+            local_ranges: Vec::new(),
+            backup: None,
+        }
+    }
+}
+
+/// `[backup]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// The folder.
+    pub to: String,
+    /// From one to the next, in seconds.
+    pub every_s: u64,
+    /// How many are kept.
+    pub keep: u32,
+    /// Whose age key opens them.
+    pub recipient: String,
 }
 
 impl Joining {
@@ -66,6 +113,7 @@ mod tests {
             key: text("key\n"),
             endpoints: vec![text("http://grey-area:2379")],
             prefix: text("/taskmaster/home"),
+            house: House { lock: false, ..House::default() },
         };
         let code = joining.to_code().unwrap();
         assert!(code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{code}");
@@ -74,5 +122,12 @@ mod tests {
         for wrong in ["", "tmj1-", "nas", &code[1..], &code[..code.len() / 2], &huge] {
             assert!(Joining::from_code(wrong).err().unwrap().hint.is_some());
         }
+    }
+
+    #[test]
+    fn a_code_of_an_older_release_opens_nothing() {
+        let body = r#"{"name":"nas","host":"nas","ca":"","cert":"","key":"","endpoints":[],"prefix":"/p"}"#;
+        let house = Joining::from_code(&format!("{MARK}{}", URL_SAFE_NO_PAD.encode(body))).unwrap().house;
+        assert_eq!((house.keys.as_str(), house.mode.as_str(), house.lock), ("store", "local-only", true));
     }
 }

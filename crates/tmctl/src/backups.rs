@@ -98,7 +98,7 @@ pub async fn backup(servers: &Servers, screen: &mut Screen, args: Backup) -> Res
         (None, Some(path)) => Lock::passphrase_file(path)?,
         (None, None) => return Err(Fault::invalid("nothing would lock the backup").hint("give --recipient").into()),
     };
-    let path = if args.to.is_dir() { args.to.join(name(unix_ms())) } else { args.to };
+    let path = file_for(args.to, unix_ms())?;
     let unfinished = Unfinished::begin(&path)?;
     let connection = servers.connect().await?;
     let mut frames = call(BEGIN_LIMIT, connection.backups().export(ExportRequest {})).await?;
@@ -122,6 +122,18 @@ pub async fn backup(servers: &Servers, screen: &mut Screen, args: Backup) -> Res
     });
     screen.show(|_| visible_lines(&written_text(&finished, &whole)), &json)?;
     Ok(verdict(&whole))
+}
+
+/// The file to be written. A folder that is missing is not made, and no file takes its name.
+fn file_for(to: PathBuf, now_ms: u64) -> Result<PathBuf> {
+    if to.is_dir() {
+        return Ok(to.join(name(now_ms)));
+    }
+    match to.exists() || to.extension().is_some_and(|end| end == "age") {
+        true => Ok(to),
+        false => Err(Fault::new(Code::NotFound, format!("there is no folder `{}`", to.display()))
+            .hint("make the folder, or name a file that ends in `.age`")),
+    }
 }
 
 /// Locks what comes into the file, and looks through it meanwhile: what is torn gets no name. Blocks.
@@ -281,5 +293,15 @@ mod tests {
             + &restored_text(&whole(), &restored(true, &[]))
             + &restored_text(&whole(), &restored(false, &["jobs/records/1"]));
         insta::assert_snapshot!("backups", visible_lines(&text));
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_does_not_become_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = file_for(dir.path().join("backups"), 0).unwrap_err();
+        assert!(refused.message.contains("there is no folder") && refused.hint.unwrap().contains("make the folder"));
+        assert!(!dir.path().join("backups").exists());
+        assert_eq!(file_for(dir.path().join("one.age"), 0).unwrap(), dir.path().join("one.age"));
+        assert_eq!(file_for(dir.path().to_owned(), 0).unwrap(), dir.path().join(name(0)));
     }
 }

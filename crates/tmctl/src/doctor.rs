@@ -12,7 +12,7 @@ use std::time::Duration;
 use base::report::Backend;
 use base::{ByteSize, Fault, Result};
 use net::Purpose;
-use proto::admin::ListNodesResponse;
+use proto::admin::{ListNodesResponse, WorkerItem};
 use serde::Serialize;
 
 use crate::client::{self, Servers};
@@ -82,13 +82,15 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
         let variables = screen::environment();
         return migration::run(screen, folder, migration::home(&variables).as_deref(), &variables);
     }
-    let mut checks = server(look::server(servers).await, base::time::unix_ms());
+    let looked = look::server(servers).await;
+    let own = looked.as_ref().map_or_else(|_| Vec::new(), own_workers);
+    let mut checks = server(looked.map(|server| (server.address, server.nodes)), base::time::unix_ms());
     let connector = client::connector()?;
     let mut answers = Vec::new();
     for (backend, port) in ENGINES {
         answers.push((backend, port, look::http(&connector, Purpose::Engine, ("127.0.0.1", port), "/v1/models").await));
     }
-    checks.extend(engines(&answers));
+    checks.extend(engines(&answers, &own));
     checks.push(nvidia(look::has_nvidia_driver(), look::nvidia_library()));
     checks.extend(clients::checks(&connector, &look::here(), &screen::environment()).await);
     let (config, folder) = look::config(args.config.as_deref());
@@ -134,7 +136,14 @@ fn server(answer: Result<(String, ListNodesResponse)>, now_unix_ms: u64) -> Vec<
     checks
 }
 
-fn engines(answers: &[(Backend, u16, look::Answer)]) -> Vec<Check> {
+/// The workers of the node that answers.
+fn own_workers(server: &look::Server) -> Vec<WorkerItem> {
+    let node = server.nodes.view.as_ref().map(|view| view.node.as_str());
+    server.workers.iter().filter(|worker| Some(worker.node.as_str()) == node).cloned().collect()
+}
+
+/// Engines by their ports, and by the node's own word: the built-in one has no port, and others may have another.
+fn engines(answers: &[(Backend, u16, look::Answer)], workers: &[WorkerItem]) -> Vec<Check> {
     let mut checks = Vec::new();
     for (backend, port, answer) in answers {
         let name = format!("port {port}");
@@ -148,7 +157,15 @@ fn engines(answers: &[(Backend, u16, look::Answer)]) -> Vec<Check> {
             ),
         });
     }
-    if !answers.iter().any(|(_, _, answer)| matches!(answer, look::Answer::Http(_))) {
+    let (ready, others): (Vec<_>, Vec<_>) = workers.iter().partition(|worker| worker.state == "ready");
+    let has_answer = answers.iter().any(|(_, _, answer)| matches!(answer, look::Answer::Http(_)));
+    if !ready.is_empty() {
+        let names: Vec<_> = ready.iter().map(|worker| worker.name.as_str()).collect();
+        checks.push(Check::ok("engines", format!("ready: {}", names.join(", "))));
+    } else if let Some(worker) = others.first() {
+        let found = format!("{} is {}: {}", worker.name, worker.state, worker.reason);
+        checks.push(Check::warn("engines", found, "`tmctl workers` shows all of them, `tmctl models` what they have"));
+    } else if !has_answer {
         let hint = "start one (`ollama serve`), or configure its address under [[workers]]";
         checks.push(Check::warn("engines", "none answers on its default port", hint));
     }
@@ -220,11 +237,14 @@ mod tests {
         let mut response = samples::nodes();
         response.nodes[0].version = "9.9.9".into();
         let mut checks = server(Ok(("grey-area:3002".into(), response)), samples::NOW + 90_000);
-        checks.extend(engines(&[
-            (Backend::Ollama, 11434, look::Answer::Http(200)),
-            (Backend::LmStudio, 1234, look::Answer::Nobody),
-            (Backend::Vllm, 8000, look::Answer::Odd("SSH-2.0-OpenSSH".into())),
-        ]));
+        checks.extend(engines(
+            &[
+                (Backend::Ollama, 11434, look::Answer::Http(200)),
+                (Backend::LmStudio, 1234, look::Answer::Nobody),
+                (Backend::Vllm, 8000, look::Answer::Odd("SSH-2.0-OpenSSH".into())),
+            ],
+            &[],
+        ));
         checks.push(nvidia(true, None));
         checks.push(disk("/var/lib/taskmaster", Ok(ByteSize::mib(300))));
         checks
@@ -241,7 +261,7 @@ mod tests {
         let mut response = samples::nodes();
         response.nodes[0].version = env!("CARGO_PKG_VERSION").into();
         let mut checks = server(Ok(("grey-area:3002".into(), response)), samples::NOW);
-        checks.extend(engines(&[(Backend::Ollama, 11434, look::Answer::Http(200))]));
+        checks.extend(engines(&[(Backend::Ollama, 11434, look::Answer::Http(200))], &[]));
         checks.push(nvidia(false, None));
         checks.push(disk("/", Ok(ByteSize::gib(500))));
         assert!(checks.iter().all(|check| check.state == State::Ok && check.hint.is_none()), "{checks:?}");
@@ -255,7 +275,8 @@ mod tests {
         let mut checks = server(Err(away), 0);
         let unnamed = ListNodesResponse { view: samples::view(), nodes: vec![] };
         checks.extend(server(Ok(("h:1".into(), unnamed)), samples::NOW));
-        checks.extend(engines(&[(Backend::Ollama, 11434, look::Answer::Nobody)]));
+        checks.extend(engines(&[(Backend::Ollama, 11434, look::Answer::Nobody)], &[]));
+        checks.extend(engines(&[], &samples::workers().workers[1..]));
         checks.push(disk("/", Ok(ByteSize::gib(5))));
         checks.push(disk("/x", Err(std::io::ErrorKind::NotFound.into())));
         let (folder, connector) = (tempfile::tempdir().unwrap(), client::connector().unwrap());
@@ -271,6 +292,18 @@ mod tests {
         assert!(checks.iter().all(is_told), "{checks:?}");
         let text = page(&checks, Style::default());
         insta::assert_snapshot!("doctor_wrong", text.replace(&folder.path().display().to_string(), "FOLDER"));
+    }
+
+    #[test]
+    fn a_ready_worker_of_the_node_is_an_engine_without_a_port_of_its_own() {
+        let mut nodes = samples::nodes();
+        nodes.view = Some(View { node: "grey-area".into(), ..View::default() });
+        let server = look::Server { address: "h:1".into(), nodes, workers: samples::workers().workers };
+        let own = own_workers(&server);
+        let checks = engines(&[(Backend::Ollama, 11434, look::Answer::Nobody)], &own);
+        let last = checks.last().unwrap();
+        assert_eq!((last.state, last.found.as_str()), (State::Ok, "ready: grey-area/ollama"), "{checks:?}");
+        assert!(own.iter().all(|worker| worker.node == "grey-area"), "another node's engine is none of this machine");
     }
 
     #[test]

@@ -12,9 +12,11 @@ pub mod scheduled;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use ::research::BlobId;
+use ::research::neighbours::Neighbours;
 use api::FrameStream;
 use backup::look::Pieces;
-use base::{BoxFuture, Result};
+use base::{BoxFuture, Code, Fault, Result};
 use bytes::Bytes;
 use futures_util::stream;
 use proto::backup::ImportResponse;
@@ -22,6 +24,7 @@ use store::Entry;
 use tokio::sync::mpsc;
 
 use crate::core::Core;
+use crate::research::{HouseNeighbours, keeps_none};
 
 /// Pieces of a backup that wait to be sent, or to be read.
 const WAITING_PIECES: usize = 8;
@@ -59,6 +62,43 @@ impl api::Backups for HouseBackups {
 
     fn import(&self, frames: FrameStream) -> BoxFuture<'_, Result<ImportResponse>> {
         Box::pin(import::import(&self.0, frames))
+    }
+}
+
+/// A file of a document: of this node's own, or of whichever node keeps documents.
+async fn file_of(core: &Arc<Core>, id: BlobId) -> Result<Option<Bytes>> {
+    match core.library() {
+        Ok(library) => library.file_of_anybody(id).await,
+        Err(_) => neighbours(core)?.fetch(id).await,
+    }
+}
+
+/// Keeps a file of a document here, or at a node that keeps documents.
+async fn keep_file(core: &Arc<Core>, file: Bytes) -> Result<()> {
+    match core.library() {
+        Ok(library) => library.keep_file(file).await.map(drop),
+        // Of files that a house without such a node cannot keep, none is acknowledged.
+        Err(nowhere) => match neighbours(core)?.keep(vec![file]).await? {
+            true => Ok(()),
+            false => Err(nowhere),
+        },
+    }
+}
+
+/// Whether files of documents can be had: here, or by a node that keeps them.
+fn has_files(core: &Arc<Core>) -> bool {
+    let others = || HouseNeighbours(Arc::downgrade(core)).are_at_hand();
+    core.library().is_ok() || others().unwrap_or_default()
+}
+
+/// The nodes that keep documents, for one that does not. None at hand is no reason to say that the files are gone.
+fn neighbours(core: &Arc<Core>) -> Result<HouseNeighbours> {
+    match has_files(core) {
+        true => Ok(HouseNeighbours(Arc::downgrade(core))),
+        false => {
+            let fault = keeps_none(core);
+            Err(Fault::new(Code::Unavailable, fault.message).hint(fault.hint.unwrap_or_default()))
+        }
     }
 }
 

@@ -2,17 +2,20 @@
 //! issuer, measured, and complained about when it nears its end all the same.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use base::config::Config;
 use base::report::NodeState;
 use base::retry::Backoff;
 use base::time::{rfc3339, unix_ms};
 use base::{Code, Fault, NodeId, Result};
 use net::Identity;
-use net::certificate::{Facts, Revocation, Serial};
+use net::certificate::{Facts, Revocation, Serial, is_revoked};
 use net::identity::Due;
-use proto::admin::{GetStoreResponse, RevokeCertificatesRequest, RevokeCertificatesResponse, RevokedCertificate};
+use proto::admin::{
+    GetStoreResponse, House, HouseBackup, RevokeCertificatesRequest, RevokeCertificatesResponse, RevokedCertificate,
+};
 use proto::node::RenewCertificateRequest;
 
 use crate::core::{Core, Seen};
@@ -26,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const TRY_AGAIN: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(600), jitter: 0.3 };
 /// The same while the only issuer is of the old CA, which its owner changes by hand.
 const TRY_FOR_NEW_ROOT: Backoff = Backoff { first: Duration::from_secs(2), most: Duration::from_secs(15), jitter: 0.3 };
+/// Until then the connections of whoever is refused have ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 const DAY_S: i64 = 86_400;
 /// No certificate of a node or an issuer lasts longer; what was revoked before has ended.
 const LONGEST_LIFE_S: i64 = 400 * DAY_S;
@@ -56,6 +61,40 @@ pub async fn keep(core: Arc<Core>) {
         complain(&core, &identity.certificates(), now_s(), &mut told);
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Gives the node up where its own certificate is refused by the cluster: whoever holds it is a stranger there, leads
+/// nothing and writes nothing.
+pub fn judge_own(core: &Core) {
+    let Some(fault) = own_refusal(core) else { return };
+    tracing::error!(error = %fault.full_message(), "the certificate of this node was revoked; the node stops");
+    core.degrade("certificates", Some(fault.full_message()));
+    let subject = Subject::Other(format!("certificate node of {}", core.node));
+    let (kind, severity, detail) = (FailureKind::Security, Severity::Critical, fault.full_message());
+    core.tell(Seen::Wrong(Sighting { subject, kind, severity, detail }));
+    core.expelled.cancel();
+}
+
+/// Why this node is none of the cluster any more; `None` while it is.
+pub fn own_refusal(core: &Core) -> Option<Fault> {
+    let identity = core.identity.as_ref()?;
+    let is_refused = || is_revoked(&core.revoked.load(), &identity.certificate());
+    if !is_refused() {
+        return None;
+    }
+    // A newer certificate may lie there already; files that cannot be used leave the one that is refused.
+    if let Err(fault) = identity.look_again() {
+        tracing::warn!(error = %fault.full_message(), "the files of the certificate cannot be used");
+    }
+    is_refused().then(|| {
+        let facts = identity.certificate();
+        let (node, serial) = (&core.node, &facts.serial);
+        Fault::new(Code::PermissionDenied, format!("the certificate of node `{node}` (serial {serial}) was revoked"))
+            .hint(format!(
+                "if it shall belong to the cluster again, make a new one (`tmctl ca issue {node} --yes`), copy its files \
+                 here, and start it; else wipe its data"
+            ))
+    })
 }
 
 /// When to try to renew, and how often it failed.
@@ -237,13 +276,51 @@ fn revocation(wire: RevokedCertificate) -> Result<Revocation> {
     }
 }
 
-/// Where the cluster's store is, as this node finds it.
+/// Whether a node is none of the cluster any more, as far as this one can tell: the list names it, and it is silent since.
+pub fn is_out(core: &Core, node: &cluster::NodeView) -> bool {
+    let names = |one: &Revocation| matches!(one, Revocation::Node { node: named, .. } if *named == node.member.node);
+    let refused = core.refused_since.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut since = refused.iter().filter(|(one, _)| names(one)).map(|(_, since)| *since);
+    node.member.node != core.node && since.any(|since| is_silent_since(since, node.state, node.heard))
+}
+
+/// Whoever was heard once the list was known has proved that it holds a later certificate. Of one that is off, and was
+/// never heard, nobody can tell.
+fn is_silent_since(since: Instant, state: NodeState, heard: Option<Instant>) -> bool {
+    match (state, heard) {
+        (NodeState::Suspect | NodeState::Lost, Some(heard)) => heard < since + ENDS_WITHIN,
+        (NodeState::Suspect, None) => true,
+        _ => false,
+    }
+}
+
+/// Where the cluster's store is, as this node finds it, and what a node that joins has in common with this one.
 pub fn store_of(core: &Core) -> GetStoreResponse {
-    match &core.config.load_full().store {
+    let config = core.config.load_full();
+    let house = Some(house_of(&config));
+    match &config.store {
         base::config::Store::Etcd(etcd) => {
-            GetStoreResponse { endpoints: etcd.endpoints.clone(), prefix: etcd.prefix.clone() }
+            GetStoreResponse { endpoints: etcd.endpoints.clone(), prefix: etcd.prefix.clone(), house }
         }
-        base::config::Store::Sled => GetStoreResponse::default(),
+        base::config::Store::Sled => GetStoreResponse { house, ..GetStoreResponse::default() },
+    }
+}
+
+fn house_of(config: &Config) -> House {
+    // Where one node is named, no other one ever makes a backup.
+    let backup = config.backup.as_ref().filter(|backup| backup.node.is_none()).map(|backup| HouseBackup {
+        to: backup.to.display().to_string(),
+        every_s: backup.every.as_secs(),
+        keep: backup.keep,
+        recipient: backup.recipient.clone(),
+    });
+    House {
+        keys: config.auth.to_string(),
+        mode: config.privacy.mode.to_string(),
+        lock: config.privacy_lock,
+        local_percent: config.privacy_local_percent.map(u32::from),
+        local_ranges: config.privacy.local_ranges.clone(),
+        backup,
     }
 }
 
@@ -254,6 +331,22 @@ fn now_s() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_out_while_it_is_silent_since_it_was_revoked() {
+        let since = Instant::now();
+        let (before, later) = (since.checked_sub(Duration::from_secs(1)), Some(since + Duration::from_secs(5)));
+        for (state, heard, wanted) in [
+            (NodeState::Suspect, before, true),
+            (NodeState::Lost, before, true),
+            (NodeState::Suspect, None, true),
+            (NodeState::Lost, None, false),
+            (NodeState::Lost, later, false),
+            (NodeState::Alive, before, false),
+        ] {
+            assert_eq!(is_silent_since(since, state, heard), wanted, "{state} {heard:?}");
+        }
+    }
 
     #[test]
     fn the_alarm_grows_at_30_7_and_1_days() {

@@ -70,13 +70,17 @@ enum Command {
         #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
         scope: Vec<String>,
     },
-    /// Writes what this machine needs to be a node, out of the code that `tmctl node add` printed. Replaces nothing.
+    /// Writes what this machine needs to be a node, out of the code that `tmctl node add` printed. Replaces nothing; the
+    /// file that --config names is read, and the new one keeps what it says of this machine.
     Join {
         /// The code; `-` reads it from standard input, where no list of processes shows it.
         code: String,
         /// Folder for the files.
         #[arg(long, default_value = ".")]
         dir: PathBuf,
+        /// The node keeps documents too (the role `research`).
+        #[arg(long)]
+        research: bool,
     },
     /// Writes manual pages into a folder.
     #[command(hide = true)]
@@ -114,8 +118,8 @@ pub fn run() -> ExitCode {
             Err(error) => failed(&error),
         };
     }
-    if let Some(Command::Join { code, dir }) = &arguments.command {
-        return match join_command::join(code, dir) {
+    if let Some(Command::Join { code, dir, research }) = &arguments.command {
+        return match join_command::join(code, dir, arguments.config.as_deref(), *research) {
             Ok(said) => print(&said),
             Err(error) => failed(&error),
         };
@@ -267,7 +271,10 @@ fn serve(config: Config, arguments: Arc<Arguments>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("could not start the runtime")),
     };
-    let served = runtime.block_on(serve_until_stopped(config, arguments)).map(telemetry::Traces::shutdown);
+    let served = runtime.block_on(serve_until_stopped(config, arguments)).and_then(|(traces, ended)| {
+        traces.shutdown();
+        Ok(ended?)
+    });
     // A blocking task that hangs must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match served {
@@ -276,7 +283,11 @@ fn serve(config: Config, arguments: Arc<Arguments>) -> ExitCode {
     }
 }
 
-async fn serve_until_stopped(mut config: Config, arguments: Arc<Arguments>) -> Result<telemetry::Traces> {
+/// Gives how it ended: asked to, or because it may not go on.
+async fn serve_until_stopped(
+    mut config: Config,
+    arguments: Arc<Arguments>,
+) -> Result<(telemetry::Traces, base::Result<()>)> {
     // Asked for before anything starts: a signal in between must find somebody who listens.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
@@ -322,6 +333,11 @@ async fn serve_until_stopped(mut config: Config, arguments: Arc<Arguments>) -> R
         () = reloads => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        fault = node.expelled() => {
+            notify::stops();
+            node.give_up().await;
+            return Ok((traces, Err(fault)));
+        }
         () = node.root_ended() => tracing::error!("the root of the actors ended; the node stops"),
         never = notify::lives(|within| node.answers(within)) => match never {},
     }
@@ -333,7 +349,7 @@ async fn serve_until_stopped(mut config: Config, arguments: Arc<Arguments>) -> R
         }
     };
     node.stop(hurry).await;
-    Ok(traces)
+    Ok((traces, Ok(())))
 }
 
 /// Engines on their default ports, as workers.

@@ -116,6 +116,8 @@ pub struct Core {
     pub keys: Keys,
     /// Certificates that are refused before their time, as the store told last.
     pub revoked: ArcSwap<Vec<net::certificate::Revocation>>,
+    /// The same, with when this process came to know of each.
+    pub refused_since: Mutex<Vec<(net::certificate::Revocation, Instant)>>,
     /// Where sightings go.
     pub sightings: mpsc::Sender<Seen>,
     /// What happens, for whoever watches.
@@ -132,6 +134,8 @@ pub struct Core {
     pub tasks: TaskTracker,
     /// Cancelled when the node stops.
     pub stop: CancellationToken,
+    /// Cancelled when the node is none of the cluster any more: its certificate was revoked.
+    pub expelled: CancellationToken,
     started: Instant,
     has_looked_around: AtomicBool,
     cluster: OnceLock<Arc<Cluster>>,
@@ -233,6 +237,7 @@ impl Core {
             failures: Mutex::default(),
             keys,
             revoked: ArcSwap::default(),
+            refused_since: Mutex::default(),
             sightings: parts.sightings,
             events: broadcast::Sender::new(EVENTS_KEPT),
             settings_kept: parts.settings_kept,
@@ -241,6 +246,7 @@ impl Core {
             asks_running: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             stop: parts.stop,
+            expelled: CancellationToken::new(),
             started: Instant::now(),
             has_looked_around: AtomicBool::new(false),
             cluster: OnceLock::new(),
@@ -266,10 +272,7 @@ impl Core {
 
     /// This node's part of the knowledge base.
     pub fn library(&self) -> Result<&Arc<Library>> {
-        self.library.get().ok_or_else(|| {
-            Fault::new(base::Code::NotSupported, format!("node `{}` keeps no documents", self.node))
-                .hint("give it the role `research` under node.roles, or ask a node that has it")
-        })
+        self.library.get().ok_or_else(|| crate::research::keeps_none(self))
     }
 
     /// This node's place in the cluster.

@@ -1,5 +1,7 @@
 //! `tmd join CODE`: the files of a new node, and a first configuration that is good as it stands. Replaces nothing.
 
+mod written;
+
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -13,15 +15,22 @@ use net::joining::Joining;
 /// A code is far shorter.
 const READ_AT_MOST: u64 = 128 << 10;
 
-/// Writes the files into `dir`; what to do next.
-pub fn join(code: &str, dir: &Path) -> Result<String> {
+/// Writes the files into `dir`; what to do next. The configuration `there` is read, and stays as it is.
+pub fn join(code: &str, dir: &Path, there: Option<&Path>, keeps_documents: bool) -> Result<String> {
     let joining = Joining::from_code(&read(code)?)?;
     let name = &joining.name;
     net::ca::check_name(name)?;
     if !joining.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte)) {
         return Err(Fault::invalid("the code names a host with odd characters").hint("make another code").into());
     }
-    let toml = configuration(&joining);
+    let toml = match there {
+        Some(there) => {
+            let text = std::fs::read_to_string(there);
+            let text = text.with_context(|| format!("could not read `{}`", there.display()))?;
+            written::into(&text, &joining, keeps_documents)?
+        }
+        None => written::anew(&joining, keeps_documents),
+    };
     let path = std::path::absolute(dir.join(format!("{name}.toml")))?;
     check(&toml, &path)?;
     let files = [
@@ -48,8 +57,15 @@ pub fn join(code: &str, dir: &Path) -> Result<String> {
         net::Identity::load(tls)?.must_be(&config.node.name)?;
     }
     let path = path.display();
+    let backup = config.backup.as_ref().filter(|backup| backup.node.is_none()).map_or_else(String::new, |backup| {
+        format!("while this node leads it writes backups to {}: the folder must be there\n", backup.to.display())
+    });
+    let next = match there {
+        Some(there) => format!("it is {} with what a member needs: put it in its place", there.display()),
+        None => format!("name the engines of this machine in it, then: tmd --config {path}"),
+    };
     Ok(format!(
-        "wrote {path} and its certificates\nname the engines of this machine in it, then: tmd --config {path}\n\
+        "wrote {path} and its certificates\n{next}\n{backup}\
          {name}.key is this node's secret, and the code holds it: keep neither where others read\n"
     ))
 }
@@ -75,27 +91,12 @@ fn resolved(toml: &str, path: &Path) -> Result<Config> {
     Config::resolve(&sources).map_err(|faults| anyhow::anyhow!("the code makes no good configuration: {faults}"))
 }
 
-fn configuration(joining: &Joining) -> String {
-    let Joining { name, host, endpoints, prefix, .. } = joining;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let (peers, actors) = (format!("{host}:3003"), format!("{host}:3004"));
-    format!(
-        "# Written by `tmd join`. What is left out has a default; `tmd config --config FILE` prints all of it.\n\n\
-         [node]\nname = {name:?}\ndata_dir = \"data\"                    # what must survive; counts from this file\n\n\
-         [peers]\nlisten = \"0.0.0.0:3003\"\nadvertise = {peers:?}\n\n\
-         [actors]\nenabled = true\nlisten = \"0.0.0.0:3004\"\nadvertise = {actors:?}\n\n\
-         [tls]\nca = \"ca.pem\"\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\n\n\
-         [store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\nprefix = {prefix:?}\n\n\
-         # [[workers]]                        # one for each engine of this machine\n# name = \"ollama\"\n\
-         # backend = \"ollama\"\n# url = \"http://127.0.0.1:11434\"\n"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use net::ca::{self, Existing, Order, Passphrase};
+    use net::joining::House;
 
     use super::*;
 
@@ -112,7 +113,12 @@ mod tests {
             key: text(&issued.key),
             endpoints: vec!["http://grey-area:2379".to_owned()],
             prefix: "/taskmaster/home".to_owned(),
+            house: House::default(),
         }
+    }
+
+    fn joined(joining: &Joining, dir: &Path) -> Result<String> {
+        join(&joining.to_code().unwrap(), dir, None, false)
     }
 
     #[test]
@@ -120,13 +126,27 @@ mod tests {
         let (pki, machine) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let joining = joining(pki.path());
         let dir = machine.path().join("taskmaster");
-        join(&joining.to_code().unwrap(), &dir).unwrap();
+        joined(&joining, &dir).unwrap();
         let mode = |file: &str| std::fs::metadata(dir.join(file)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("nas.key"), mode("nas.toml")), (0o600, 0o644));
         let before = std::fs::read(dir.join("nas.toml")).unwrap();
-        let again = join(&Joining { prefix: "/other".to_owned(), ..joining }.to_code().unwrap(), &dir).unwrap_err();
+        let again = joined(&Joining { prefix: "/other".to_owned(), ..joining }, &dir).unwrap_err();
         assert!(again.to_string().contains("exists already"), "{again}");
         assert_eq!(std::fs::read(dir.join("nas.toml")).unwrap(), before);
+    }
+
+    #[test]
+    fn a_machine_that_had_a_configuration_keeps_what_it_says() {
+        let (pki, machine) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (dir, there) = (machine.path().join("joined"), machine.path().join("tmd.toml"));
+        let before = "[node]\nname = \"node\"\n\n[[workers]]\nname = \"engine\"\nbackend = \"engine\"\n";
+        std::fs::write(&there, before).unwrap();
+        join(&joining(pki.path()).to_code().unwrap(), &dir, Some(&there), true).unwrap();
+        let text = std::fs::read_to_string(dir.join("nas.toml")).unwrap();
+        let config = resolved(&text, &dir.join("nas.toml")).unwrap();
+        assert_eq!((config.node.name.as_str(), config.workers.len(), config.node.roles.len()), ("nas", 1, 3));
+        assert_eq!((config.auth, config.privacy_lock), (base::config::Auth::Store, true));
+        assert_eq!(std::fs::read_to_string(&there).unwrap(), before);
     }
 
     #[test]
@@ -138,9 +158,13 @@ mod tests {
             Joining { name: "../nas".to_owned(), ..good.clone() },
             Joining { prefix: "no path".to_owned(), ..good.clone() },
             Joining { host: "a\"\n[http]\nlisten = \"0.0.0.0:1".to_owned(), ..good.clone() },
+            Joining {
+                house: House { mode: "open\"\n[http]\nlisten = \"0.0.0.0:1".to_owned(), ..House::default() },
+                ..good.clone()
+            },
             Joining { endpoints: vec!["nonsense://".to_owned()], ..good },
         ] {
-            join(&wrong.to_code().unwrap(), &dir).unwrap_err();
+            joined(&wrong, &dir).unwrap_err();
         }
         assert!(!dir.exists());
     }

@@ -47,7 +47,7 @@ use crate::reload::Source;
 use crate::spans::Spans;
 use crate::worker::built_in;
 use crate::worker::port::Port;
-use crate::{at_rest, benching, fleet, hooks, reload, research, settings};
+use crate::{at_rest, benching, certificates, fleet, hooks, reload, research, settings};
 
 /// A dial that takes longer is a failure: engines are in the house.
 const DIAL_ENGINE: Duration = Duration::from_secs(3);
@@ -148,6 +148,10 @@ impl Node {
             core.degrade("storage", Some(loss));
         }
         settings::recall(&core);
+        // Before it joins: until it has another certificate it is a stranger.
+        if let Some(fault) = certificates::own_refusal(&core) {
+            return Err(fault.into());
+        }
         benching::recall(&core);
         core.join(join(&core, &local, addresses).await?);
         if research::keeps_documents(&core) {
@@ -221,10 +225,38 @@ impl Node {
                 self.end_engines(true).await;
             }
         }
-        // The lease is given back, so that the others need not wait for it to expire.
+        self.leave().await;
+        self.close().await;
+    }
+
+    /// Takes a node down that is none of the cluster any more: out of it first, and what still runs is cut off.
+    pub async fn give_up(self) {
+        self.leave().await;
+        settings::keep_refusals(&self.core).await;
+        self.core.stop.cancel();
+        self.doors.cancel();
+        self.peers.cancel();
+        self.end_engines(true).await;
+        self.close().await;
+    }
+
+    /// Waits until the node is none of the cluster any more; why.
+    pub async fn expelled(&self) -> Fault {
+        self.core.expelled.cancelled().await;
+        certificates::own_refusal(&self.core).unwrap_or_else(|| {
+            Fault::unavailable("the certificate of this node was revoked").hint("start the node again")
+        })
+    }
+
+    /// The lease is given back, so that the others need not wait for it to expire.
+    async fn leave(&self) {
         if let Ok(cluster) = self.core.cluster() {
             cluster.leave().await;
         }
+    }
+
+    /// Closes what is on disks.
+    async fn close(&self) {
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.core.store.close()).await;
         let audit = self.core.connector.audit().clone();
         let closed = tokio::task::spawn_blocking(move || audit.journal().map(Journal::close));

@@ -17,7 +17,7 @@ use extract::child::Reader;
 
 use crate::core::Core;
 use models::HouseModels;
-use neighbours::HouseNeighbours;
+pub use neighbours::HouseNeighbours;
 use pages::Pages;
 use store::Local;
 
@@ -87,6 +87,33 @@ fn qdrant(_: &Core) -> anyhow::Result<Option<Arc<dyn Server>>> {
     Ok(None)
 }
 
+/// The refusal of a node that keeps no documents; it names those that do.
+pub fn keeps_none(core: &Core) -> Fault {
+    let view = core.cluster().map(|cluster| cluster.view()).ok();
+    let nodes = view.iter().flat_map(|view| &view.nodes);
+    let keeps = |node: &&cluster::NodeView| node.report.as_ref().is_some_and(|report| report.research.is_some());
+    let keepers: Vec<_> = nodes.filter(|node| node.state.is_routable()).filter(keeps).collect();
+    let keepers: Vec<_> = keepers.iter().map(|node| (node.member.node.as_str(), &*node.member.grpc_address)).collect();
+    Fault::new(base::Code::NotSupported, format!("node `{}` keeps no documents", core.node)).hint(hint_of(&keepers))
+}
+
+/// Where to go instead; nodes by name and client-facing gRPC.
+fn hint_of(keepers: &[(&str, &str)]) -> String {
+    const ROLE: &str = "give it the role `research` under node.roles";
+    let is_local = |at: &str| at.parse::<std::net::SocketAddr>().is_ok_and(|at| at.ip().is_loopback());
+    let named = |(name, at): &(&str, &str)| match is_local(at) {
+        true => format!("`{name}` (its grpc.listen is on loopback: ask there)"),
+        false => format!("`{name}`"),
+    };
+    match keepers {
+        [] => format!("{ROLE}; no node that has it can be reached now"),
+        keepers => {
+            let names: Vec<_> = keepers.iter().map(named).collect();
+            format!("ask a node that does: {}; or {ROLE}", names.join(", "))
+        }
+    }
+}
+
 /// Whether this node keeps documents.
 pub fn keeps_documents(core: &Core) -> bool {
     core.config.load().node.roles.contains(&Role::Research)
@@ -97,6 +124,13 @@ mod tests {
     use base::config::Sources;
 
     use super::*;
+
+    #[test]
+    fn a_refusal_names_the_nodes_that_keep_documents() {
+        assert!(hint_of(&[]).contains("no node that has it can be reached"));
+        let hint = hint_of(&[("nas", "0.0.0.0:3002"), ("laptop", "127.0.0.1:3002")]);
+        assert!(hint.starts_with("ask a node that does: `nas`, `laptop` (its grpc.listen is on loopback"), "{hint}");
+    }
 
     #[test]
     fn a_qdrant_is_refused_by_a_build_that_has_none() {

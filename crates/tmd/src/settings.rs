@@ -1,7 +1,8 @@
 //! What the whole cluster shares besides members: the mode and the API keys. Followed from the store, used from memory;
 //! kept on the disk for a start while the store is away.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use base::config::Mode;
 use base::time::unix_ms;
@@ -11,6 +12,7 @@ use net::certificate::Revocation;
 use net::keys::{Key, KeyRecord};
 use store::{Guard, Listing, Table, Txn, WatchEvent};
 
+use crate::certificates;
 use crate::core::Core;
 use crate::mode::history::History;
 use crate::mode::{SetMode, Taken};
@@ -203,6 +205,13 @@ async fn keep_revocations(table: &Table, revoked: &[Revocation]) -> Result<()> {
     Ok(())
 }
 
+/// Keeps what is refused for a start without the store, now: who is refused itself must not forget it.
+pub async fn keep_refusals(core: &Core) {
+    if let Err(error) = keep_revocations(&core.settings_kept, &core.revoked.load()).await {
+        tracing::error!(error = ?error, "could not keep which certificates were revoked");
+    }
+}
+
 fn change_revoked(core: &Core, change: impl FnOnce(&mut Vec<Revocation>)) {
     let mut revoked = Vec::clone(&core.revoked.load());
     change(&mut revoked);
@@ -212,9 +221,22 @@ fn change_revoked(core: &Core, change: impl FnOnce(&mut Vec<Revocation>)) {
 /// Refuses these certificates from now on, and no others.
 fn revoked_are(core: &Core, revoked: Vec<Revocation>) {
     core.revoked.store(Arc::new(revoked.clone()));
+    note_since(core, &revoked);
     let is_change = core.identity.as_ref().is_some_and(|identity| identity.revoke(revoked.clone()));
     if is_change {
         tracing::info!(revocations = revoked.len(), "other certificates are refused now");
+        certificates::judge_own(core);
+    }
+}
+
+fn note_since(core: &Core, revoked: &[Revocation]) {
+    let now = Instant::now();
+    let mut since = core.refused_since.lock().unwrap_or_else(PoisonError::into_inner);
+    since.retain(|(one, _)| revoked.contains(one));
+    for one in revoked {
+        if !since.iter().any(|(known, _)| known == one) {
+            since.push((one.clone(), now));
+        }
     }
 }
 

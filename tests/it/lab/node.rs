@@ -33,13 +33,15 @@ pub struct Setup {
     more: String,
     etcd: Vec<String>,
     store: String,
+    roles: String,
 }
 
 impl Setup {
     /// A node without workers.
     pub fn new(name: &str) -> Self {
         let store = "lease_ttl = \"2s\"".to_owned();
-        Self { name: name.to_owned(), workers: String::new(), more: String::new(), etcd: Vec::new(), store }
+        let roles = "[\"gateway\", \"worker\", \"research\"]".to_owned();
+        Self { name: name.to_owned(), workers: String::new(), more: String::new(), etcd: Vec::new(), store, roles }
     }
 
     /// One more worker; its engine runs already.
@@ -76,6 +78,12 @@ impl Setup {
         self
     }
 
+    /// The role `research` is left to others.
+    pub fn without_documents(mut self) -> Self {
+        "[\"gateway\", \"worker\"]".clone_into(&mut self.roles);
+        self
+    }
+
     fn toml(&self, dir: &Path, etcd: Option<&str>) -> String {
         let endpoints: Vec<&str> = match etcd.filter(|_| self.etcd.is_empty()) {
             Some(url) => vec![url],
@@ -88,8 +96,9 @@ impl Setup {
         let (name, data) = (&self.name, dir.join(&self.name));
         let loopback = "listen = \"127.0.0.1:0\"";
         let mut toml = format!(
-            "[node]\nname = \"{name}\"\ndata_dir = \"{}\"\n[http]\n{loopback}\n[grpc]\n{loopback}\n[peers]\n{loopback}\n\
+            "[node]\nname = \"{name}\"\nroles = {}\ndata_dir = \"{}\"\n[http]\n{loopback}\n[grpc]\n{loopback}\n[peers]\n{loopback}\n\
              [store]\n{store}\n{}",
+            self.roles,
             data.display(),
             self.workers
         );

@@ -36,7 +36,7 @@ const TONES = {
   good: ["alive", "ready", "ok", "done", "answered", "quoted", "supported", "recovered", "mended", "loopback", "local", "low"],
   busy: ["running", "waiting", "starting", "in-progress", "review", "loading", "pending"],
   odd: ["suspect", "stale", "draining", "degraded", "unsure", "deferred", "cancelled", "medium", "external", "active", "busy"],
-  bad: ["lost", "down", "failed", "blocked", "high", "critical", "unsupported"],
+  bad: ["lost", "revoked", "down", "failed", "blocked", "high", "critical", "unsupported"],
 };
 
 /** Good, busy, odd or bad; for a state that nobody knew of when this was written, plain. */

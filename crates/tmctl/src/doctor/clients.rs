@@ -238,7 +238,7 @@ async fn bridge(by: &str, servers: &str, key: Option<&str>, variables: &[(String
         Err(fault) => Err(fault),
     };
     match answer {
-        Ok((address, _)) => Check::ok(by, format!("the bridge reaches {address}")),
+        Ok(server) => Check::ok(by, format!("the bridge reaches {}", server.address)),
         Err(fault) => Check::fail(by, &fault),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::config::{Config, Sources, Store};
 use base::{ByteSize, Code, Fault, Result};
 use net::{Connector, Purpose};
-use proto::admin::{ListNodesRequest, ListNodesResponse};
+use proto::admin::{ListNodesRequest, ListNodesResponse, ListWorkersRequest, WorkerItem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -24,6 +24,9 @@ const LIBRARY: &str = "libnvidia-ml.so.1";
 const LIBRARY_FOLDERS: [&str; 5] =
     ["/run/opengl-driver/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib"];
 
+/// Where an installed node has its configuration.
+const USUAL: &str = "/etc/taskmaster/tmd.toml";
+
 /// Who answers on a port.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -35,11 +38,22 @@ pub enum Answer {
     Odd(String),
 }
 
-/// The server that answers, and its nodes.
-pub async fn server(servers: &Servers) -> Result<(String, ListNodesResponse)> {
+/// The server that answers, with what it knows.
+pub struct Server {
+    /// Its address.
+    pub address: String,
+    /// The nodes.
+    pub nodes: ListNodesResponse,
+    /// The workers of all of them.
+    pub workers: Vec<WorkerItem>,
+}
+
+/// The server that answers.
+pub async fn server(servers: &Servers) -> Result<Server> {
     let connection = servers.connect().await?;
-    let response = call(CALL_LIMIT, connection.admin().list_nodes(ListNodesRequest {})).await?;
-    Ok((connection.server, response))
+    let nodes = call(CALL_LIMIT, connection.admin().list_nodes(ListNodesRequest {})).await?;
+    let workers = call(CALL_LIMIT, connection.admin().list_workers(ListWorkersRequest {})).await?.workers;
+    Ok(Server { address: connection.server, nodes, workers })
 }
 
 /// Who answers `GET path` at `host:port`.
@@ -132,7 +146,9 @@ pub fn nvidia_library() -> Option<PathBuf> {
 /// What `file` configures, when one is given, and the folder whose disk counts.
 pub fn config(file: Option<&Path>) -> (Option<Result<Config>>, PathBuf) {
     let Some(file) = file else {
-        return (None, here());
+        // Its disk counts also for whoever does not name it; what else it says needs its secrets.
+        let usual = Path::new(USUAL).exists().then(|| read_config(Path::new(USUAL)).ok()).flatten();
+        return (None, usual.map_or_else(here, |config| existing(&config.node.data_dir)));
     };
     let config = read_config(file);
     let folder = config.as_ref().map_or_else(|_| here(), |config| existing(&config.node.data_dir));

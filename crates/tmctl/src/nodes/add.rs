@@ -2,7 +2,7 @@
 
 use base::{Fault, Result};
 use net::ca::{self, Existing, Order};
-use net::joining::Joining;
+use net::joining::{Backup, House, Joining};
 use proto::admin::{GetStoreRequest, GetStoreResponse};
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
     let dir = folder.there()?;
     let store = match endpoints.is_empty() {
         true => asked(servers).await?,
-        false => GetStoreResponse { endpoints, prefix },
+        false => GetStoreResponse { endpoints, prefix, house: house_asked(servers, screen).await },
     };
     let host = address.unwrap_or_else(|| name.clone());
     let existing = if yes { Existing::Replace } else { Existing::Keep };
@@ -52,6 +52,7 @@ pub async fn run(servers: &Servers, screen: &mut Screen, args: Args) -> Result<V
         key: read(&issued.key)?,
         endpoints: store.endpoints,
         prefix: store.prefix,
+        house: store.house.map_or_else(House::default, house),
         name,
         host,
     };
@@ -70,6 +71,36 @@ async fn asked(servers: &Servers) -> Result<GetStoreResponse> {
     let connection = servers.connect().await.map_err(|fault| fault.hint(HINT))?;
     let store = call(CALL_LIMIT, connection.admin().get_store(GetStoreRequest {})).await?;
     check(store, &connection.server).map_err(|fault| fault.hint(HINT))
+}
+
+/// What the house has in common, where a server answers: a CA may well be kept on a machine that reaches none.
+async fn house_asked(servers: &Servers, screen: &mut Screen) -> Option<proto::admin::House> {
+    let asked = async {
+        let connection = servers.connect().await?;
+        call(CALL_LIMIT, connection.admin().get_store(GetStoreRequest {})).await
+    };
+    let (house, why) = match asked.await {
+        Ok(store) => (store.house, "the server is of an older release".to_owned()),
+        Err(fault) => (None, fault.message),
+    };
+    if house.is_none() {
+        screen.note(&format!(
+            "no server told what the nodes have in common ({why}): the new one wants keys (auth.keys = \"store\"), is \
+             locked (privacy.lock) and makes no backups; where the others differ, change its file\n"
+        ));
+    }
+    house
+}
+
+fn house(told: proto::admin::House) -> House {
+    let proto::admin::House { keys, mode, lock, local_percent, local_ranges, backup } = told;
+    let backup = backup.map(|proto::admin::HouseBackup { to, every_s, keep, recipient }| Backup {
+        to,
+        every_s,
+        keep,
+        recipient,
+    });
+    House { keys, mode, lock, local_percent, local_ranges, backup }
 }
 
 fn check(store: GetStoreResponse, server: &str) -> Result<GetStoreResponse> {
@@ -111,6 +142,7 @@ mod tests {
         let store = |endpoints: &[&str]| GetStoreResponse {
             endpoints: endpoints.iter().map(|url| (*url).to_owned()).collect(),
             prefix: "/p".to_owned(),
+            house: None,
         };
         for wrong in [
             &[] as &[&str],

@@ -34,7 +34,7 @@ pub async fn export(core: &Arc<Core>, to: &mpsc::Sender<Result<Bytes>>) -> Resul
     };
     send(to, writer.begin(&about).map_err(unwritable)?).await?;
     for id in named_files(&picture, &mut writer).await? {
-        match core.library()?.file_of_anybody(id).await? {
+        match super::file_of(core, id).await? {
             Some(bytes) => send(to, writer.file(&id.to_string(), &bytes)).await?,
             None => writer.is_missing(id.to_string()),
         }

@@ -117,9 +117,7 @@ impl Into<'_> {
         match part {
             Part::About(about) => self.begin(&about).await,
             Part::File { name, bytes } => {
-                let library = self.core.library()?;
-                library
-                    .keep_file(bytes.into())
+                super::keep_file(self.core, bytes.into())
                     .await
                     .map_err(|fault| Fault::new(fault.code, format!("could not keep file `{name}`")).because(fault))?;
                 self.files += 1;

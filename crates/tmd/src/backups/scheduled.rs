@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backup::folder::{Finished, Unfinished, name, prune};
 use backup::frames::Manifest;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use store::{Guard, Txn, framed};
 use tokio::sync::mpsc;
 
-use super::{bytes_of, exported};
+use super::{bytes_of, exported, has_files};
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
 
@@ -27,6 +27,8 @@ const LAST: &str = "backups/last";
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// One that failed is tried again after this long, or after a quarter of the time between two where that is less.
 const TRY_AGAIN: Duration = Duration::from_secs(600);
+/// A node that keeps no documents waits so long after its start for one that does.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 /// Of what could not be read, so much is named.
 const MOST_NAMED: usize = 20;
 
@@ -67,7 +69,7 @@ fn is_due(now_ms: u64, every: Duration, last: Option<u64>, tried: Option<u64>) -
 /// Makes backups for as long as it is polled.
 pub async fn keep(core: Arc<Core>) {
     let Some(settings) = core.config.load().backup.clone() else { return std::future::pending().await };
-    let began_ms = unix_ms();
+    let (began_ms, began) = (unix_ms(), Instant::now());
     let (mut tried, mut is_wrong) = (None, false);
     loop {
         let last = last(&core).await;
@@ -76,7 +78,8 @@ pub async fn keep(core: Arc<Core>) {
             let since_ms = at.unwrap_or(began_ms);
             core.last_backup.store(Some(Arc::new(Standing { since_ms, every: settings.every })));
         }
-        if last.is_ok() && is_mine(&core, &settings) && is_due(unix_ms(), settings.every, at, tried) {
+        let is_settled = began.elapsed() > SETTLES_WITHIN || has_files(&core);
+        if last.is_ok() && is_settled && is_mine(&core, &settings) && is_due(unix_ms(), settings.every, at, tried) {
             tried = Some(unix_ms());
             let made = make(&core, &settings).await;
             tell(&core, &made, &mut is_wrong);

@@ -36,6 +36,8 @@ use crate::{benching, certificates, fleet, placing, reload, shelving};
 
 /// Failures that a list shows when nobody says how many.
 const FAILURES_SHOWN: usize = 100;
+/// What a node is called that is none of the cluster any more; no state of its own words.
+const REVOKED: &str = "revoked";
 
 /// Whose view it is and how old.
 pub fn view_of(core: &Core) -> View {
@@ -59,8 +61,10 @@ pub fn reports(core: &Core) -> Vec<(cluster::NodeView, Option<NodeReport>)> {
 impl AdminDesk for NodeDesk {
     fn list_nodes(&self) -> ListNodesResponse {
         let leader = self.0.cluster().ok().and_then(|cluster| cluster.view().leader.clone());
-        let nodes =
-            reports(&self.0).iter().map(|(node, report)| node_item(node, report.as_ref(), leader.as_ref())).collect();
+        let nodes = reports(&self.0)
+            .iter()
+            .map(|(node, report)| node_item(&self.0, node, report.as_ref(), leader.as_ref()))
+            .collect();
         ListNodesResponse { view: Some(view_of(&self.0)), nodes }
     }
 
@@ -283,16 +287,27 @@ fn key_item(core: &Core, key: net::keys::KeyRecord) -> KeyItem {
     }
 }
 
+/// What a node is to this one, in a word.
+fn standing(core: &Core, node: &cluster::NodeView) -> &'static str {
+    match certificates::is_out(core, node) {
+        true => REVOKED,
+        false => node.state.as_str(),
+    }
+}
+
 fn node_item(
+    core: &Core,
     node: &cluster::NodeView,
     report: Option<&NodeReport>,
     leader: Option<&(NodeId, base::Epoch)>,
 ) -> NodeItem {
-    let leads = leader.filter(|(name, _)| *name == node.member.node);
+    let state = standing(core, node);
+    // Whoever is out may still stand first in the store; nobody takes its word for anything.
+    let leads = leader.filter(|(name, _)| *name == node.member.node && state != REVOKED);
     let machine = report.map(|report| &report.machine);
     NodeItem {
         name: node.member.node.to_string(),
-        state: node.state.to_string(),
+        state: state.to_owned(),
         incarnation: node.member.incarnation.0,
         leader: leads.is_some(),
         address: node.member.peer_address.clone(),
@@ -351,7 +366,7 @@ fn verdict(desk: &NodeDesk) -> (&'static str, Vec<String>) {
             NodeState::Alive => {}
             // The age of the view stands among the reasons already.
             NodeState::Stale if node.member.node == desk.0.node => {}
-            state => reasons.push(format!("node {} is {state}", node.member.node)),
+            _ => reasons.push(format!("node {} is {}", node.member.node, standing(&desk.0, &node))),
         }
         let workers = report.iter().flat_map(|report| &report.workers);
         for worker in workers.filter(|worker| worker.state != WorkerState::Ready && node.state.is_routable()) {

@@ -23,6 +23,13 @@ const VECTORS_WITHIN: Duration = Duration::from_secs(10);
 /// The other nodes that keep documents.
 pub struct HouseNeighbours(pub Weak<Core>);
 
+impl HouseNeighbours {
+    /// Whether one of them can be asked now.
+    pub fn are_at_hand(&self) -> Result<bool> {
+        Ok(!others(&alive(&self.0)?)?.reachable.is_empty())
+    }
+}
+
 impl Neighbours for HouseNeighbours {
     fn keep(&self, files: Vec<Bytes>) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move {
