@@ -1,0 +1,61 @@
+//! Which faults of the index are a disk without room: those are waited for, and nothing that is there is thrown away for them.
+
+use std::io;
+
+use base::{Code, Fault};
+use tantivy::TantivyError;
+use tantivy::directory::error::{LockError, OpenDirectoryError, OpenReadError, OpenWriteError};
+
+/// Whether it says that there is no room on the disk.
+pub(super) fn is_full(error: &TantivyError) -> bool {
+    use TantivyError as Error;
+    let cause = match error {
+        Error::IoError(cause)
+        | Error::LockFailure(LockError::IoError(cause), _)
+        | Error::OpenWriteError(OpenWriteError::IoError { io_error: cause, .. })
+        | Error::OpenReadError(OpenReadError::IoError { io_error: cause, .. })
+        | Error::OpenDirectoryError(
+            OpenDirectoryError::FailedToCreateTempDir(cause) | OpenDirectoryError::IoError { io_error: cause, .. },
+        ) => cause,
+        _ => return false,
+    };
+    is_full_disk(cause)
+}
+
+/// The same of the operating system's word.
+pub(super) fn is_full_disk(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The fault of a disk without room.
+pub(super) fn none(message: impl Into<String>) -> Fault {
+    let hint = "make room on the disk of `node.data_dir`; indexing goes on by itself then";
+    Fault::new(Code::StorageFull, message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_every_other_fault_wherever_it_was_met() {
+        let io = |kind: io::ErrorKind| Arc::new(io::Error::from(kind));
+        let everywhere = |kind| {
+            [
+                TantivyError::IoError(io(kind)),
+                TantivyError::LockFailure(LockError::IoError(io(kind)), None),
+                OpenWriteError::IoError { io_error: io(kind), filepath: "a".into() }.into(),
+                OpenReadError::IoError { io_error: io(kind), filepath: "a".into() }.into(),
+                OpenDirectoryError::IoError { io_error: io(kind), directory_path: "a".into() }.into(),
+            ]
+        };
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert!(everywhere(kind).iter().all(is_full), "{kind}");
+        }
+        assert!(!everywhere(io::ErrorKind::PermissionDenied).iter().any(is_full));
+        assert!(!is_full(&TantivyError::LockFailure(LockError::LockBusy, None)));
+        assert!(!is_full(&TantivyError::ErrorInThread("no room".into())));
+    }
+}
