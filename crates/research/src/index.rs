@@ -171,7 +171,7 @@ impl Index {
         let (words, chunks) = match opened {
             Ok(opened) => opened,
             // What is there is good: it is opened when there is room.
-            Err(error) if room::is_full(&error) => return Err(failed(error)),
+            Err(error) if room::full(&error).is_some() => return Err(failed(error)),
             Err(error @ tantivy::TantivyError::LockFailure(..)) => {
                 return Err(Fault::unavailable("the index is still open elsewhere").because(error));
             }
@@ -331,21 +331,20 @@ fn begin_anew(dir: &Path, form: &str) -> Result<()> {
         fs::create_dir_all(dir.join("words"))?;
         fs::write(dir.join(FORMAT_FILE), form)
     };
-    done().map_err(|error| {
-        let message = format!("could not make the index `{}`", dir.display());
-        match room::is_full_disk(&error) {
-            true => room::none(message).because(error),
-            false => Fault::internal(message).because(error).hint(
-                "look at the disk of `node.data_dir`; the index may be deleted while the node is off, it is made anew",
-            ),
+    done().map_err(|error| match room::is_full_disk(&error) {
+        true => room::none(error.kind()),
+        false => {
+            let hint =
+                "look at the disk of `node.data_dir`; the index may be deleted while the node is off, it is made anew";
+            Fault::internal(format!("could not make the index `{}`", dir.display())).because(error).hint(hint)
         }
     })
 }
 
 fn failed(error: tantivy::TantivyError) -> Fault {
-    match room::is_full(&error) {
-        true => room::none("the text index could not be written").because(error),
-        false => Fault::internal("the text index failed").because(error),
+    match room::full(&error) {
+        Some(why) => room::none(why),
+        None => Fault::internal("the text index failed").because(error),
     }
 }
 

@@ -153,8 +153,8 @@ impl Library {
             let told = &self.progress.no_room;
             times = if told.borrow().is_empty() { 0 } else { times + 1 };
             let Some(pause) = room::pause(fault.code, times, fastrand::f64()) else { return Err(fault) };
-            tracing::warn!(error = %fault, times, "there is no room for the index of documents, which waits for some");
-            told.send_replace(fault.full_message());
+            tracing::warn!(error = %fault, times, "the index of documents waits for room");
+            told.send_replace(format!("{}; {}", fault.full_message(), fault.hint.as_deref().unwrap_or_default()));
             tokio::time::sleep(pause).await;
         }
     }

@@ -6,8 +6,9 @@ use base::{Code, Fault};
 use tantivy::TantivyError;
 use tantivy::directory::error::{LockError, OpenDirectoryError, OpenReadError, OpenWriteError};
 
-/// Whether it says that there is no room on the disk.
-pub(super) fn is_full(error: &TantivyError) -> bool {
+/// The operating system's word, where it says that there is no room on the disk. tantivy's own has the name of a file in it
+/// that was there for a moment only.
+pub(super) fn full(error: &TantivyError) -> Option<io::ErrorKind> {
     use TantivyError as Error;
     let cause = match error {
         Error::IoError(cause)
@@ -17,9 +18,9 @@ pub(super) fn is_full(error: &TantivyError) -> bool {
         | Error::OpenDirectoryError(
             OpenDirectoryError::FailedToCreateTempDir(cause) | OpenDirectoryError::IoError { io_error: cause, .. },
         ) => cause,
-        _ => return false,
+        _ => return None,
     };
-    is_full_disk(cause)
+    is_full_disk(cause).then(|| cause.kind())
 }
 
 /// The same of the operating system's word.
@@ -28,9 +29,10 @@ pub(super) fn is_full_disk(error: &io::Error) -> bool {
 }
 
 /// The fault of a disk without room.
-pub(super) fn none(message: impl Into<String>) -> Fault {
-    let hint = "make room on the disk of `node.data_dir`; indexing goes on by itself then";
-    Fault::new(Code::StorageFull, message).hint(hint)
+pub(super) fn none(why: io::ErrorKind) -> Fault {
+    let hint =
+        "make room on the disk of `node.data_dir`; what is added is kept meanwhile, and found when there is some";
+    Fault::new(Code::StorageFull, format!("there is no room for the index of documents: {why}")).hint(hint)
 }
 
 #[cfg(test)]
@@ -52,10 +54,10 @@ mod tests {
             ]
         };
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
-            assert!(everywhere(kind).iter().all(is_full), "{kind}");
+            assert!(everywhere(kind).iter().all(|error| full(error) == Some(kind)), "{kind}");
         }
-        assert!(!everywhere(io::ErrorKind::PermissionDenied).iter().any(is_full));
-        assert!(!is_full(&TantivyError::LockFailure(LockError::LockBusy, None)));
-        assert!(!is_full(&TantivyError::ErrorInThread("no room".into())));
+        assert!(everywhere(io::ErrorKind::PermissionDenied).iter().all(|error| full(error).is_none()));
+        assert_eq!(full(&TantivyError::LockFailure(LockError::LockBusy, None)), None);
+        assert_eq!(full(&TantivyError::ErrorInThread("no room".into())), None);
     }
 }

@@ -118,13 +118,12 @@ async fn tell_of_room(core: Arc<Core>, mut no_room: watch::Receiver<String>) {
             core.degrade("index", None);
             core.tell(Seen::Works(subject()));
         } else {
-            let detail = format!("{why}; what is added is kept, and found once there is room");
-            core.degrade("index", Some(detail.clone()));
+            core.degrade("index", Some(why.clone()));
             core.tell(Seen::Wrong(Sighting {
                 subject: subject(),
                 kind: FailureKind::ResourceExhaustion,
                 severity: Severity::High,
-                detail,
+                detail: why,
             }));
         }
         if no_room.changed().await.is_err() {
