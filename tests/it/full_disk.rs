@@ -142,8 +142,8 @@ async fn a_store_whose_disk_is_full_to_the_last_byte_goes_on_when_there_is_room(
     lab.node(Setup::new("alone")).await;
     let node = &mut lab.nodes[0];
     let disk = Disk::of(node, "store", 96).await;
-    for name in ["moon.md", "mars.md"] {
-        add(node, name, &format!("This is {name}.\n")).await;
+    for (name, text) in [("moon.md", "The moon is grey.\n"), ("mars.md", "Mars is red.\n")] {
+        add(node, name, text).await;
     }
     until("both are found", SOON, async || {
         finds(node, "moon", "moon.md").await && finds(node, "mars", "mars.md").await
