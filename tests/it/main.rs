@@ -25,6 +25,7 @@ mod documents;
 mod engines;
 mod folders;
 mod foreign;
+mod full_disk;
 mod guides;
 mod hostile;
 mod injections;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use http::Method;
 use serde_json::{Value, json};
 use tests::process::{Child, binary};
 
@@ -116,4 +117,46 @@ async fn an_editor_that_cancels_or_is_gone_ends_its_job_down_to_the_engine() {
         drop(bridge.stdin.take());
         until("the bridge ends", SOON, async || bridge.try_wait().unwrap().is_some()).await;
     }
+}
+
+/// Calls the tool `research`; what it gave, and whether it was refused.
+async fn research(lab: &Lab, arguments: Value) -> (Value, bool) {
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "research", "arguments": arguments } });
+    let client = lab.http(0).with_header("content-type", "application/json");
+    let client = client.with_header("accept", "application/json, text/event-stream");
+    let client = client.with_header("mcp-protocol-version", "2025-06-18");
+    let reply = client.send(Method::POST, "/mcp", call.to_string().into()).await.unwrap();
+    let text = reply.text();
+    let message = text.lines().find_map(|line| line.strip_prefix("data: ").filter(|data| data.starts_with('{')));
+    let reply: Value = serde_json::from_str(message.unwrap_or(&text)).unwrap();
+    let result = &reply["result"];
+    let said = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{reply}")).to_owned();
+    (serde_json::from_str(&said).unwrap_or(Value::String(said)), result["isError"].as_bool() == Some(true))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_answered_from_the_documents_where_no_project_is_meant() {
+    let mut lab = Lab::single();
+    lab.node(Setup::new("alone")).await;
+    let document = json!({ "source": "note:pump", "text": "The pump is blue." });
+    let added = lab.http(0).post_json("/api/research/collections/house/documents", &document).await.unwrap();
+    assert!(added.status < 300, "{}", added.text());
+    let question = json!({ "query": "which colour has the pump?" });
+    let mut said = Value::Null;
+    until("it is indexed, and answers without a project", SOON, async || {
+        let (told, is_refused) = research(&lab, question.clone()).await;
+        assert!(!is_refused, "{told}");
+        said = told;
+        said.to_string().contains("The pump is blue")
+    })
+    .await;
+    assert!(said.to_string().contains("from the documents alone"), "{said}");
+    // What is about tasks still wants to know whose.
+    let of_tasks = json!({ "query": "which colour has the pump?", "taskIds": "1" });
+    let (told, is_refused) = research(&lab, of_tasks).await;
+    assert!(is_refused && told.to_string().contains("no project is named"), "{told}");
+    initialize(&lab, "garden").await;
+    let (told, _) = research(&lab, question).await;
+    assert!(told.to_string().contains("tasks of garden"), "{told}");
 }

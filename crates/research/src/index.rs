@@ -4,6 +4,7 @@
 //! one, never both, never neither. A commit of tantivy is atomic on the disk, and each chunk carries what it was made
 //! from, so after a kill the index is compared with the records and only what differs is made anew.
 
+mod room;
 mod sealed;
 mod shards;
 mod words;
@@ -11,7 +12,7 @@ mod words;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -169,6 +170,8 @@ impl Index {
             words::Writer::open(&dir.join("words"), seal).and_then(|words| words.chunks().map(|all| (words, all)));
         let (words, chunks) = match opened {
             Ok(opened) => opened,
+            // What is there is good: it is opened when there is room.
+            Err(error) if room::full(&error).is_some() => return Err(failed(error)),
             Err(error @ tantivy::TantivyError::LockFailure(..)) => {
                 return Err(Fault::unavailable("the index is still open elsewhere").because(error));
             }
@@ -328,17 +331,21 @@ fn begin_anew(dir: &Path, form: &str) -> Result<()> {
         fs::create_dir_all(dir.join("words"))?;
         fs::write(dir.join(FORMAT_FILE), form)
     };
-    done().map_err(|error| could_not(dir, "make").because(error))
-}
-
-fn could_not(path: &Path, what: &str) -> Fault {
-    let path: PathBuf = path.to_owned();
-    Fault::internal(format!("could not {what} the index `{}`", path.display()))
-        .hint("look at the disk of `node.data_dir`; the index may be deleted while the node is off, it is made anew")
+    done().map_err(|error| match room::is_full_disk(&error) {
+        true => room::none(error.kind()),
+        false => {
+            let hint =
+                "look at the disk of `node.data_dir`; the index may be deleted while the node is off, it is made anew";
+            Fault::internal(format!("could not make the index `{}`", dir.display())).because(error).hint(hint)
+        }
+    })
 }
 
 fn failed(error: tantivy::TantivyError) -> Fault {
-    Fault::internal("the text index failed").because(error)
+    match room::full(&error) {
+        Some(why) => room::none(why),
+        None => Fault::internal("the text index failed").because(error),
+    }
 }
 
 #[cfg(test)]

@@ -90,6 +90,8 @@ pub struct Progress {
     pub seen_records: std::sync::atomic::AtomicBool,
     /// The index is another one than before.
     pub changed: tokio::sync::Notify,
+    /// Why the index waits for room on the disk; empty: it does not.
+    pub no_room: tokio::sync::watch::Sender<String>,
 }
 
 /// A text that was asked for: for which document, and whether it is here now.
@@ -176,7 +178,10 @@ impl Indexing {
                 }
             }
             self.take_up_again();
-            self.work(most).await?;
+            let has_written = self.work(most).await?;
+            if has_written || self.waiting.is_empty() {
+                self.progress.no_room.send_if_modified(|told| !std::mem::take(told).is_empty());
+            }
             self.fetch();
             self.tell();
         }
@@ -238,9 +243,9 @@ impl Indexing {
         }
     }
 
-    /// Does one batch of at most so many documents.
-    async fn work(&mut self, most: usize) -> Result<()> {
-        let (known, Some(snapshot)) = (self.known.load_full(), self.snapshots.load_full()) else { return Ok(()) };
+    /// Does one batch of at most so many documents; gives whether the disk had room for what was to be written.
+    async fn work(&mut self, most: usize) -> Result<bool> {
+        let (known, Some(snapshot)) = (self.known.load_full(), self.snapshots.load_full()) else { return Ok(false) };
         let (mut changes, mut to_index, mut bytes) = (Vec::new(), Vec::new(), 0);
         while changes.len() + to_index.len() < most && bytes < BATCH_BYTES {
             let Some(((_, id), collection)) = self.waiting.pop_last() else { break };
@@ -261,8 +266,9 @@ impl Indexing {
             }
         }
         if changes.is_empty() && to_index.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
+        let writes = !to_index.is_empty() || changes.iter().any(|change| matches!(change, IndexChange::Remove(_)));
         let Some(mut index) = self.index.take() else {
             return Err(Fault::internal("the index is at work elsewhere"));
         };
@@ -272,7 +278,7 @@ impl Indexing {
         });
         self.index = Some(index.await?);
         self.progress.changed.notify_waiters();
-        Ok(())
+        Ok(writes)
     }
 
     /// Asks other nodes for texts that are missing, those of the newest records first.

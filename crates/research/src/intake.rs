@@ -8,8 +8,10 @@ pub mod checks;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use base::retry::Backoff;
 use base::time::unix_ms;
 use base::{Code, Fault, Result};
 use bytes::Bytes;
@@ -30,8 +32,10 @@ use extract::{Extracted, Hint, READER, ReadError, limits};
 const READ_AT_ONCE: usize = 4;
 /// Files that are synced at once: a disk does several for little more than the time of one.
 const KEPT_AT_ONCE: usize = 8;
-/// How often a document that changes under our hands is tried again.
-const TRIES: usize = 5;
+/// How often a document that changes under our hands is tried again, and how long is waited before: others who write it
+/// have ended theirs by then.
+const TRIES: u32 = 24;
+const PAUSE: Backoff = Backoff { first: Duration::from_millis(2), most: Duration::from_millis(250), jitter: 1.0 };
 /// The most bytes of a title, a note or a reason that a reader gives: they stand in the record, which must stay small.
 const MOST_TOLD: usize = 1 << 10;
 
@@ -235,22 +239,39 @@ impl Intake {
             let record = known.document(collection, document.id);
             found.push(record.map(|record| ((*record.value).clone(), record.at)));
         }
-        for _ in 0..TRIES {
-            let (_, at) = self.shelf.find_or_create(collection).await?;
-            let (documents, outcomes): (Vec<Document>, Vec<Outcome>) =
-                fresh.iter().zip(&found).map(|(fresh, had)| succeed(fresh, had.as_ref())).unzip();
-            let revision = |had: &Option<(Document, Revision)>| had.as_ref().map(|(_, at)| *at);
-            let writes: Vec<_> = documents.iter().cloned().zip(found.iter().map(revision)).collect();
-            if self.shelf.put(collection, at, &writes).await? {
-                let results = documents.into_iter().zip(outcomes);
-                return Ok(results.map(|(document, outcome)| self.added(outcome, document, copies)).collect());
+        for times in 0..TRIES {
+            let wanted: Vec<_> = fresh.iter().zip(&found).map(|(fresh, had)| succeed(fresh, had.as_ref())).collect();
+            if self.put(collection, &wanted, &found).await? {
+                let added = wanted.into_iter().map(|(document, outcome)| self.added(outcome, document, copies));
+                return Ok(added.collect());
             }
+            tokio::time::sleep(PAUSE.delay(times, fastrand::f64())).await;
             for ((document, _), had) in fresh.iter().zip(found.iter_mut()) {
                 *had = self.shelf.document(collection, document.id).await?;
             }
         }
         let fault = Fault::new(Code::Conflict, format!("documents of `{collection}` are being changed by others"));
         Err(fault.hint("add them again"))
+    }
+
+    /// Writes down what is new, in place of what was found. `Ok(false)`: some of it is something else by now.
+    async fn put(
+        &self,
+        collection: &CollectionName,
+        wanted: &[(Document, Outcome)],
+        found: &[Option<(Document, Revision)>],
+    ) -> Result<bool> {
+        let (_, at) = self.shelf.find_or_create(collection).await?;
+        let (mut writes, mut same) = (Vec::new(), Vec::new());
+        for ((document, outcome), had) in wanted.iter().zip(found) {
+            match (outcome, had) {
+                // Not even as it is: whoever writes the same at this moment would be in our way, and we in theirs.
+                (Outcome::Unchanged, Some((_, at))) => same.push((document.id, *at)),
+                (_, had) => writes.push((document.clone(), had.as_ref().map(|(_, at)| *at))),
+            }
+        }
+        let is_so = self.shelf.are_still(collection, &same).await?;
+        Ok(is_so && (writes.is_empty() || self.shelf.put(collection, at, &writes).await?))
     }
 
     /// What is told of a document that is kept.
@@ -348,8 +369,8 @@ fn clipped(told: String) -> String {
 fn succeed((read, told): &Fresh, had: Option<&(Document, Revision)>) -> (Document, Outcome) {
     let meta = told.over(&read.meta, had.map(|(had, _)| &had.meta));
     let mut document = Document { meta, ..read.clone() };
-    if had.is_some_and(|(had, _)| *had == document) {
-        return (document, Outcome::Unchanged);
+    if let Some((had, _)) = had.filter(|(had, _)| says_the_same(had, &document)) {
+        return (had.clone(), Outcome::Unchanged);
     }
     document.version = 1;
     let outcome = match had {
@@ -363,6 +384,16 @@ fn succeed((read, told): &Fresh, had: Option<&(Document, Revision)>) -> (Documen
         }
     };
     (document, outcome)
+}
+
+/// Whether a record is as one that was just read, whenever that came, and whatever it was folded into.
+fn says_the_same(had: &Document, read: &Document) -> bool {
+    let state = match (&had.state, &read.state) {
+        (State::Folded { text: one, .. }, State::Ready { text: other, .. }) => one == other,
+        (had, read) => had == read,
+    };
+    let of = |one: &Document| (one.original, one.reader, one.meta.clone(), one.language.clone());
+    state && of(had) == of(read)
 }
 
 /// Whether nothing would change by adding it again.

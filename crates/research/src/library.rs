@@ -13,6 +13,7 @@ mod moving;
 mod outside;
 mod pages;
 mod researching;
+mod room;
 pub(crate) mod serve;
 mod writing;
 
@@ -143,8 +144,27 @@ impl Library {
         Self { fetch: Some(fetch), ..self }
     }
 
-    /// Keeps the index in step with the records, until the store is closed; opens the index first.
+    /// Keeps the index in step with the records, until the store is closed; opens the index first. A disk without room is
+    /// waited for; see [`Library::no_room`].
     pub async fn keep_index(&self) -> Result<()> {
+        let mut times = 0;
+        loop {
+            let Err(fault) = self.open_and_keep_index().await else { return Ok(()) };
+            let told = &self.progress.no_room;
+            times = if told.borrow().is_empty() { 0 } else { times + 1 };
+            let Some(pause) = room::pause(fault.code, times, fastrand::f64()) else { return Err(fault) };
+            tracing::warn!(error = %fault, times, "the index of documents waits for room");
+            told.send_replace(format!("{}; {}", fault.full_message(), fault.hint.as_deref().unwrap_or_default()));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Why the index waits for room on the disk, as it changes; empty: it does not.
+    pub fn no_room(&self) -> watch::Receiver<String> {
+        self.progress.no_room.subscribe()
+    }
+
+    async fn open_and_keep_index(&self) -> Result<()> {
         let index = self.open_index().await?;
         let (store, blobs, neighbours) = (self.store.clone(), self.blobs.clone(), self.neighbours.clone());
         let (known, progress) = (self.known.clone(), self.progress.clone());

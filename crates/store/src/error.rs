@@ -7,6 +7,10 @@ use base::{Code, Fault};
 use crate::txn::{MAX_TXN_BYTES, MAX_TXN_OPS};
 use crate::{Damaged, Guard, LeaseId};
 
+/// What brings a store back whose disk failed.
+const BROKEN_HINT: &str = "make room on the disk that `[node] data_dir` is on if it is full, then start tmd again on this \
+                           node: what was acknowledged is kept";
+
 /// Why a call to a store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -63,6 +67,12 @@ pub enum StoreError {
         /// How this kind of store gets room.
         hint: &'static str,
     },
+    /// The disk failed in the middle of a write. Nothing is written until the store is opened again; reads go on.
+    #[error("the store takes no more writes: {why}")]
+    Broken {
+        /// What the disk said.
+        why: String,
+    },
     /// The store does not know us, or does not let us.
     #[error("the store refuses access: {why}")]
     Denied {
@@ -118,6 +128,7 @@ impl StoreError {
             StoreError::Full { hint, .. } => (Code::StorageFull, hint),
             StoreError::Denied { .. } => (Code::Internal, "check `[store] user` and its role's rights on the prefix"),
             StoreError::Mixed { hint, .. } => (Code::NotSupported, hint),
+            StoreError::Broken { .. } => (Code::Internal, BROKEN_HINT),
             StoreError::Failed { .. } => (Code::Internal, "look for the cause in the log of this node"),
         }
     }

@@ -94,6 +94,8 @@ pub struct Health {
     pub last_error: Option<String>,
     /// Why nothing can be put, while there is no room.
     pub full: Option<String>,
+    /// Why nothing can be written until the node is started again, and what to do before.
+    pub broken: Option<String>,
     /// The newest revision seen.
     pub revision: Revision,
     /// The id of the etcd cluster, once it has answered; `None` on a single node.

@@ -162,6 +162,10 @@ impl Store for SledStore {
         Health {
             reachable: broken.is_none(),
             since: data.opened,
+            broken: broken.clone().map(|why| base::Fault::from(StoreError::Broken { why })).map(|fault| {
+                let hint = fault.hint.unwrap_or_default();
+                format!("{}; {hint}", fault.message)
+            }),
             last_error: broken,
             full: data.no_room().map(|error| error.to_string()),
             revision: data.revision(),

@@ -47,12 +47,26 @@ pub fn or_dash(text: &str) -> &str {
 
 /// `text` without characters that a terminal would obey; they are shown as escapes. Line ends and tabs stay.
 pub fn visible(text: &str) -> String {
+    escaped(text, |character| obeyed(character) && !matches!(character, '\n' | '\t'))
+}
+
+/// A name as a part of a line: the same, and line ends and tabs are shown as escapes as well.
+pub fn name(text: &str) -> String {
+    escaped(text, obeyed)
+}
+
+/// Whether a terminal does something at this character, or shows others in another order for it.
+fn obeyed(character: char) -> bool {
+    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || character.is_control()
+}
+
+fn escaped(text: &str, is_meant: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() && !matches!(character, '\n' | '\t') {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
+        match is_meant(character) {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
         }
     }
     shown
@@ -172,6 +186,20 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_made_visible() {
         assert_eq!(visible("a\u{1b}[2Jb\r\u{9b}c\td\n"), "a\\u{1b}[2Jb\\r\\u{9b}c\td\n");
+    }
+
+    #[test]
+    fn what_turns_the_order_of_letters_is_made_visible_and_letters_from_right_to_left_stay() {
+        for turning in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}').chain(['\u{200e}', '\u{200f}']) {
+            let escape = format!("\\u{{{:x}}}", u32::from(turning));
+            assert_eq!(visible(&format!("a{turning}b")), format!("a{escape}b"));
+        }
+        assert_eq!(visible("שלום, Grüße 👩\u{200d}🚀"), "שלום, Grüße 👩\u{200d}🚀");
+    }
+
+    #[test]
+    fn a_name_stays_in_its_line() {
+        assert_eq!(name("a\nrefused b\t\u{202e}"), "a\\nrefused b\\t\\u{202e}");
     }
 
     #[test]

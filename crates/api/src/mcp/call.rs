@@ -162,6 +162,15 @@ impl<'a> Call<'a> {
         self.planning()?.projects.snapshot(&project, &self.tag()).await
     }
 
+    /// The same; `None` where none is named and there is not just one project.
+    pub(super) async fn snapshot_if_any(&self) -> Result<Option<Snapshot>> {
+        let is_named = self.given("project").or_else(|| self.given("projectRoot")).is_some();
+        if !is_named && self.planning()?.projects.list().await?.len() != 1 {
+            return Ok(None);
+        }
+        self.snapshot().await.map(Some)
+    }
+
     /// Says why a call was refused; where its project is not there, how it comes to be.
     pub(super) async fn told(&self, mut refused: Refused) -> Refused {
         if !self.ignored.is_empty() {

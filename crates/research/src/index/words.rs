@@ -155,7 +155,7 @@ impl Writer {
             document.add_pre_tokenized_text(self.fields.title, tokens(title.clone()));
             document.add_pre_tokenized_text(self.fields.all, tokens(title.into_iter().chain(body).collect()));
             document.add_bytes(self.fields.kept, &kept);
-            self.writer.add_document(document)?;
+            self.writer.add_document(document).map_err(|error| cause_of(&mut self.writer, error))?;
         }
         Ok(())
     }
@@ -169,6 +169,14 @@ impl Writer {
     pub fn commit(&mut self) -> Result<()> {
         self.writer.commit()?;
         self.reader.reload()
+    }
+}
+
+/// Why the writer's thread has ended: only its end knows, and not whoever finds it gone.
+fn cause_of(writer: &mut IndexWriter, error: TantivyError) -> TantivyError {
+    match writer.prepare_commit() {
+        Err(cause) => cause,
+        Ok(_) => error,
     }
 }
 

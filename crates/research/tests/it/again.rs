@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use research::knowledge::{Added, Outcome};
 use research::models::Embeds;
 use research::{Knowledge, NewDocument, NewMeta};
@@ -40,6 +41,29 @@ async fn an_edited_document_keeps_the_category_that_it_had_until_it_is_taken_awa
     );
     let meta = emptied.document.unwrap().meta;
     assert_eq!((meta.category.as_str(), meta.tags.len()), ("", 1));
+}
+
+#[tokio::test]
+async fn the_same_added_many_times_at_once_is_added_once_and_unchanged_every_other_time() {
+    let (store, dir) = sled();
+    let place = Place::open("one", &dir.path().join("one"), store).await.indexing();
+    place.is_in_step().await;
+    let all = join_all((0..32).map(|_| add(&place, NewMeta::default(), "# Pumps\n\nA pump."))).await;
+    let of = |outcome| all.iter().filter(|added| added.outcome == outcome).count();
+    assert_eq!((of(Outcome::Added), of(Outcome::Unchanged)), (1, 31), "{all:?}");
+    assert!(all.iter().all(|added| added.document.as_ref().unwrap().version == 1));
+}
+
+#[tokio::test]
+async fn different_texts_of_one_source_that_come_at_once_are_all_taken_one_after_the_other() {
+    let (store, dir) = sled();
+    let place = Place::open("one", &dir.path().join("one"), store).await.indexing();
+    place.is_in_step().await;
+    let texts: Vec<String> = (0..16).map(|at| format!("# Pumps\n\nPump {at}.")).collect();
+    let all = join_all(texts.iter().map(|text| add(&place, NewMeta::default(), text))).await;
+    let mut versions: Vec<u64> = all.iter().map(|added| added.document.as_ref().unwrap().version).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=16).collect::<Vec<u64>>());
 }
 
 #[tokio::test]

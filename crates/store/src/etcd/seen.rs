@@ -104,6 +104,7 @@ impl Seen {
     pub fn health(&self) -> Health {
         let state = self.state();
         Health {
+            broken: None,
             reachable: state.reachable,
             since: state.since,
             last_error: state.last_error.clone(),

@@ -22,6 +22,10 @@ const LARGEST_GROUP: usize = 256;
 /// that while it is open.
 const RESERVED_BYTES: u64 = 32 << 20;
 
+/// With less than this nothing is deleted either, though that would give room: others take what is left at any moment, and
+/// a group of transactions and the segment that it may begin must still fit.
+const LAST_BYTES: u64 = 4 << 20;
+
 /// How this store gets room.
 const FREE_SPACE: &str = "free space on the disk that `[node] data_dir` is on";
 
@@ -46,6 +50,8 @@ pub(super) struct Writer {
     leases: HashMap<LeaseId, Held>,
     files: HashMap<ValueId, usize>,
     group: Group,
+    /// Keys of leases that ended while there was no room, even to delete.
+    owed: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -65,7 +71,14 @@ impl Writer {
     pub fn new(data: Arc<Data>, index: Index) -> Self {
         let held = |(lease, keys)| (lease, Held { keys, ended: CancellationToken::new() });
         let leases = index.leased.into_iter().map(held).collect();
-        Self { data, revision: index.revision, leases, files: index.files, group: Group::default() }
+        Self {
+            data,
+            revision: index.revision,
+            leases,
+            files: index.files,
+            group: Group::default(),
+            owed: BTreeSet::new(),
+        }
     }
 
     /// Removes the keys of leases of an earlier process.
@@ -97,13 +110,14 @@ impl Writer {
     fn write(&mut self, group: Vec<Request>) -> Option<oneshot::Sender<()>> {
         let data = self.data.clone();
         let gate = data.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let no_room = data.no_room();
+        let free = data.free();
+        self.pay(free);
         let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
         let mut stopped = None;
         for request in group {
             match request {
-                Request::Commit { txn, reply } => answers.push((reply, self.commit(txn, no_room.as_ref()))),
-                Request::Revoke { lease, reply } => answers.push((reply, self.revoke(lease))),
+                Request::Commit { txn, reply } => answers.push((reply, self.commit(txn, free))),
+                Request::Revoke { lease, reply } => answers.push((reply, self.end(lease, free))),
                 Request::Grant { lease, ended, reply } => {
                     self.leases.insert(lease, Held { keys: BTreeSet::new(), ended });
                     let _gone = reply.send(());
@@ -154,7 +168,28 @@ impl Writer {
         self.apply(Txn { deletes: held.keys.into_iter().collect(), ..Txn::default() })
     }
 
-    fn commit(&mut self, txn: Txn, no_room: Option<&StoreError>) -> Result<Revision> {
+    /// Ends a lease. Without room its keys go later: it must not be the one that makes sled meet a full disk.
+    fn end(&mut self, lease: LeaseId, free: u64) -> Result<Revision> {
+        let Some(error) = too_little(free, LAST_BYTES) else { return self.revoke(lease) };
+        if let Some(held) = self.leases.remove(&lease) {
+            held.ended.cancel();
+            self.owed.extend(held.keys);
+        }
+        Err(error)
+    }
+
+    /// Removes the keys of leases that ended without room, as soon as there is some.
+    fn pay(&mut self, free: u64) {
+        if self.owed.is_empty() || too_little(free, LAST_BYTES).is_some() {
+            return;
+        }
+        let deletes = std::mem::take(&mut self.owed).into_iter().collect();
+        if let Err(error) = self.apply(Txn { deletes, ..Txn::default() }) {
+            tracing::warn!(%error, "could not remove the keys of leases that ended; they go at the next start");
+        }
+    }
+
+    fn commit(&mut self, txn: Txn, free: u64) -> Result<Revision> {
         if let Some(lease) = txn.puts.iter().filter_map(|put| put.lease).find(|id| !self.leases.contains_key(id)) {
             return Err(StoreError::LeaseLost { lease });
         }
@@ -164,8 +199,8 @@ impl Writer {
                 return Err(StoreError::Refused { guard: guard.clone() });
             }
         }
-        match no_room.filter(|_| !txn.puts.is_empty()) {
-            Some(error) => Err(error.clone()),
+        match no_room_for(&txn, free) {
+            Some(error) => Err(error),
             None => self.apply(txn),
         }
     }
@@ -173,7 +208,7 @@ impl Writer {
     /// Applies a transaction whose guards hold; durable only after [`Writer::settle`].
     fn apply(&mut self, txn: Txn) -> Result<Revision> {
         if let Some(why) = self.data.broken() {
-            return Err(StoreError::Failed { why });
+            return Err(StoreError::Broken { why });
         }
         let revision = Revision(self.revision.0 + 1);
         let mut batch = sled::Batch::default();
@@ -246,7 +281,10 @@ impl Writer {
     }
 
     fn break_down(&self, why: String) {
-        tracing::error!(why, "the store takes no more writes until the node is started again");
+        tracing::error!(
+            why,
+            "the store takes no more writes until tmd is started again; make room first if the disk is full"
+        );
         *self.data.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
     }
 }
@@ -254,14 +292,29 @@ impl Writer {
 impl Data {
     /// Why nothing is put at the moment.
     pub(super) fn no_room(&self) -> Option<StoreError> {
-        let room = rustix::fs::statvfs(&self.disk.data).ok()?;
-        too_little(room.f_bavail.saturating_mul(room.f_frsize))
+        too_little(self.free(), RESERVED_BYTES)
+    }
+
+    /// The room on the disk, as far as it tells.
+    fn free(&self) -> u64 {
+        let room = rustix::fs::statvfs(&self.disk.data);
+        room.map_or(u64::MAX, |room| room.f_bavail.saturating_mul(room.f_frsize))
     }
 }
 
-fn too_little(free: u64) -> Option<StoreError> {
-    let why = || format!("{} left on the disk, and {} are kept free", ByteSize(free), ByteSize(RESERVED_BYTES));
-    (free < RESERVED_BYTES).then(|| StoreError::Full { why: why(), hint: FREE_SPACE })
+/// Why a transaction is not even tried. One that only asks writes nothing, and one that only deletes may take what is kept
+/// free for that.
+fn no_room_for(txn: &Txn, free: u64) -> Option<StoreError> {
+    match (txn.puts.is_empty(), txn.deletes.is_empty()) {
+        (true, true) => None,
+        (true, false) => too_little(free, LAST_BYTES),
+        (false, _) => too_little(free, RESERVED_BYTES),
+    }
+}
+
+fn too_little(free: u64, kept: u64) -> Option<StoreError> {
+    let why = || format!("{} left on the disk, and {} are kept free", ByteSize(free), ByteSize(kept));
+    (free < kept).then(|| StoreError::Full { why: why(), hint: FREE_SPACE })
 }
 
 /// What became of a transaction whose value could not be written to a file: nothing.
@@ -282,9 +335,29 @@ mod tests {
 
     #[test]
     fn a_disk_without_room_says_where_to_free_some_and_not_to_come_back_in_a_second() {
-        assert!(too_little(RESERVED_BYTES).is_none());
-        let fault = Fault::from(too_little(4 << 20).unwrap());
+        assert!(too_little(RESERVED_BYTES, RESERVED_BYTES).is_none());
+        let fault = Fault::from(too_little(4 << 20, RESERVED_BYTES).unwrap());
         assert_eq!(fault.message, "the store is full: 4 MiB left on the disk, and 32 MiB are kept free");
         assert_eq!((fault.hint.as_deref(), fault.retry_after), (Some(FREE_SPACE), None));
+    }
+
+    #[test]
+    fn what_deletes_may_take_room_that_is_kept_from_puts_and_not_the_last_of_it() {
+        let (puts, deletes) = (Txn::new().put("a", "b").delete("c"), Txn::new().delete("a"));
+        let asks = Txn::new().when(crate::Guard::Absent("a".to_owned()));
+        let refused = |free| [&puts, &deletes, &asks].map(|txn| no_room_for(txn, free).is_some());
+        assert_eq!(refused(RESERVED_BYTES), [false, false, false]);
+        assert_eq!(refused(RESERVED_BYTES - 1), [true, false, false]);
+        assert_eq!(refused(LAST_BYTES), [true, false, false]);
+        assert_eq!(refused(LAST_BYTES - 1), [true, true, false]);
+    }
+
+    #[test]
+    fn a_store_that_broke_down_says_to_make_room_and_to_start_tmd_again() {
+        let fault = Fault::from(StoreError::Broken { why: "could not sync the disk: no space left".into() });
+        assert_eq!(fault.message, "the store takes no more writes: could not sync the disk: no space left");
+        let hint = fault.hint.unwrap();
+        assert!(hint.contains("make room") && hint.contains("start tmd again on this node"), "{hint}");
+        assert_eq!(fault.retry_after, None);
     }
 }

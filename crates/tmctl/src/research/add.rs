@@ -433,14 +433,15 @@ impl Summary {
         for answer in
             self.answers.iter().filter(|answer| ["folded", "failed", "refused"].contains(&answer.outcome.as_str()))
         {
-            text.push_str(&format!("  {} {}: {}\n", answer.outcome, answer.source, answer.reason.replace('\n', " ")));
+            let (source, reason) = (text::name(&answer.source), text::name(&answer.reason));
+            text.push_str(&format!("  {} {source}: {reason}\n", answer.outcome));
             if !answer.hint.is_empty() {
                 text.push_str(&format!("    hint: {}\n", answer.hint));
             }
         }
         for answer in &self.answers {
             for note in answer.document.iter().flat_map(|document| &document.notes) {
-                text.push_str(&format!("  note on {}: {note}\n", answer.source));
+                text.push_str(&format!("  note on {}: {}\n", text::name(&answer.source), text::name(note)));
             }
         }
         if self.hidden > 0 {

@@ -159,10 +159,21 @@ pub fn place(
     span: Option<&Span>,
 ) -> String {
     let title = if title.is_empty() { source } else { title };
+    let headings = below(title, headings);
     let headings = if headings.is_empty() { String::new() } else { format!(" › {headings}") };
+    let (title, headings, source) = (text::name(title), text::name(&headings), text::name(source));
     let page = page.map_or(String::new(), |page| format!(", page {page}"));
     let (from, to) = span.map_or((0, 0), |span| (span.start, span.end));
     format!("{title}{headings}  ({collection}, {source}{page}, characters {from}-{to})")
+}
+
+/// The headings below the title, which a server tells in front of them.
+fn below<'a>(title: &str, headings: &'a str) -> &'a str {
+    match headings.strip_prefix(title) {
+        Some("") => "",
+        Some(rest) => rest.strip_prefix(" › ").unwrap_or(headings),
+        None => headings,
+    }
 }
 
 fn confidence(answer: &Answer) -> String {
@@ -220,6 +231,16 @@ fn citation_json(citation: &Citation) -> Value {
 mod tests {
     use super::*;
     use crate::samples::{self, research::answer};
+
+    #[test]
+    fn a_source_says_its_title_once_and_stays_in_its_line() {
+        let shown = |title, headings| place((title, headings), ("house", "file:/a\nb.md"), None, None);
+        let at = "  (house, file:/a\\nb.md, characters 0-0)";
+        assert_eq!(shown("Taskmaster", "Taskmaster › Certificates"), format!("Taskmaster › Certificates{at}"));
+        assert_eq!(shown("Taskmaster", "Taskmaster"), format!("Taskmaster{at}"));
+        assert_eq!(shown("Task", "Taskmaster › Certificates"), format!("Task › Taskmaster › Certificates{at}"));
+        assert_eq!(shown("", "Certificates"), format!("file:/a\\nb.md › Certificates{at}"));
+    }
 
     #[test]
     fn an_answer_is_shown_with_everything_that_supports_it() {

@@ -3,7 +3,7 @@
 //! The collection is thrown away at the end, also after a fault or Ctrl-C, unless it is to be kept for the next run. Texts go
 //! in as they stand, without a title in front, so that a citation's characters are those of the corpus; that is checked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -98,6 +98,8 @@ struct Query {
 pub async fn run(servers: &Servers, screen: &mut Screen, eval: Eval) -> Result<Verdict, Ended> {
     let corpus: Vec<Entry> = lines(&eval.corpus)?;
     let queries: Vec<Query> = lines(&eval.queries)?;
+    check_ids(&eval.corpus, corpus.iter().map(|entry| entry.id.as_str()))?;
+    check_ids(&eval.queries, queries.iter().map(|query| query.id.as_str()))?;
     if eval.mode != "answers" && (eval.model || eval.sentences.is_some()) {
         let fault = Fault::invalid(format!("--model and --sentences are about answers, and the mode is {}", eval.mode));
         return Err(fault.hint("leave them out, or measure with --mode answers").into());
@@ -169,6 +171,16 @@ fn lines<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>> {
             Err(Fault::invalid(format!("`{name}` is empty")).hint("name a file with lines of JSON"))
         }
         all => Ok(all),
+    }
+}
+
+/// Refuses two of one id: only one of them would be measured, and nobody could tell which.
+fn check_ids<'a>(path: &Path, mut ids: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = HashSet::new();
+    match ids.find(|id| !seen.insert(*id)) {
+        None => Ok(()),
+        Some(id) => Err(Fault::invalid(format!("two lines of `{}` have the id `{id}`", path.display()))
+            .hint("give each line an id of its own, or take one of the two out")),
     }
 }
 
@@ -467,6 +479,18 @@ mod tests {
     fn times_are_those_within_which_a_share_was_answered() {
         let measured = Measured { took: (1..=100).map(f64::from).collect(), ..Measured::default() };
         assert_eq!((measured.within(0.5), measured.within(0.99), Measured::default().within(0.5)), (50.0, 99.0, 0.0));
+    }
+
+    #[test]
+    fn two_lines_of_one_id_are_refused_with_the_id() {
+        let path = Path::new("corpus.jsonl");
+        assert!(check_ids(path, ["1", "2"].into_iter()).is_ok());
+        let fault = check_ids(path, ["1", "2", "1"].into_iter()).unwrap_err();
+        assert_eq!(
+            (fault.code, fault.message.as_str()),
+            (Code::InvalidArgument, "two lines of `corpus.jsonl` have the id `1`")
+        );
+        assert!(fault.hint.is_some());
     }
 
     #[test]

@@ -9,11 +9,13 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use research::library::{FILES_SWEPT_AFTER, Library};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Loops;
-use crate::core::Core;
+use crate::core::{Core, Seen};
+use crate::failures::{FailureKind, Severity, Sighting, Subject};
 
 /// How long nobody else writes after a writer has died.
 const LEASE: Duration = Duration::from_secs(5);
@@ -79,6 +81,7 @@ impl Actor for Indexer {
             std::future::pending::<()>().await;
         });
         loops.run("files", keep_files(files));
+        loops.run("room", tell_of_room(core.clone(), library.no_room()));
         let loops = loops.watch(myself, IndexerMessage::LoopEnded);
         Ok(IndexerState { library, _loops: loops, _end: stop.drop_guard() })
     }
@@ -103,6 +106,29 @@ impl Actor for Indexer {
             IndexerMessage::Panic => crate::faults::panic_now(),
         }
         Ok(())
+    }
+}
+
+/// Tells the node's owner of an index that waits for room on the disk, and when it goes on.
+async fn tell_of_room(core: Arc<Core>, mut no_room: watch::Receiver<String>) {
+    let subject = || Subject::Other("index of documents".to_owned());
+    loop {
+        let why = no_room.borrow_and_update().clone();
+        if why.is_empty() {
+            core.degrade("index", None);
+            core.tell(Seen::Works(subject()));
+        } else {
+            core.degrade("index", Some(why.clone()));
+            core.tell(Seen::Wrong(Sighting {
+                subject: subject(),
+                kind: FailureKind::ResourceExhaustion,
+                severity: Severity::High,
+                detail: why,
+            }));
+        }
+        if no_room.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

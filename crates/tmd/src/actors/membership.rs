@@ -101,9 +101,9 @@ async fn keep_table(core: Arc<Core>) {
     let Ok(cluster) = core.cluster().cloned() else { return };
     let mut views = cluster.subscribe();
     let mut before = cluster.view();
-    let mut is_full = false;
+    let mut standstill = Standstill::None;
     loop {
-        is_full = look_for_room(&core, is_full);
+        standstill = look_for_room(&core, standstill);
         let view = views.borrow_and_update().clone();
         fleet::make_table(&core, &view, Instant::now());
         tell_changes(&core, &before, &view);
@@ -118,23 +118,43 @@ async fn keep_table(core: Arc<Core>) {
     }
 }
 
-/// Tells of a store in which nothing can be put, once, and of the room that it has again; gives whether it is full.
-fn look_for_room(core: &Core, was_full: bool) -> bool {
-    let full = core.store.health().full;
-    let is_full = full.is_some();
-    core.degrade("store", full.clone());
-    if is_full != was_full {
-        core.tell(match full {
+/// Tells of a store in which nothing can be put, when that is another trouble than before, and of the end of it; gives
+/// which trouble it is.
+fn look_for_room(core: &Core, before: Standstill) -> Standstill {
+    let (now, why) = standstill(&core.store.health());
+    core.degrade("store", why.clone());
+    if now != before {
+        core.tell(match why {
             None => Seen::Works(Subject::Other("store".to_owned())),
-            Some(why) => Seen::Wrong(Sighting {
+            Some(detail) => Seen::Wrong(Sighting {
                 subject: Subject::Other("store".to_owned()),
                 kind: FailureKind::ResourceExhaustion,
                 severity: Severity::Critical,
-                detail: format!("{why}; nothing can be changed until there is room"),
+                detail,
             }),
         });
     }
-    is_full
+    now
+}
+
+/// Why a store takes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standstill {
+    /// It does.
+    None,
+    /// There is no room.
+    Full,
+    /// Its disk failed, and only a start of the node brings it back.
+    Broken,
+}
+
+/// Which one it is, and what is said of it.
+fn standstill(health: &store::Health) -> (Standstill, Option<String>) {
+    match (&health.broken, &health.full) {
+        (Some(why), _) => (Standstill::Broken, Some(why.clone())),
+        (None, Some(why)) => (Standstill::Full, Some(format!("{why}; nothing can be changed until there is room"))),
+        (None, None) => (Standstill::None, None),
+    }
 }
 
 /// Tells recovery and whoever watches what is new in the view.
@@ -171,5 +191,31 @@ fn tell_changes(core: &Core, before: &cluster::ClusterView, view: &cluster::Clus
                 cluster.readmit(name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_broke_down_is_told_of_before_one_without_room() {
+        let health = |full: Option<&str>, broken: Option<&str>| store::Health {
+            reachable: true,
+            since: Instant::now(),
+            last_error: None,
+            full: full.map(str::to_owned),
+            broken: broken.map(str::to_owned),
+            revision: store::Revision(1),
+            cluster: None,
+        };
+        assert_eq!(standstill(&health(None, None)), (Standstill::None, None));
+        let (which, why) = standstill(&health(Some("no room"), None));
+        assert_eq!(
+            (which, why.as_deref()),
+            (Standstill::Full, Some("no room; nothing can be changed until there is room"))
+        );
+        let (which, why) = standstill(&health(Some("no room"), Some("start tmd again")));
+        assert_eq!((which, why.as_deref()), (Standstill::Broken, Some("start tmd again")));
     }
 }
