@@ -26,7 +26,8 @@ pub struct HouseNeighbours(pub Weak<Core>);
 impl HouseNeighbours {
     /// Whether one of them can be asked now.
     pub fn are_at_hand(&self) -> Result<bool> {
-        Ok(!others(&alive(&self.0)?)?.reachable.is_empty())
+        let core = alive(&self.0)?;
+        Ok(!others(&core)?.reachable.is_empty())
     }
 }
 
