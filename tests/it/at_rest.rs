@@ -461,7 +461,7 @@ async fn a_node_that_keeps_no_documents_backs_up_and_restores_by_those_that_do()
     let secrets = Secrets::new();
     let (mut lab, scheduled) = (Lab::cluster().await, secrets.path("scheduled"));
     let key = age::x25519::Identity::generate().to_public();
-    let made = || fs::read_dir(&scheduled).map_or(0, |files| files.filter(|file| is_whole(file)).count());
+    let made = || fs::read_dir(&scheduled).map_or(0, |files| files.filter(is_whole).count());
     lab.node(Setup::new("a")).await;
     let note = secrets.put("note.md", NOTE);
     lab.nodes[0].done(&["research", "add", note.to_str().unwrap(), "--source", "note.md"]).await;
