@@ -97,6 +97,9 @@ async fn what_a_citation_names_is_found_under_its_address_to_the_character() {
     let whole = bed.get(&format!("{AT}/collections/house/documents/{id}")).await;
     assert_eq!(whole["content"], "It has four disks.\nIt sleeps at night.");
     assert_eq!(bed.get(&format!("{AT}/collections/house/documents/{id}?start=3&end=6")).await["content"], "has");
+    let other = address.replace('@', "@9").replace('#', "%23");
+    let stale = bed.send("GET", &format!("{AT}/document?at={other}"), &Value::Null).await;
+    assert_eq!(stale.status, 409, "the characters of another version are others: {stale:?}");
     let page = bed.call("POST", &format!("{AT}/ask"), &json!({ "question": "volts" })).await;
     assert_eq!(page["citations"][0]["url"], "https://example.org/pump", "a page is named as the web names it");
     assert_eq!(bed.send("DELETE", &format!("{AT}/collections/house/documents/{id}"), &Value::Null).await.status, 200);
