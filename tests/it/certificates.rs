@@ -455,8 +455,10 @@ async fn etcd_is_reached_with_the_certificate_of_the_node_and_refuses_a_revoked_
     house.ca(&["show"]);
     let revoked = house.run(&["--server", &lab.nodes[0].grpc, "ca", "revoke", "b", "--yes"]);
     assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
-    lab.nodes_are(0, "suspect", &["b"], SOON).await;
-    lab.nodes[1].child.kill().await.unwrap();
+    lab.nodes_are(0, "revoked", &["b"], SOON).await;
+    assert_eq!(lab.nodes[1].child.wait(SOON).await.unwrap().code(), Some(1));
+    // Whoever makes it forget that meets etcd.
+    std::fs::remove_dir_all(lab.nodes[1].data()).unwrap();
     lab.nodes[1].again().await;
     until("etcd refuses b", SOON, async || lab.nodes[1].metric("tm_view_stale_seconds").await > 3.0).await;
     assert_eq!(lab.nodes[0].metric("tm_view_stale_seconds").await, 0.0);
