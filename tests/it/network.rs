@@ -340,7 +340,7 @@ async fn not_a_packet_leaves_a_local_only_house_in_a_day_and_only_what_is_named_
     let statuses = home.bed.within("n1", move || every_face(client)).await?;
     every_face_answered(&statuses)?;
     let (notes, docs) = (home.file("plan.md"), home.file("docs"));
-    let (backup, passphrase) = (home.file("house.tmbackup"), home.file("passphrase"));
+    let (backup, passphrase) = (home.file("house.age"), home.file("passphrase"));
     std::fs::set_permissions(&passphrase, std::fs::Permissions::from_mode(0o600))?;
     for noun in [
         &["models"][..],

@@ -131,7 +131,7 @@ async fn no_secret_and_nothing_that_was_said_is_in_what_a_node_tells_of_itself()
     let refused = agent.post_json("/mcp", &call).await.unwrap().text();
     assert!(refused.contains("error") || refused.contains("isError"), "{refused}");
     told.push_str(&refused);
-    let (backup, passphrase) = (dir.path().join("backup").display().to_string(), put("passphrase", PASSPHRASE));
+    let (backup, passphrase) = (dir.path().join("backup.age").display().to_string(), put("passphrase", PASSPHRASE));
     let backed_up =
         lab.nodes[0].tmctl(&["--key", &shown, "backup", "--to", &backup, "--passphrase-file", &passphrase]).await;
     assert!(backed_up.status.success(), "{}", String::from_utf8_lossy(&backed_up.stderr));

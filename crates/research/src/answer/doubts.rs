@@ -3,7 +3,7 @@
 //! asks how many.
 
 use super::asked::Telling;
-use super::confidence::lowered;
+use super::confidence::{NOT_FOUND_BELOW, lowered};
 use super::extractive::Scored;
 use super::{Confidence, Evidence, numbers};
 use crate::text::words;
@@ -129,13 +129,20 @@ pub fn doubted(question: &str, cited: &[Scored], evidence: &Evidence, confidence
     let found = Telling::of(question, &best.language, &evidence.counts).len() + usize::from(is_there);
     let mut doubted = confidence;
     if let Some(kept) = found.checked_sub(1).and_then(|at| KEPT_WITH_FEW.get(at)) {
-        doubted = lowered(doubted, "words to go by", found as f32, *kept);
+        doubted = doubt(doubted, "words to go by", found as f32, *kept);
     }
     match kind {
-        Some(Kind::Number) if !is_there => lowered(doubted, "numbers, which were asked for", 0.0, KEPT_WITHOUT_KIND),
-        Some(Kind::Time) if !is_there => lowered(doubted, "times, which were asked for", 0.0, KEPT_WITHOUT_KIND),
+        Some(Kind::Number) if !is_there => doubt(doubted, "numbers, which were asked for", 0.0, KEPT_WITHOUT_KIND),
+        Some(Kind::Time) if !is_there => doubt(doubted, "times, which were asked for", 0.0, KEPT_WITHOUT_KIND),
         _ => doubted,
     }
+}
+
+/// Whoever doubts is unsure, and does not know that there is nothing.
+fn doubt(confidence: Confidence, name: &str, measured: f32, kept: f32) -> Confidence {
+    let least = (1.01 * NOT_FOUND_BELOW).min(confidence.value);
+    let kept = if confidence.value * kept < least { least / confidence.value } else { kept };
+    lowered(confidence, name, measured, kept)
 }
 
 fn kind(question: &str) -> Option<Kind> {
@@ -189,6 +196,14 @@ mod tests {
     fn what_was_asked_for_is_one_more_word() {
         assert!((kept("How many disks has the NAS?", "The NAS has four disks.") - 1.0).abs() < 1e-6);
         assert!((kept("When was the pump replaced?", "The pump was replaced in 2019.") - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_doubt_alone_finds_nothing_missing() {
+        let least = Confidence { value: NOT_FOUND_BELOW * 1.5, because: Vec::new() };
+        let doubted = doubt(least, "words to go by", 1.0, 0.35);
+        assert!((NOT_FOUND_BELOW..NOT_FOUND_BELOW * 1.02).contains(&doubted.value), "{doubted:?}");
+        assert_eq!(doubt(Confidence::default(), "words to go by", 1.0, 0.35).value, 0.0);
     }
 
     #[test]
