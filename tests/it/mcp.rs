@@ -139,7 +139,7 @@ async fn research(lab: &Lab, arguments: Value) -> (Value, bool) {
 async fn a_question_is_answered_from_the_documents_where_no_project_is_meant() {
     let mut lab = Lab::single();
     lab.node(Setup::new("alone")).await;
-    let document = json!({ "source": "note:pump", "text": "The pump is blue." });
+    let document = json!({ "source": "note:pump", "text": "The pump has the colour blue." });
     let added = lab.http(0).post_json("/api/research/collections/house/documents", &document).await.unwrap();
     assert!(added.status < 300, "{}", added.text());
     let question = json!({ "query": "which colour has the pump?" });
@@ -148,7 +148,7 @@ async fn a_question_is_answered_from_the_documents_where_no_project_is_meant() {
         let (told, is_refused) = research(&lab, question.clone()).await;
         assert!(!is_refused, "{told}");
         said = told;
-        said.to_string().contains("The pump is blue")
+        said.to_string().contains("The pump has the colour blue")
     })
     .await;
     assert!(said.to_string().contains("from the documents alone"), "{said}");

@@ -244,6 +244,16 @@ fn is_unspaced(c: char) -> bool {
         && is_letter(c)
 }
 
+/// Letters of one sign are parted, and accents joined with what they stand over.
+fn composed(text: &str) -> String {
+    // A sign that is no mere letters, such as a digit with a comma, stays as it is.
+    let spelled = |c: char| {
+        let parts: String = std::iter::once(c).nfkc().collect();
+        if parts.chars().all(is_letter) { parts } else { c.to_string() }
+    };
+    text.chars().map(spelled).collect::<String>().nfc().collect()
+}
+
 fn lower(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         let has_capitals = text.bytes().any(|byte| byte.is_ascii_uppercase());
@@ -254,7 +264,7 @@ fn lower(text: &str) -> Cow<'_, str> {
     if is_composed && !text.chars().any(|c| c.is_uppercase() || c == SOFT_HYPHEN || c == '’') {
         return Cow::Borrowed(text);
     }
-    let composed = if is_composed { Cow::Borrowed(text) } else { Cow::Owned(text.nfkc().collect()) };
+    let composed = if is_composed { Cow::Borrowed(text) } else { Cow::Owned(composed(text)) };
     let kept = composed.chars().filter(|c| *c != SOFT_HYPHEN);
     Cow::Owned(kept.map(|c| if c == '’' { '\'' } else { c }).flat_map(char::to_lowercase).collect())
 }
