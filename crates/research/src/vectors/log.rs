@@ -27,8 +27,6 @@ const HASH_BYTES: usize = 16;
 const SUM_BYTES: usize = size_of::<u64>();
 /// How much is read at once when all is read.
 const READ_BYTES: usize = 1024 * 1024;
-/// The records of most models are shorter.
-const READ_ON_STACK: usize = 8 * 1024;
 
 /// A file of vectors.
 #[derive(Debug)]
@@ -113,18 +111,10 @@ impl Log {
 
     /// Reads the record of a slot; `None` where it is damaged.
     pub(super) fn read(&self, slot: u32) -> io::Result<Option<(ChunkHash, Vec<f32>)>> {
-        // Many are read for one question: bytes on the stack spare each a piece of the heap.
-        let (mut on_stack, mut on_heap) = ([0; READ_ON_STACK], Vec::new());
-        let record = match on_stack.get_mut(..self.record_bytes) {
-            Some(record) => record,
-            None => {
-                on_heap.resize(self.record_bytes, 0);
-                on_heap.as_mut_slice()
-            }
-        };
-        self.file.read_exact_at(record, self.position(slot))?;
+        let mut record = vec![0; self.record_bytes];
+        self.file.read_exact_at(&mut record, self.position(slot))?;
         let mut vector = Vec::new();
-        Ok(self.decode(slot, record, &mut vector).map(|hash| (hash, vector)))
+        Ok(self.decode(slot, &record, &mut vector).map(|hash| (hash, vector)))
     }
 
     /// Writes records from a slot on; they are not yet on the disk for good.

@@ -8,15 +8,12 @@ use simsimd::SpatialSimilarity;
 use super::numbers::{shrink, unit};
 use super::snapshot::{BLOCK_ROWS, Row, Snapshot};
 
-/// For each hit that is wanted, and beside those, how many rows are looked at exactly, at most. Measured on 20,000 vectors
-/// of 32 to 1024 numbers, scattered and in clusters of fifty: the hundred best were among the first 152 by small numbers.
-/// Among near copies (a cosine of 0.997) those hardly tell one from another, and the ten best went down to the 62nd: hence
-/// the second number.
+/// For each hit that is wanted, and beside those, how many rows are looked at exactly. Measured on 20,000 vectors of 32 to
+/// 1024 numbers, scattered and in clusters of fifty: the hundred best were among the first 152 by small numbers. Among
+/// near copies (a cosine of 0.997) those hardly tell one from another, and the ten best went down to the 62nd: hence the
+/// second number.
 const LOOKED_AT_FOR_EACH: usize = 2;
 const LOOKED_AT_BESIDE: usize = 100;
-/// A row is not looked at exactly where rounding would have had to move its cosine by so many standard deviations for it to
-/// be among the best.
-const DEVIATIONS: f32 = 6.0;
 
 /// Some rows of a snapshot.
 #[derive(Clone, Debug, Default)]
@@ -76,18 +73,18 @@ impl Snapshot {
         if most == 0 {
             return Ok(Vec::new());
         }
-        let mut hits = self.rescored(&query, self.candidates(&query, allowed, most));
+        let looked_at = most.saturating_mul(LOOKED_AT_FOR_EACH).saturating_add(LOOKED_AT_BESIDE);
+        let mut hits = self.rescored(&query, self.candidates(&query, allowed, looked_at));
         hits.sort_unstable_by(|one, other| better(&(one.cosine, one.row), &(other.cosine, other.row)));
         hits.truncate(most);
         Ok(hits)
     }
 
-    /// The first pass: what may be among the `most` best, by small numbers.
+    /// The first pass: the best by small numbers.
     fn candidates(&self, query: &[f32], allowed: Allowed<'_>, most: usize) -> Vec<(f32, Row)> {
         let mut small = Vec::with_capacity(query.len());
         let scale = shrink(query, &mut small);
-        let looked_at = most.saturating_mul(LOOKED_AT_FOR_EACH).saturating_add(LOOKED_AT_BESIDE);
-        let mut best = Best::new(looked_at.min(self.len()));
+        let mut best = Best::new(most.min(self.len()));
         match allowed {
             Allowed::All => {
                 for (number, block) in (0..).zip(&self.blocks) {
@@ -106,14 +103,7 @@ impl Snapshot {
                 }
             }
         }
-        let mut rows = best.into_rows();
-        if rows.len() > most {
-            let (_, (floor, _), _) = rows.select_nth_unstable_by(most - 1, better);
-            let floor = *floor;
-            let row_scale = |row| self.small(row).map_or(0.0, |(_, scale)| scale);
-            rows.retain(|(score, row)| score + DEVIATIONS * deviation(scale, row_scale(*row)) >= floor);
-        }
-        rows
+        best.into_rows()
     }
 
     /// The second pass: the exact cosine of each.
@@ -147,12 +137,6 @@ impl Snapshot {
 /// Both are of one length, so that there always is a product.
 fn product(one: &[i8], other: &[i8]) -> f32 {
     i8::dot(one, other).map_or(f32::NEG_INFINITY, |dot| dot as f32)
-}
-
-/// How far the product of two vectors of length 1 usually is from that of their small numbers, which are off by up to half
-/// a step of their scale, evenly.
-fn deviation(one_scale: f32, other_scale: f32) -> f32 {
-    (one_scale.hypot(other_scale)) / 12.0_f32.sqrt()
 }
 
 /// Higher first, then the lower row.
