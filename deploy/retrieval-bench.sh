@@ -107,7 +107,7 @@ calibration() {
   say "$set, confidence"
   awk 'NR % 2' "$sets/$set/corpus.jsonl" >"$folder/$set.half.jsonl"
   "$bin/tmctl" --server "$grpc" research eval --corpus "$folder/$set.half.jsonl" --queries "$sets/$set/queries.jsonl" \
-    --run "$folder/$set.confidence.jsonl" --mode answers --keep "$set-half" 2>/dev/null >/dev/null
+    --run "$folder/$set.confidence.jsonl" --mode answers --keep "$set-half" >/dev/null 2>&1
   python3 - "$sets/$set" "$folder/$set.half.jsonl" "$folder/$set.confidence.jsonl" <<'PY'
 import json, os, sys
 folder, half, run = sys.argv[1:4]

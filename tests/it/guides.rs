@@ -7,14 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base::config::{Config, Sources};
-use tests::process::binary;
+use tests::process::{binary, root};
 
 /// Where every symptom is a heading that quotes the program.
 const SYMPTOMS: &str = "deploy/troubleshooting.md";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
 
 /// Breaches of a rule, one line each; none is the pass.
 fn assert_none(breaches: &[String]) {

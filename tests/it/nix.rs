@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use base::config::{Config, Mode, Sources};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::process::binary;
+use tests::process::{binary, root};
 
 use crate::upstream::{kit, skipped};
 
@@ -21,10 +21,6 @@ const CARRIER_VERSION: &str = "5.2.0";
 /// Most exposure that systemd-analyze may see, without and with the devices of a GPU.
 const EXPOSURE: f64 = 2.0;
 const EXPOSURE_GPU: f64 = 2.5;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
 
 /// Whether all of `programs` can be run; which one cannot is said.
 pub fn are_there(programs: &[&str]) -> bool {

@@ -6,14 +6,16 @@ mod scraped;
 mod secrets;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+
+use tests::process::root;
 
 use crate::upstream::skipped;
 
 /// The folder `deploy/observability`.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/observability").canonicalize().unwrap()
+    root().join("deploy/observability")
 }
 
 /// Names of the conventions: of attributes, and of metrics as Prometheus writes them.

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use base::config::{Config, Sources};
 use tempfile::TempDir;
-use tests::process::binary;
+use tests::process::{binary, root};
 
 use crate::nix::{are_there, looked_at};
 
@@ -20,10 +20,6 @@ const NODES: &str = "grey-area=192.168.1.10,sleeper-service=192.168.1.11,nas=192
 /// What a machine with everything is given.
 const EVERYTHING: [&str; 10] =
     ["--nodes", NODES, "--gpu", "cuda", "--redis", "node", "gateway", "engine", "research", "monitoring"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
 
 /// A folder that stands for a machine, and one with programs.
 struct Machine {

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base::config::{Config, Sources};
+use tests::process::root;
 
 /// Which crates of the workspace a crate may use; the table of `crates/README.md`, for the crates that exist.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -70,10 +71,6 @@ const DIALS: &[&str] = &[
 /// Breaches of a rule, one line each; none is the pass.
 fn assert_none(breaches: &[String]) {
     assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn read(path: &str) -> String {

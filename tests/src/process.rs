@@ -205,6 +205,12 @@ pub fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
+/// The folder of this workspace.
+pub fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().unwrap_or(root)
+}
+
 /// The path of a binary of this workspace, built in the same profile as the running one.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let this = std::env::current_exe().context("could not tell where this program is")?;

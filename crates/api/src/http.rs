@@ -226,6 +226,11 @@ fn is_roomy(path: &str) -> bool {
     projects::is_path(path) || research::is_path(path) || path == mcp::PATH || path == perplexity::AGENT
 }
 
+/// Whether `path` is `root`, or below it.
+fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The dialect of an ask that is posted to `path`; `None` when no ask is.
 fn ask_route(path: &str) -> Option<Dialect> {
     Some(match path {

@@ -25,6 +25,12 @@ pub use metrics_format::MetricsFormat;
 #[derive(Clone)]
 pub(crate) struct Client(pub(crate) std::sync::Arc<base::Grant>);
 
+/// The key in the value of an `authorization` header; an empty one is a key that nobody knows.
+pub(crate) fn bearer(header: &str) -> Option<&str> {
+    let (scheme, key) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
 /// Who a change is noted under: the name of the key that a call came with, and who it says it is.
 pub(crate) fn who(key: &str, said: &str) -> String {
     let said: String = said.chars().filter(|char| !char.is_control()).take(100).collect();

@@ -100,7 +100,7 @@ impl Drop for Unfinished {
 }
 
 /// Which of these files to delete so that the newest `keep` backups are left: older ones, and unfinished ones.
-pub fn too_many(names: &[String], keep: usize) -> Vec<String> {
+fn too_many(names: &[String], keep: usize) -> Vec<String> {
     let mut backups: Vec<&String> = names.iter().filter(|name| is_ours(name)).collect();
     backups.sort();
     let old = backups.iter().take(backups.len().saturating_sub(keep)).map(|name| (*name).clone());

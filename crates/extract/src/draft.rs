@@ -75,11 +75,10 @@ impl Draft {
     /// Sets the title, unless there is one already.
     pub(super) fn title(&mut self, title: &str) {
         if self.made.title.is_empty() {
-            let words = one_line(title);
+            let mut words = one_line(title);
             // A title is shown, not cited: all of it stands in the text as well, or in the document's own fields.
-            let end = words.char_indices().map(|(at, letter)| at + letter.len_utf8());
-            let end = end.take_while(|end| *end <= limits::TITLE_BYTES).last().unwrap_or(0);
-            self.made.title = words.get(..end).unwrap_or_default().to_owned();
+            words.truncate(words.floor_char_boundary(limits::TITLE_BYTES));
+            self.made.title = words;
         }
     }
 

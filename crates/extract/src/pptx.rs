@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::archive::Archive;
 use super::docx::core_properties;
-use super::draft::{Draft, Rows};
+use super::draft::{Draft, Tables};
 use super::xml::{Step, walk};
 use super::{Extracted, Kind, ReadError, Shape};
 
@@ -48,33 +48,29 @@ fn slides(archive: &mut Archive<'_>) -> Result<Vec<String>, ReadError> {
 
 fn slide(part: &[u8], draft: &mut Draft) -> Result<(), ReadError> {
     let (mut text, mut is_text, mut is_title) = (String::new(), false, false);
-    let mut table: Option<(Rows, String)> = None;
+    let mut tables = Tables::default();
     walk(part, |step| {
         match step {
             Step::Open("p:sp", _) => is_title = false,
             Step::Open("p:ph", attributes) => {
                 is_title = matches!(attributes.get("type").as_deref(), Some("title" | "ctrTitle"));
             }
-            Step::Open("a:tbl", _) => table = Some(Default::default()),
+            Step::Open("a:tbl", _) => tables.begin(),
             Step::Open("a:p", _) => text.clear(),
             Step::Open("a:br", _) => text.push('\n'),
             Step::Open("a:t", _) => is_text = true,
             Step::Close("a:t") => is_text = false,
             Step::Text(piece) if is_text => text.push_str(piece),
-            Step::Close("a:p") => match &mut table {
-                Some((_, cell)) => {
+            Step::Close("a:p") => match tables.cell() {
+                Some(cell) => {
                     cell.push_str(&text);
                     cell.push('\n');
                 }
                 None => draft.push(if is_title { Shape::Heading(2) } else { Shape::Paragraph }, &text)?,
             },
-            Step::Close("a:tc") => table.iter_mut().for_each(|(rows, cell)| rows.cell(&std::mem::take(cell))),
-            Step::Close("a:tr") => table.iter_mut().for_each(|(rows, _)| rows.end_row()),
-            Step::Close("a:tbl") => {
-                if let Some((mut rows, _)) = table.take() {
-                    draft.push(Shape::Table, &rows.text())?;
-                }
-            }
+            Step::Close("a:tc") => tables.end_cell(),
+            Step::Close("a:tr") => tables.end_row(),
+            Step::Close("a:tbl") => tables.end(draft)?,
             _ => {}
         }
         Ok(())

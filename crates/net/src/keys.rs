@@ -8,14 +8,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::grant::PREFIX;
-use base::{Fault, Grant, KeyLimits, Result, Scope};
+use base::{Grant, KeyLimits, Result, Scope};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::hash::sha256_hex;
-use crate::identity::provider;
+use crate::random;
 
 pub use guesses::{Guesses, Refusal};
 
@@ -77,12 +77,7 @@ pub struct Key {
 impl Key {
     /// A new key from the operating system's randomness, which may do everything.
     pub fn generate(name: &str) -> Result<Self> {
-        let mut secret = [0; BYTES];
-        provider()
-            .secure_random
-            .fill(&mut secret)
-            .map_err(|_| Fault::internal("could not get random bytes for a key"))?;
-        let shown = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
+        let shown = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::bytes::<BYTES>()?));
         let record = KeyRecord {
             name: name.to_owned(),
             sha256: sha256_hex(shown.as_bytes()),
@@ -114,13 +109,6 @@ pub fn verify<'a>(shown: &str, records: impl IntoIterator<Item = &'a KeyRecord>)
 pub fn audit_refusal(name: Option<&str>, from: Option<IpAddr>, call: &str, why: &str) {
     let (key, from) = (name.unwrap_or_default(), from.map(|from| from.to_string()).unwrap_or_default());
     tracing::warn!(target: "net::audit", key, from, call, why, "refused a client");
-}
-
-/// The key in the value of an `authorization` header.
-pub fn bearer(header: &str) -> Option<&str> {
-    let (scheme, key) = header.trim().split_once(' ')?;
-    let key = key.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
 }
 
 #[cfg(test)]
@@ -172,19 +160,5 @@ mod tests {
         assert!(!format!("{record:?}").contains(&shown[PREFIX.len()..]));
         // SHA-256 of the empty text, so that the hash stays what other tools compute.
         assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    }
-
-    #[test]
-    fn bearer_reads_the_forms_that_clients_send() {
-        for (header, key) in [
-            ("Bearer tm-a", Some("tm-a")),
-            ("bearer  tm-a ", Some("tm-a")),
-            ("Bearer", None),
-            ("Bearer ", None),
-            ("Basic tm-a", None),
-            ("tm-a", None),
-        ] {
-            assert_eq!(bearer(header), key, "{header}");
-        }
     }
 }

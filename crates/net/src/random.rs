@@ -8,8 +8,12 @@ use crate::identity::provider;
 
 /// A new key of 32 bytes, as base64.
 pub fn key() -> Result<String> {
-    let mut key = [0; 32];
-    let filled = provider().secure_random.fill(&mut key);
+    Ok(STANDARD.encode(bytes::<32>()?))
+}
+
+pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let filled = provider().secure_random.fill(&mut bytes);
     filled.map_err(|_| Fault::internal("could not get random bytes for a key"))?;
-    Ok(STANDARD.encode(key))
+    Ok(bytes)
 }

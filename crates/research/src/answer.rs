@@ -111,6 +111,13 @@ pub struct Citation {
     pub licence: String,
 }
 
+impl Citation {
+    /// What people call its document.
+    pub fn name(&self) -> &str {
+        if self.title.is_empty() { &self.source } else { &self.title }
+    }
+}
+
 /// How sure one may be, and why.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Confidence {

@@ -46,7 +46,7 @@ pub struct BlobError {
 impl BlobError {
     /// Whether there is no room on the disk.
     pub fn is_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        crate::is_full_disk(&self.source)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What may be asked of the knowledge base: texts and lists of bounded length, numbers that mean something.
 //!
-//! Every face checks by these before it asks, so that REST, gRPC and MCP refuse the same in the same words. The numbers are
-//! those that hold further in, where there are some.
+//! Every face checks by these before it asks, so that REST, gRPC and MCP refuse the same in the same words; the library does
+//! so again, for whoever asks it from within. The numbers stand where they hold.
 
 use base::{Fault, Result};
 

@@ -331,7 +331,7 @@ fn begin_anew(dir: &Path, form: &str) -> Result<()> {
         fs::create_dir_all(dir.join("words"))?;
         fs::write(dir.join(FORMAT_FILE), form)
     };
-    done().map_err(|error| match room::is_full_disk(&error) {
+    done().map_err(|error| match crate::is_full_disk(&error) {
         true => room::none(error.kind()),
         false => {
             let hint =

@@ -392,8 +392,9 @@ fn says_the_same(had: &Document, read: &Document) -> bool {
         (State::Folded { text: one, .. }, State::Ready { text: other, .. }) => one == other,
         (had, read) => had == read,
     };
-    let of = |one: &Document| (one.original, one.reader, one.meta.clone(), one.language.clone());
-    state && of(had) == of(read)
+    state
+        && (had.original, had.reader) == (read.original, read.reader)
+        && (&had.meta, &had.language) == (&read.meta, &read.language)
 }
 
 /// Whether nothing would change by adding it again.

@@ -41,6 +41,11 @@ pub use document::{Document, Meta, NewDocument, NewMeta, State};
 pub use knowledge::Knowledge;
 pub use names::{BlobId, ChunkHash, CollectionName, DocId};
 
+/// Whether the operating system says that there is no room on the disk.
+fn is_full_disk(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 /// Does work that blocks, off the runtime's threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> base::Result<T> + Send + 'static) -> base::Result<T> {
     match tokio::task::spawn_blocking(work).await {

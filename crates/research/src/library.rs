@@ -222,6 +222,8 @@ impl Library {
 
     /// What this node tells the others of itself.
     pub fn report(&self) -> ResearchReport {
+        // First, so that what follows is of the records that it tells of.
+        let seen_records = self.has_seen_records();
         let snapshot = self.snapshots.load();
         let of = |count: fn(&Snapshot) -> usize| snapshot.as_deref().map_or(0, |one| count(one) as u64);
         ResearchReport {
@@ -230,7 +232,7 @@ impl Library {
             embedded: self.progress.embedded.load(Ordering::Relaxed),
             bytes: self.known.load().bytes(),
             waiting: self.progress.waiting.load(Ordering::Relaxed),
-            seen_records: self.progress.seen_records.load(Ordering::Relaxed),
+            seen_records,
         }
     }
 

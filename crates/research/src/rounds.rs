@@ -79,19 +79,6 @@ pub struct Round {
     pub notes: Vec<String>,
 }
 
-/// Refuses an order that cannot be carried out.
-pub fn check(order: &LoopOrder) -> Result<()> {
-    if order.max_iterations > MOST_ROUNDS {
-        return Err(Fault::invalid(format!("{} rounds are not made", order.max_iterations))
-            .hint(format!("ask for at most {MOST_ROUNDS}")));
-    }
-    if order.deadline_s > MOST_DEADLINE_S {
-        return Err(Fault::invalid(format!("{} seconds are too long for one research", order.deadline_s))
-            .hint(format!("give it at most {MOST_DEADLINE_S}")));
-    }
-    Ok(())
-}
-
 /// Does the research of an order, from its last recorded step on; gives the report as JSON.
 pub async fn run(ground: &dyn Ground, context: &Context, order: LoopOrder) -> Result<Value> {
     let order = with_limits(order);

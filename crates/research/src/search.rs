@@ -85,26 +85,6 @@ impl LeftOut {
     }
 }
 
-/// Refuses a question that cannot be looked for.
-pub fn check(search: &Search) -> Result<()> {
-    if search.question.trim().is_empty() {
-        return Err(Fault::invalid("the question is empty").hint("say what to look for"));
-    }
-    if search.question.len() > MOST_QUESTION {
-        let fault = format!("the question has {} bytes", search.question.len());
-        return Err(Fault::new(base::Code::TooLarge, fault)
-            .hint(format!("at most {MOST_QUESTION} are looked for; what it is asked for goes into the context")));
-    }
-    if search.limit > MOST_HITS {
-        return Err(Fault::invalid(format!("{} hits are not given at once", search.limit))
-            .hint(format!("ask for at most {MOST_HITS}")));
-    }
-    if !(0.0..=1.0).contains(&search.diversity) {
-        return Err(Fault::invalid(format!("a diversity of {} has no meaning", search.diversity)).hint("use 0 to 1"));
-    }
-    Ok(())
-}
-
 impl Finder {
     /// The passages for a question that was checked, best first, and what is not among them. Blocks.
     pub fn search(&self, search: &Search) -> Result<(Vec<Hit>, LeftOut)> {
@@ -146,11 +126,11 @@ impl Finder {
         let Candidate { indexed, place, text, text_rank, cosine, dense_rank, .. } = &ranked.candidate;
         let (document, at) = (&indexed.document, place.ordinal as usize);
         let chunk = chunk_of(ranked)?;
+        let BareHit { start, end, headings, text: passage, .. } = Self::bare_hit(ranked, open)?;
         let text_of = |open: &mut OpenTexts<'_>, at: Option<usize>| match at.and_then(|at| indexed.chunks.get(at)) {
             Some(chunk) => open.passage(indexed, chunk.start..chunk.end),
             None => Ok(String::new()),
         };
-        let passage = text_of(open, Some(at))?;
         let mut terms = Terms::new(&document.language);
         let mut said = Vec::new();
         for (_, word) in crate::text::words(&passage) {
@@ -160,14 +140,12 @@ impl Finder {
                 said.push(asked.clone());
             }
         }
-        let start = open.chars_before(indexed, chunk.start)?;
-        let end = start + passage.chars().count() as u64;
         Ok(Hit {
             span: Span { document: document.id, version: document.version, start, end },
             collection: document.collection.clone(),
             source: document.source.clone(),
             title: document.meta.title.clone(),
-            headings: chunk.headings.clone(),
+            headings,
             page: chunk.page,
             ordinal: chunk.ordinal,
             before: if neighbours { text_of(open, at.checked_sub(1))? } else { String::new() },

@@ -120,7 +120,7 @@ pub async fn backup(servers: &Servers, screen: &mut Screen, args: Backup) -> Res
         "revision": whole.about.revision, "entries": whole.manifest.entries, "files": whole.manifest.files,
         "keyspace": whole.manifest.keyspace, "damaged": whole.manifest.damaged, "missing": whole.manifest.missing,
     });
-    screen.show(|_| visible_lines(&written_text(&finished, &whole)), &json)?;
+    screen.show(|_| visible(&written_text(&finished, &whole)), &json)?;
     Ok(verdict(&whole))
 }
 
@@ -153,7 +153,7 @@ pub fn verify(screen: &mut Screen, args: &Verify) -> Result<Verdict, Ended> {
         "entries": whole.manifest.entries, "files": whole.manifest.files, "bytes": whole.manifest.bytes,
         "keyspace": whole.manifest.keyspace, "damaged": whole.manifest.damaged, "missing": whole.manifest.missing,
     });
-    screen.show(|_| visible_lines(&whole_text(&args.file, &whole)), &json)?;
+    screen.show(|_| visible(&whole_text(&args.file, &whole)), &json)?;
     Ok(verdict(&whole))
 }
 
@@ -168,7 +168,7 @@ pub async fn restore(servers: &Servers, screen: &mut Screen, args: Restore) -> R
         let json = json!({
             "dry_run": true, "prefix": would.prefix, "entries": whole.manifest.entries, "files": whole.manifest.files,
         });
-        screen.show(|_| visible_lines(&dry_text(&args.file, &whole, &would)), &json)?;
+        screen.show(|_| visible(&dry_text(&args.file, &whole, &would)), &json)?;
         return Ok(verdict(&whole));
     }
     let (pieces, coming) = mpsc::channel(WAITING_PIECES);
@@ -180,7 +180,7 @@ pub async fn restore(servers: &Servers, screen: &mut Screen, args: Restore) -> R
         "prefix": restored.prefix, "entries": restored.entries, "files": restored.files,
         "keyspace": restored.keyspace, "is_equal": restored.is_equal, "changed": restored.changed,
     });
-    screen.show(|_| visible_lines(&restored_text(&whole, &restored)), &json)?;
+    screen.show(|_| visible(&restored_text(&whole, &restored)), &json)?;
     Ok(if restored.is_equal { verdict(&whole) } else { Verdict::NotWell })
 }
 
@@ -255,11 +255,6 @@ fn restored_text(whole: &Whole, restored: &ImportResponse) -> String {
     head + &proof + &lacks(whole)
 }
 
-/// What a backup or a server says is shown, and nothing that a terminal would obey.
-fn visible_lines(text: &str) -> String {
-    text.lines().map(|line| visible(line) + "\n").collect()
-}
-
 #[cfg(test)]
 mod tests {
     use backup::frames::{About, FORMAT, Manifest};
@@ -292,7 +287,7 @@ mod tests {
             + &dry_text(Path::new("b.age"), &whole(), &restored(false, &[]))
             + &restored_text(&whole(), &restored(true, &[]))
             + &restored_text(&whole(), &restored(false, &["jobs/records/1"]));
-        insta::assert_snapshot!("backups", visible_lines(&text));
+        insta::assert_snapshot!("backups", visible(&text));
     }
 
     #[test]

@@ -151,7 +151,7 @@ pub fn clip(text: &str, most: usize) -> String {
 
 /// A cell is one line, whatever a peer put into it.
 fn one_line(cell: Cell) -> Cell {
-    Cell { text: text::visible(&cell.text).replace(['\n', '\t'], " "), ..cell }
+    Cell { text: text::one_line(&cell.text), ..cell }
 }
 
 fn render_row(row: &[Cell], widths: &[usize], style: Style) -> String {

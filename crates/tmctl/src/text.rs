@@ -55,6 +55,11 @@ pub fn name(text: &str) -> String {
     escaped(text, obeyed)
 }
 
+/// Text of a server on one line, without what a terminal would obey.
+pub fn one_line(text: &str) -> String {
+    visible(text).replace(['\n', '\t'], " ")
+}
+
 /// Whether a terminal does something at this character, or shows others in another order for it.
 fn obeyed(character: char) -> bool {
     let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -84,6 +84,14 @@ impl Loops {
         });
     }
 
+    /// Runs one that ends by itself only when the node or the actor stops: no fault of the actor, whose own end aborts it.
+    pub fn serve(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.run(name, async move {
+            task.await;
+            std::future::pending::<()>().await;
+        });
+    }
+
     /// Reports to `actor` when a task ended or panicked.
     pub fn watch<M: Message>(
         self,

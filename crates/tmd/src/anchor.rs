@@ -48,7 +48,7 @@ async fn compare(core: &Core) {
         let head = journal.flush().ok()?;
         let is_good = |known: &[Head]| verify(journal.dir(), known).is_ok_and(|found| found.bad.is_none());
         // What is wrong with the journal itself needs nobody to tell of it.
-        (is_good(std::slice::from_ref(&head)) && !is_good(&[head, anchored])).then_some(())
+        (!is_good(&[head.clone(), anchored]) && is_good(&[head])).then_some(())
     };
     if let Ok(Some(())) = tokio::task::spawn_blocking(look).await {
         tracing::error!(entry = known.n, "the journal of connections is not the one that the store knows of");

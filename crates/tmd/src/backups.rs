@@ -33,9 +33,6 @@ const WAITING_PIECES: usize = 8;
 const OF_THE_MOMENT: [&str; 8] =
     ["members/", "elections/", "placement", "canary", "settings/cookie", "backups/", "audit/", "spent/"];
 
-/// The keys that a person needs to restore into a cluster with keys, so that they may be there before.
-const KEYS: &str = "settings/keys/";
-
 /// Whether an entry belongs into a backup.
 fn is_kept(entry: &Entry) -> bool {
     entry.lease.is_none() && is_kept_key(&entry.key)

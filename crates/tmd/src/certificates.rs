@@ -20,7 +20,7 @@ use proto::node::RenewCertificateRequest;
 
 use crate::core::{Core, Seen};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
-use crate::peers::CALL_WITHIN;
+use crate::peers::{CALL_WITHIN, within};
 use crate::settings;
 
 /// Between two looks at the files: a renewed certificate should not wait for long, and the files are small.
@@ -187,9 +187,7 @@ async fn renew(core: &Core, identity: &Identity) -> Result<NodeId> {
 async fn sign_at(core: &Core, node: &NodeId, csr: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut client = core.peers.client_of(core, node)?;
     let request = RenewCertificateRequest { csr: csr.to_vec().into() };
-    let signed = tokio::time::timeout(CALL_WITHIN, client.renew_certificate(request)).await;
-    let signed = signed.map_err(|_| crate::peers::silent(node, CALL_WITHIN))?;
-    let signed = signed.map_err(|status| crate::peers::fault_of(node, &status))?.into_inner();
+    let signed = within(CALL_WITHIN, node, client.renew_certificate(request)).await?;
     Ok(signed.chain.into_iter().map(Into::into).collect())
 }
 

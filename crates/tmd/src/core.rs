@@ -29,7 +29,6 @@ use crate::desk::contexts::Contexts;
 use crate::desk::explain::Ring;
 use crate::desk::join::Joins;
 use crate::failures::{FailureLog, Sighting, Subject};
-use crate::features::Release;
 use crate::keys::Keys;
 use crate::load::Load;
 use crate::metrics::Metrics;
@@ -56,8 +55,6 @@ const RETRY_MOST: i64 = 20_000;
 pub struct Core {
     /// What it was told.
     pub config: ArcSwap<Config>,
-    /// What it says that it is.
-    pub release: Release,
     /// Reads it again.
     pub source: reload::Source,
     /// Its name.
@@ -211,7 +208,6 @@ impl Core {
             shelving: Shelving::new(parts.shelf),
             benching: Benching::new(parts.speeds_kept),
             config: ArcSwap::from_pointee(parts.config),
-            release: parts.source.release.clone(),
             source: parts.source,
             mode: parts.mode,
             watch: parts.watch,

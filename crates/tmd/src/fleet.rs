@@ -31,8 +31,8 @@ pub fn own_report(core: &Core) -> NodeReport {
         machine: Machine::clone(&core.machine.load()),
         workers,
         research,
-        version: core.release.version.clone(),
-        features: core.release.features.clone(),
+        version: core.source.release.version.clone(),
+        features: core.source.release.features.clone(),
         ..report_of(&core.node)
     }
 }

@@ -32,7 +32,8 @@ pub fn join(code: &str, dir: &Path, there: Option<&Path>, keeps_documents: bool)
         None => written::anew(&joining, keeps_documents),
     };
     let path = std::path::absolute(dir.join(format!("{name}.toml")))?;
-    check(&toml, &path)?;
+    // What a code says must make a good configuration, or nothing is written.
+    let config = resolved(&toml, &path)?;
     let files = [
         ("ca.pem".to_owned(), joining.ca.as_str(), 0o644),
         (format!("{name}.pem"), &joining.cert, 0o644),
@@ -52,7 +53,6 @@ pub fn join(code: &str, dir: &Path, there: Option<&Path>, keeps_documents: bool)
         let written = opened.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
         written.with_context(|| format!("could not write `{}`", path.display()))?;
     }
-    let config = resolved(&toml, &path)?;
     if let Some(tls) = &config.tls {
         net::Identity::load(tls)?.must_be(&config.node.name)?;
     }
@@ -77,11 +77,6 @@ fn read(code: &str) -> Result<String> {
     let mut text = String::new();
     std::io::stdin().take(READ_AT_MOST).read_to_string(&mut text).context("could not read the code")?;
     Ok(text)
-}
-
-/// What a code says must make a good configuration, or nothing is written.
-fn check(toml: &str, path: &Path) -> Result<()> {
-    resolved(toml, path).map(drop)
 }
 
 fn resolved(toml: &str, path: &Path) -> Result<Config> {

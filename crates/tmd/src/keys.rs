@@ -58,6 +58,11 @@ impl Keys {
         self.known.load().iter().map(|known| known.record.clone()).collect()
     }
 
+    /// Whether there is a key of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.known.load().iter().any(|known| known.record.name == name)
+    }
+
     /// These and no others from now on, all at once. What was opened with a key that is gone or changed ends.
     pub fn set(&self, records: Vec<KeyRecord>) {
         let before = self.known.load_full();

@@ -129,13 +129,12 @@ impl Peers {
         model: &str,
         load: bool,
         epoch: u64,
-        within: Duration,
+        most: Duration,
     ) -> Result<f64> {
         let node = worker.node();
         let mut client = self.client_of(core, &node)?;
         let request = PlaceRequest { worker: worker.name().to_owned(), model: model.to_owned(), load, epoch };
-        let placed = tokio::time::timeout(within, client.place(request)).await.map_err(|_| silent(&node, within))?;
-        Ok(placed.map_err(|status| fault_of(&node, &status))?.into_inner().seconds)
+        Ok(within(most, &node, client.place(request)).await?.seconds)
     }
 
     fn peer(&self, node: &NodeId, address: &str) -> Result<(Channel, CancellationToken)> {
@@ -179,7 +178,19 @@ fn address_of(core: &Core, node: &NodeId) -> Result<String> {
     member.ok_or_else(|| Fault::new(Code::Unreachable, format!("node `{node}` is not in the cluster any more")))
 }
 
-pub(crate) fn silent(node: &NodeId, within: Duration) -> Fault {
+/// What a node answers to a call that it has `most` for.
+pub(crate) async fn within<T>(
+    most: Duration,
+    node: &NodeId,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T> {
+    match tokio::time::timeout(most, call).await {
+        Ok(answered) => answered.map(tonic::Response::into_inner).map_err(|status| fault_of(node, &status)),
+        Err(_) => Err(silent(node, most)),
+    }
+}
+
+fn silent(node: &NodeId, within: Duration) -> Fault {
     let within = base::units::format_duration(within);
     Fault::new(Code::DeadlineExceeded, format!("node `{node}` did not begin to answer within {within}"))
 }
@@ -189,7 +200,7 @@ fn was_lost(node: &NodeId) -> Fault {
 }
 
 /// What a peer's status means: its own fault where it sent one, else that the connection broke or could not be made.
-pub(crate) fn fault_of(node: &NodeId, status: &tonic::Status) -> Fault {
+fn fault_of(node: &NodeId, status: &tonic::Status) -> Fault {
     let fault = proto::from_status(status);
     match (fault.code, net::channel::cause(status)) {
         (Code::Unreachable, Some(cause)) => {

@@ -4,7 +4,7 @@
 //! Everything that can fail is done before anything is changed.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::grpc::GrpcLimits;
 use api::http::HttpLimits;
@@ -280,33 +280,29 @@ async fn unwatched(port: &Port) {
 
 /// The port is idle, or its time is over.
 async fn drained(core: &Core, port: &Arc<Port>) {
-    let idle = async {
-        while port.gate.counts() != (0, 0) {
-            // Nobody else lets in who waits for another model.
-            port.gate.pump();
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
     let most = core.config.load().limits.drain;
-    if tokio::time::timeout(most, idle).await.is_err() {
+    if tokio::time::timeout(most, idle(port)).await.is_err() {
         tracing::warn!(worker = %port.id, "some asks of a worker that leaves did not finish in time");
     }
 }
 
 /// What is left at a port that nobody is sent to comes to its end, and then the engine, where it is ours.
 async fn left(core: &Core, port: Arc<Port>) {
-    let most = Instant::now() + core.config.load().limits.ask;
-    let idle = async {
-        while port.gate.counts() != (0, 0) && Instant::now() < most {
-            port.gate.pump();
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
     if may_be_beside(&port.config) {
-        idle.await;
+        let most = core.config.load().limits.ask;
+        let _ = tokio::time::timeout(most, idle(&port)).await;
     }
     port.end_engine(false).await;
     core.leaving.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, &port));
+}
+
+/// Waits until nothing runs or waits at the port.
+async fn idle(port: &Port) {
+    while port.gate.counts() != (0, 0) {
+        // Nobody else lets in who waits for another model.
+        port.gate.pump();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Lets a node read its configuration again, wherever it is.

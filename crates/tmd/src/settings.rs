@@ -269,7 +269,7 @@ pub async fn save_revocations(core: &Core, fresh: &[Revocation], forget_s: i64) 
 /// is repaired by setting a mode: until then the last good mode holds, and a history that cannot be read begins anew.
 async fn load_modes(core: &Core) -> Result<(History, Guard)> {
     let listing = core.store.list(MODE).await?;
-    let found = listing.entries.iter().find(|entry| entry.key == MODES).map(|entry| entry.modified);
+    let found = listing.get(MODES).map(|entry| entry.modified);
     let damaged = listing.damaged.iter().find(|damaged| damaged.key == MODES).map(|damaged| damaged.modified);
     let guard = match found.or(damaged) {
         Some(modified) => Guard::ModifiedAt(MODES.to_owned(), modified),
@@ -301,8 +301,7 @@ fn setting<T: serde::de::DeserializeOwned>(listing: &Listing, key: &str) -> Resu
     if let Some(damaged) = listing.damaged.iter().find(|damaged| damaged.key == key) {
         return Err(Fault::internal(format!("`{key}` is damaged in the store: {}", damaged.reason)));
     }
-    let entry = listing.entries.iter().find(|entry| entry.key == key);
-    let read = entry.map(|entry| serde_json::from_slice(&entry.value)).transpose();
+    let read = listing.get(key).map(|entry| serde_json::from_slice(&entry.value)).transpose();
     read.map_err(|error| Fault::internal(format!("could not read `{key}` in the store")).because(error))
 }
 

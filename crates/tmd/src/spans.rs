@@ -72,7 +72,7 @@ impl Spans {
         let mut span =
             begin(tracer, format!("{operation} {}", head.model), SpanKind::Server, attributes, &head.traceparent);
         span.set(head.max_output_tokens.map(|most| KeyValue::new("gen_ai.request.max_tokens", i64::from(most))));
-        if self.shows_content() {
+        if self.shows_content() && span.trace().is_some() {
             span.set(content::input(ask).map(|said| KeyValue::new("gen_ai.input.messages", said)));
         }
         span
@@ -197,12 +197,11 @@ impl Span {
         self.0.as_ref().map_or_else(|| "".into(), |span| traceparent(span.span_context()))
     }
 
-    /// The answer as far as it was kept, by its bytes in the client's dialect.
+    /// The answer as far as it was kept, by its bytes in the client's dialect; for a trace that somebody keeps.
     pub fn answered(&mut self, dialect: Dialect, is_streamed: bool, bytes: &[u8], finish: Option<&str>) {
-        let said = || content::output(dialect, is_streamed, bytes, finish);
-        if self.trace().is_some() {
-            self.set(Some(KeyValue::new("gen_ai.output.messages", said())));
-        }
+        let Some(span) = &mut self.0 else { return };
+        let said = content::output(dialect, is_streamed, bytes, finish);
+        span.set_attribute(KeyValue::new("gen_ai.output.messages", said));
     }
 
     /// The first piece of a stream came after so long.

@@ -220,8 +220,7 @@ pub async fn share(core: Arc<Core>) {
                 None => break,
             },
             _ = looks.tick() => {
-                let known = core.keys.records();
-                let due = core.keys.spending.lock().due(told_at.elapsed(), |name| known.iter().any(|key| key.name == name));
+                let due = core.keys.spending.lock().due(told_at.elapsed(), |name| core.keys.has(name));
                 let Some(told) = due else { continue };
                 let tell = tell(&core, &told).await;
                 if let Err(error) = &tell {

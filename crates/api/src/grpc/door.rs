@@ -97,8 +97,7 @@ fn admit<T>(desk: &dyn Desk, request: &Request<T>) -> Result<(Arc<Grant>, Need)>
 }
 
 fn key(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, key) = headers.get("authorization")?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    crate::bearer(headers.get("authorization")?.to_str().ok()?)
 }
 
 /// The end of a stream whose key has ended.

@@ -37,10 +37,7 @@ pub(super) fn admit(
 
 /// The key that a client sent, in OpenAI's or in Anthropic's way.
 fn key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, key) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-    });
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(crate::bearer);
     bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
 }
 
@@ -61,7 +58,9 @@ mod tests {
     fn a_key_comes_as_bearer_or_as_api_key() {
         for (name, value, expected) in [
             ("authorization", "Bearer abc", Some("abc")),
-            ("authorization", "bearer  abc", Some("abc")),
+            ("authorization", "bearer  abc ", Some("abc")),
+            ("authorization", "Bearer", None),
+            ("authorization", "Bearer ", Some("")),
             ("x-api-key", "abc", Some("abc")),
             ("authorization", "Basic abc", None),
             ("authorization", "abc", None),

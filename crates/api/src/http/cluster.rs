@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::{get, post};
@@ -23,9 +23,10 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::is_below;
 use super::pages::{Bounds, Shared};
 use super::projects::{Answered, Query, Refused, read};
-use crate::{Desk, tasks_json};
+use crate::{Client, Desk, tasks_json};
 
 /// Between two pictures of a live stream.
 const PICTURE_EVERY: Duration = Duration::from_secs(1);
@@ -36,7 +37,7 @@ const MOST_ITEMS: u32 = 1_000;
 
 /// Whether a path is one of these.
 pub(super) fn is_path(path: &str) -> bool {
-    path.strip_prefix("/api/cluster").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    is_below(path, "/api/cluster")
 }
 
 /// The routes of this file.
@@ -110,9 +111,10 @@ struct NewMode {
     reason: String,
 }
 
-async fn set_mode(State(desk): Shared, body: Bytes) -> Answered {
+async fn set_mode(State(desk): Shared, Extension(Client(grant)): Extension<Client>, body: Bytes) -> Answered {
     let NewMode { mode, local_percent, reason } = read(&body, r#"{"mode": "local-only"}"#)?;
-    let told = desk.admin().set_mode("", SetModeRequest { mode: mode.clone(), local_percent, reason }).await?;
+    let request = SetModeRequest { mode: mode.clone(), local_percent, reason };
+    let told = desk.admin().set_mode(&grant.name, request).await?;
     Ok(Json(json!({
         "mode": mode, "before": told.before,
         "unreached_nodes": told.unreached_nodes, "locked_nodes": told.locked_nodes,

@@ -88,10 +88,9 @@ fn search_results(answer: &Answer) -> Vec<Value> {
     let one = |(citation, url): (&Citation, String)| {
         let day: String = rfc3339(citation.dated_ms).chars().take(10).collect();
         let is_page = !url.starts_with(address::SCHEME);
-        let title = if citation.title.is_empty() { &citation.source } else { &citation.title };
         json!({
             "id": citation.number,
-            "title": title,
+            "title": citation.name(),
             "url": url,
             "date": day,
             "last_updated": day,

@@ -23,14 +23,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::pages::{Bounds, Shared};
-use super::refusal;
+use super::{is_below, refusal};
 use crate::{Client, Desk, projects, tasks_json};
 
 /// Whether a path is one of these, which have an error shape and a body limit of their own.
 pub(super) fn is_path(path: &str) -> bool {
-    ["/api/projects", "/api/jobs"]
-        .iter()
-        .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    is_below(path, "/api/projects") || is_below(path, "/api/jobs")
 }
 
 /// The routes of this folder.

@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::is_below;
 use super::pages::{Bounds, Shared};
 use super::projects::{Answered, Query, Refused, Who, items, read};
 use crate::research::{self as shared, Asking, Told};
@@ -30,7 +31,7 @@ use crate::{Desk, tasks_json};
 
 /// Whether a path is one of these.
 pub(super) fn is_path(path: &str) -> bool {
-    path.strip_prefix("/api/research").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    is_below(path, "/api/research")
 }
 
 /// The routes of this file.

@@ -173,10 +173,9 @@ fn answer_text(answer: &Answer) -> String {
 }
 
 fn source_text(citation: &Citation) -> String {
-    let title = if citation.title.is_empty() { &citation.source } else { &citation.title };
     let link = address::link(&citation.source, &citation.collection, &citation.span);
     let quote: String = citation.quote.lines().map(|line| format!("  > {line}\n")).collect();
-    format!("[{}] {title} <{link}>\n{quote}", citation.number)
+    format!("[{}] {} <{link}>\n{quote}", citation.number, citation.name())
 }
 
 fn filter(call: &Call<'_>) -> Result<Filter> {

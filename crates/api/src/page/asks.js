@@ -1,6 +1,6 @@
 // Asks that run and that ended lately, each with why it went where it went.
 
-import { el, section, table, tag, button, openDialog } from "./dom.js";
+import { el, section, table, tag, button, openDialog, closeButton } from "./dom.js";
 import { get, poll } from "./api.js";
 import { clock, seconds, seenBy, tone, orDash, count, why } from "./words.js";
 
@@ -33,7 +33,7 @@ async function route(ask) {
   let told = null;
   let error = null;
   const draw = () => (error ? el("p", { class: "notice bad" }, `This cannot be told: ${why(error)}`) : told ? explanation(told) : el("p", {}, "Looking…"));
-  const redraw = openDialog("Why it went there", () => [draw(), el("p", { class: "choices" }, button("Close", () => document.getElementById("dialog").close()))]);
+  const redraw = openDialog("Why it went there", () => [draw(), closeButton()]);
   try { told = await get(`/api/cluster/asks/${encodeURIComponent(ask)}`); } catch (refused) { error = refused; }
   if (document.getElementById("dialog").open) redraw();
 }

@@ -73,6 +73,9 @@ export function openDialog(title, draw, onclose) {
 
 export const closeDialog = () => dialog().close();
 
+/** The line with the button that closes a dialog. */
+export const closeButton = () => el("p", { class: "choices" }, button("Close", closeDialog));
+
 /** Asks before something that is hard to undo. */
 export function confirmed(question, explanation, yes) {
   return new Promise((resolve) => {

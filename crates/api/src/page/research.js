@@ -1,6 +1,6 @@
 // Questions to the documents of the house; every sentence with the passage that says it.
 
-import { el, section, table, tag, button, openDialog } from "./dom.js";
+import { el, section, table, tag, button, openDialog, closeButton } from "./dom.js";
 import { events, get } from "./api.js";
 import { percent, tone, orDash, why } from "./words.js";
 
@@ -87,7 +87,7 @@ async function passage(citation) {
   const { span, collection } = citation;
   let around = null;
   let error = null;
-  const close = el("p", { class: "choices" }, button("Close", () => document.getElementById("dialog").close()));
+  const close = closeButton();
   const draw = () => [
     el("p", { class: "facts" }, `${citation.source}, in ${collection}, version ${span.version}, characters ${span.start} to ${span.end}${citation.page ? `, page ${citation.page}` : ""}${citation.licence ? `, ${citation.licence}` : ""}.`),
     error ? el("p", { class: "notice bad" }, `The document could not be read: ${why(error)}`) : null,

@@ -1,6 +1,6 @@
 // The board of a project's tasks, and the graph of what waits for what.
 
-import { el, section, tag, button, table, openDialog, notice } from "./dom.js";
+import { el, section, tag, button, table, openDialog, closeButton, notice } from "./dom.js";
 import { get, poll, send } from "./api.js";
 import { graph } from "./graph.js";
 import { ago, tone, orDash, count, why } from "./words.js";
@@ -88,7 +88,7 @@ function card(task, open) {
 
 function details(state, soon) {
   const task = state.tasks?.items.find((one) => String(one.id) === state.open);
-  const close = el("p", { class: "choices" }, button("Close", () => document.getElementById("dialog").close()));
+  const close = closeButton();
   if (!task) return [el("p", {}, "This task is gone: somebody deleted or moved it."), close];
   const status = (name) => button(name, () => change(state, task, name, soon), { "aria-pressed": String(task.status === name), "data-status": name });
   const text = (name, words) => (words ? [el("h3", {}, name), el("p", { class: "text" }, words)] : null);

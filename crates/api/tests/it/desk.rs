@@ -37,6 +37,8 @@ pub struct Script {
     pub has_keys: bool,
     /// Who asked for what, as it came to the door.
     pub calls: Mutex<Vec<(String, Option<std::net::IpAddr>)>>,
+    /// Under whose names the mode was set.
+    pub mode_set_by: Mutex<Vec<String>>,
     /// Whether the keys are over.
     pub key_ended: watch::Sender<bool>,
     /// Where there are projects.
@@ -63,6 +65,7 @@ impl Script {
             is_ready: Mutex::new(true),
             has_keys,
             calls: Mutex::default(),
+            mode_set_by: Mutex::default(),
             key_ended: watch::Sender::new(false),
             has_hook: AtomicBool::new(true),
             delivery: Mutex::default(),
@@ -342,7 +345,8 @@ impl AdminDesk for Script {
         done()
     }
 
-    fn set_mode<'a>(&'a self, _: &'a str, _: SetModeRequest) -> BoxFuture<'a, Result<SetModeResponse>> {
+    fn set_mode<'a>(&'a self, by: &'a str, _: SetModeRequest) -> BoxFuture<'a, Result<SetModeResponse>> {
+        self.mode_set_by.lock().unwrap().push(by.to_owned());
         done()
     }
 

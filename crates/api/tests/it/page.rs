@@ -84,6 +84,7 @@ async fn changes_and_lists_want_a_key_and_a_page_of_the_house() {
     let own = format!("{key}origin: http://localhost\r\n");
     let reply = send(server.address, "POST", "/api/cluster/mode", &own, r#"{"mode":"hybrid"}"#).await;
     assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(*server.desk.mode_set_by.lock().unwrap(), ["laptop"], "the name of the key");
 }
 
 #[tokio::test]

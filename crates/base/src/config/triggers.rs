@@ -89,7 +89,7 @@ fn trigger(mut s: Section, faults: &mut Vec<ConfigFault>) -> Option<Trigger> {
     });
     let when = s.get("when", &format!("one of {}", all(When::ALL, When::as_str)), |v| When::parse(v.as_str()?));
     let threshold = s.get("threshold", "a share above 0 and up to 1, such as 0.2", |v| {
-        v.as_float().or_else(|| v.as_integer().map(|whole| whole as f64)).filter(|share| *share > 0.0 && *share <= 1.0)
+        number(v).filter(|share| *share > 0.0 && *share <= 1.0)
     });
     let window = s.get("window", "a duration from 10s to 24h, such as \"10m\"", |v| {
         duration(v).filter(|window| (Duration::from_secs(10)..=Duration::from_secs(86_400)).contains(window))

@@ -44,8 +44,7 @@ impl Tree {
         let mut parser = parse_document(Sink::new(), ParseOpts::default());
         let mut rest = source;
         while !rest.is_empty() {
-            let end = rest.char_indices().map(|(at, _)| at).find(|at| *at >= PIECE_BYTES).unwrap_or(rest.len());
-            let (piece, behind) = rest.split_at(end);
+            let (piece, behind) = rest.split_at(rest.ceil_char_boundary(PIECE_BYTES));
             parser.process(StrTendril::from_slice(piece));
             parser.tokenizer.sink.sink.check()?;
             rest = behind;

@@ -127,13 +127,17 @@ fn add(told: &mut Tally, sums: &mut BTreeMap<Place, Sum>, line: Line, since_ms: 
         _ => return,
     };
     let place = (line.host, line.purpose, line.port.unwrap_or_default(), line.verdict);
-    let (host, purpose, port, verdict) = match sums.len() < MOST || sums.contains_key(&place) {
+    let place = match sums.len() < MOST || sums.contains_key(&place) {
         true => place,
         false => (OTHERS.to_owned(), place.1, 0, place.3),
     };
-    let fresh =
-        || Sum { host: host.clone(), purpose: purpose.clone(), port, verdict: verdict.clone(), ..Sum::default() };
-    let sum = sums.entry((host.clone(), purpose.clone(), port, verdict.clone())).or_insert_with(fresh);
+    let sum = sums.entry(place).or_insert_with_key(|(host, purpose, port, verdict)| Sum {
+        host: host.clone(),
+        purpose: purpose.clone(),
+        port: *port,
+        verdict: verdict.clone(),
+        ..Sum::default()
+    });
     match line.event.as_str() {
         ENDED => {
             sum.ended += times;

@@ -95,7 +95,7 @@ pub fn revoke(dir: &Path, passphrase: &Passphrase, what: &str) -> Result<Vec<Rev
     let node = NodeId::from(what);
     let of_node: Vec<_> =
         listed.iter().filter(|one| one.kind == Kind::Node && one.facts.node().as_ref() == Some(&node)).collect();
-    let mut fresh: Vec<Revocation> = match Serial::parse(what) {
+    let fresh: Vec<Revocation> = match Serial::parse(what) {
         _ if !of_node.is_empty() => {
             // The numbers are for readers of the list, which know nothing of names.
             let serials = of_node.iter().map(|one| Revocation::Serial { serial: one.facts.serial.clone(), at_s });
@@ -115,13 +115,12 @@ pub fn revoke(dir: &Path, passphrase: &Passphrase, what: &str) -> Result<Vec<Rev
     };
     let mut all = revocations(dir)?;
     all.retain(|one| !fresh.iter().any(|other| other.key() == one.key()));
-    all.append(&mut fresh.clone());
+    all.extend_from_slice(&fresh);
     let list = signed(&open_root(dir, passphrase)?, &all)?;
     let text = serde_json::to_string_pretty(&all)
         .map_err(|error| Fault::internal("could not write the revocations").because(error))?;
     files::write(&dir.join(CRL), &list, 0o644)?;
     files::write(&dir.join(REVOKED), &text, 0o644)?;
-    fresh.shrink_to_fit();
     Ok(fresh)
 }
 

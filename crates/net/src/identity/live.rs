@@ -3,8 +3,8 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 use base::{Fault, NodeId, Result};
@@ -23,8 +23,10 @@ use rustls::{
 use super::open::Open;
 use crate::certificate::{Facts, Revocation, is_revoked, node_name};
 
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+    PROVIDER.clone()
 }
 
 /// The state that swaps.
@@ -59,7 +61,7 @@ impl Shown {
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
         let (own, others) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         self.clients.verify_client_cert(own, others, now)?;
-        judge_keys(chain)
+        chain.iter().try_for_each(|certificate| strong(certificate).map(drop))
     }
 }
 
@@ -124,9 +126,7 @@ impl Live {
     fn judge_each(&self, own: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Error> {
         let revoked = self.revoked.load();
         for certificate in std::iter::once(own).chain(others) {
-            judge_keys(std::slice::from_ref(certificate))?;
-            let facts = Facts::of(certificate).ok_or(CertificateError::BadEncoding)?;
-            if is_revoked(&revoked, &facts) {
+            if is_revoked(&revoked, &strong(certificate)?) {
                 return Err(CertificateError::Revoked.into());
             }
         }
@@ -134,15 +134,13 @@ impl Live {
     }
 }
 
-fn judge_keys(chain: &[CertificateDer<'_>]) -> Result<(), Error> {
-    for certificate in chain {
-        let facts = Facts::of(certificate).ok_or(CertificateError::BadEncoding)?;
-        if let Some(why) = facts.weakness {
-            let error = OtherError(Arc::new(WeakKey(why)));
-            return Err(CertificateError::Other(error).into());
-        }
+/// What stands in a certificate whose key proves something.
+fn strong(certificate: &CertificateDer<'_>) -> Result<Facts, Error> {
+    let facts = Facts::of(certificate).ok_or(CertificateError::BadEncoding)?;
+    match facts.weakness {
+        Some(why) => Err(CertificateError::Other(OtherError(Arc::new(WeakKey(why)))).into()),
+        None => Ok(facts),
     }
-    Ok(())
 }
 
 /// A certificate whose key proves nothing.

@@ -205,10 +205,11 @@ struct Window<'c> {
 
 impl Claim {
     fn read(sentence: &str, language: &str, counts: &Counts) -> Self {
+        let mut terms = Terms::new(language);
         Self {
             telling: Telling::of(sentence, language, counts),
-            denied: negations::stems(sentence, language, &mut Terms::new(language)),
-            said: Said::of(sentence, &mut Terms::new(language)),
+            denied: negations::stems(sentence, language, &mut terms),
+            said: Said::of(sentence, &mut terms),
             numbers: numbers::numbers(sentence),
             links: links(sentence),
         }

@@ -6,6 +6,8 @@ use base::{Code, Fault};
 use tantivy::TantivyError;
 use tantivy::directory::error::{LockError, OpenDirectoryError, OpenReadError, OpenWriteError};
 
+use crate::is_full_disk;
+
 /// The operating system's word, where it says that there is no room on the disk. tantivy's own has the name of a file in it
 /// that was there for a moment only.
 pub(super) fn full(error: &TantivyError) -> Option<io::ErrorKind> {
@@ -21,11 +23,6 @@ pub(super) fn full(error: &TantivyError) -> Option<io::ErrorKind> {
         _ => return None,
     };
     is_full_disk(cause).then(|| cause.kind())
-}
-
-/// The same of the operating system's word.
-pub(super) fn is_full_disk(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The fault of a disk without room.

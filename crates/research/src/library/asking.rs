@@ -14,6 +14,7 @@ use crate::answer::written::prompt::{self, USUAL_PASSAGES};
 use crate::answer::written::{self, Draft};
 use crate::answer::{Answer, Evidence, Passage, compose};
 use crate::blocking;
+use crate::bounds;
 use crate::chunk::embed_text;
 use crate::document::Document;
 use crate::filter::Filter;
@@ -82,7 +83,7 @@ impl Library {
     }
 
     /// What of the documents a search cannot find yet, in words.
-    fn not_indexed(&self) -> Option<String> {
+    pub(super) fn not_indexed(&self) -> Option<String> {
         let waiting = self.progress.waiting.load(Ordering::Relaxed);
         match waiting {
             0 => None,
@@ -149,7 +150,7 @@ impl Library {
 
     /// An answer, step by step.
     pub(crate) async fn answer(&self, question: Question, say: Say) -> Result<Answer> {
-        check(&question)?;
+        bounds::question(&question)?;
         self.check_filter(&question.filter)?;
         say.doing("searching").await;
         let (mut evidence, embedder) = self.evidence(&question).await?;
@@ -302,25 +303,6 @@ impl Library {
         })
         .await
     }
-}
-
-/// Refuses a question that cannot be answered.
-pub(super) fn check(question: &Question) -> Result<()> {
-    search::check(&Search { question: question.question.clone(), ..Search::default() })?;
-    for (what, wanted, most) in
-        [("sentences", question.sentences, MOST_SENTENCES), ("passages", question.passages, MOST_PASSAGES)]
-    {
-        if wanted > most {
-            return Err(Fault::invalid(format!("an answer of {wanted} {what} is not given"))
-                .hint(format!("ask for at most {most}")));
-        }
-    }
-    if question.context.len() > MOST_CONTEXT {
-        let fault = format!("what the question is asked for has {} bytes", question.context.len());
-        return Err(Fault::new(Code::TooLarge, fault)
-            .hint(format!("at most {MOST_CONTEXT} are read; add longer texts as documents")));
-    }
-    Ok(())
 }
 
 /// What a model does for a search, or a fault where it takes too long.

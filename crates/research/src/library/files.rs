@@ -52,7 +52,7 @@ impl Library {
         Ok(fetched)
     }
 
-    fn has_seen_records(&self) -> bool {
+    pub(super) fn has_seen_records(&self) -> bool {
         self.progress.seen_records.load(std::sync::atomic::Ordering::Acquire)
     }
 }

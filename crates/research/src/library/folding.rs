@@ -66,10 +66,9 @@ impl Folding {
 
     /// Forgets what was decided about a document, and about those that are folded into it.
     fn forget(&mut self, id: DocId) {
-        self.seen.remove(&id);
-        self.first.values_mut().for_each(|alike| alike.remove(id));
-        for behind in self.behind.values_mut() {
-            behind.remove(&id);
+        match self.seen.remove(&id).and_then(|seen| seen.into) {
+            Some(into) => drop(self.behind.get_mut(&into).map(|behind| behind.remove(&id))),
+            None => self.first.values_mut().for_each(|alike| alike.remove(id)),
         }
         for behind in self.behind.remove(&id).unwrap_or_default() {
             self.forget(behind);

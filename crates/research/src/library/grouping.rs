@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::{Fault, Result};
+use base::Result;
 
 use super::Library;
 use super::serve::no_collection;
@@ -13,7 +13,7 @@ use crate::knowledge::Clusters;
 use crate::names::CollectionName;
 use crate::search::{LeftOut, OpenTexts};
 use crate::texts::MOST_PASSAGE;
-use crate::{blocking, vectors};
+use crate::{blocking, bounds, vectors};
 
 /// The most groups that may be wished for.
 pub(crate) const MOST_GROUPS: u32 = 200;
@@ -28,11 +28,7 @@ struct Gathered {
 impl Library {
     /// Groups the documents of a collection.
     pub(super) async fn group(&self, collection: CollectionName, count: u32, svg: bool) -> Result<Clusters> {
-        if count > MOST_GROUPS {
-            return Err(
-                Fault::invalid(format!("{count} groups are not made")).hint(format!("ask for at most {MOST_GROUPS}"))
-            );
-        }
+        bounds::clusters(count)?;
         if self.known.load().collection(&collection).is_none() {
             return Err(no_collection(&collection));
         }

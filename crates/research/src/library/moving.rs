@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base::time::unix_ms;
@@ -83,10 +82,7 @@ impl Library {
     async fn move_back(&self, tell: &Tell) -> Result<Migrated> {
         let snapshot = self.snapshot()?;
         let mut moved = self.compared(&snapshot, tell).await?;
-        let waiting = self.progress.waiting.load(Ordering::Relaxed);
-        if waiting > 0 {
-            moved.notes.push(format!("{waiting} documents are not indexed on this node yet"));
-        }
+        moved.notes.extend(self.not_indexed());
         self.wish(|standing| Standing { unwanted: true, filled: None, ..standing }).await?;
         moved.notes.push(match &self.server {
             Some(_) => "the node that writes deletes the collections in Qdrant, when it reaches it".to_owned(),

@@ -1,6 +1,5 @@
 //! The server of vectors beside this node: kept in step while this node writes, and asked for candidates by searches.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -106,11 +105,11 @@ impl Library {
     }
 
     async fn pass(&self, server: &dyn Server, leadership: &Leadership, kept: &mut Kept) -> Result<()> {
-        let known = self.known.load_full();
-        let Some(snapshot) = self.snapshots.load_full() else { return Ok(()) };
-        if !self.progress.seen_records.load(Ordering::Relaxed) {
+        if !self.has_seen_records() {
             return Ok(());
         }
+        let known = self.known.load_full();
+        let Some(snapshot) = self.snapshots.load_full() else { return Ok(()) };
         if known.standing().unwanted {
             return empty(server, kept).await;
         }

@@ -8,9 +8,10 @@ use jobs::{Context, Input, NewJob, Serving};
 use tokio_util::sync::CancellationToken;
 
 use super::Library;
-use super::asking::{self, gathering};
+use super::asking::gathering;
 use crate::answer::Answer;
 use crate::answer::asked::Counts;
+use crate::bounds;
 use crate::knowledge::{LoopOrder, Question, Say};
 use crate::models::{Doing, Models};
 use crate::names::BlobId;
@@ -22,12 +23,7 @@ const MOST_SUBJECT: usize = 200;
 impl Library {
     /// Makes a job of an order, if it can be carried out at all. The same key gives the same job.
     pub(super) async fn order_loop(&self, order: LoopOrder, key: Option<String>) -> Result<String> {
-        rounds::check(&order)?;
-        asking::check(&Question {
-            question: order.question.clone(),
-            context: order.context.clone(),
-            ..Question::default()
-        })?;
+        bounds::order(&order)?;
         self.check_filter(&order.filter)?;
         let subject = order.question.trim();
         let subject = subject.get(..subject.floor_char_boundary(MOST_SUBJECT)).unwrap_or_default().to_owned();

@@ -19,7 +19,7 @@ use crate::knowledge::{
 use crate::models::Doing;
 use crate::names::{CollectionName, DocId};
 use crate::shelf::Known;
-use crate::{blocking, search, texts};
+use crate::{blocking, bounds, texts};
 
 /// The most documents of a page.
 pub(crate) const MOST_IN_PAGE: u32 = 1_000;
@@ -137,7 +137,7 @@ impl Knowledge for Library {
 
     fn search(&self, search: Search) -> BoxFuture<'_, Result<Found>> {
         let searched = async move {
-            search::check(&search)?;
+            bounds::search(&search)?;
             self.check_filter(&search.filter)?;
             let (finder, note) = self.finder(&search.question, search.mode).await?;
             let aside = finder.aside.clone();
@@ -211,7 +211,7 @@ impl Library {
 
     /// The records, once they have been seen.
     pub(super) fn records(&self) -> Result<Arc<Known>> {
-        if !self.progress.seen_records.load(std::sync::atomic::Ordering::Relaxed) {
+        if !self.has_seen_records() {
             return Err(Fault::unavailable("the records of the knowledge base have not been seen yet")
                 .hint("ask again in a moment, or another node")
                 .retry_after(Duration::from_secs(1)));
@@ -294,18 +294,9 @@ fn named(counts: BTreeMap<&str, u64>) -> Vec<String> {
 }
 
 fn page_of(known: &Known, page: &Page) -> Result<Documents> {
+    bounds::page(page)?;
     let limit = if page.limit == 0 { USUAL_PAGE } else { page.limit };
-    if limit > MOST_IN_PAGE {
-        return Err(Fault::invalid(format!("a page of {limit} documents is not given"))
-            .hint(format!("ask for at most {MOST_IN_PAGE}, and for the next page with `after`")));
-    }
-    let state = match page.state.as_str() {
-        state @ ("" | "ready" | "failed" | "folded") => state,
-        other => {
-            return Err(Fault::invalid(format!("`{}` is no state of a document", other.escape_debug()))
-                .hint("use ready, failed or folded"));
-        }
-    };
+    let state = page.state.as_str();
     let passes =
         |document: &Document| page.filter.passes(document) && (state.is_empty() || state == state_of(document));
     let mut all: Vec<&Arc<Document>> = known.documents(&page.collection).map(|record| &record.value).collect();

@@ -182,18 +182,31 @@ impl Library {
             return Ok((note, false));
         }
         let (here, of) = (vectors.snapshot(), snapshot.clone());
-        let mut missing = blocking(move || Ok(here.missing(of.hashes()))).await?;
+        let sorted = move || {
+            let mut missing = here.missing(of.hashes());
+            // Those of one document stand together, so that its text is opened once.
+            missing.sort_by_cached_key(|hash| of.places(hash).first().copied());
+            Ok(missing)
+        };
+        let mut missing = blocking(sorted).await?;
         let is_filled = missing.is_empty();
         missing.truncate(ROUND);
         if !missing.is_empty() {
             self.fetch_vectors(&vectors, &mut missing).await?;
         }
         if !missing.is_empty() && self.writes() {
-            let texts = stream::iter(missing).filter_map(|hash| self.text_to_embed(&snapshot, hash));
+            let document = |hash: &ChunkHash| snapshot.places(hash).first().map(|place| place.document);
+            let of_one = missing.chunk_by(|one, next| document(one) == document(next)).map(<[ChunkHash]>::to_vec);
+            let groups: Vec<Vec<ChunkHash>> = of_one.collect();
+            let texts =
+                stream::iter(groups).then(|hashes| self.texts_to_embed(&snapshot, hashes)).flat_map(stream::iter);
             filling::fill(&*self.models, &vectors, Box::pin(texts), stop).await?;
         }
-        let (all, of, beside) = (self.vectors.clone(), vectors.clone(), snapshot.clone());
-        blocking(move || sweep(&all, &of, &beside)).await?;
+        // Whatever came is followed by another round at once.
+        if Beside::of(&snapshot, &vectors) == before {
+            let (all, of, beside) = (self.vectors.clone(), vectors.clone(), snapshot.clone());
+            blocking(move || sweep(&all, &of, &beside)).await?;
+        }
         let after = Beside::of(&snapshot, &vectors);
         let has_more = after != before;
         if is_filled {
@@ -258,17 +271,27 @@ impl Library {
         Ok(())
     }
 
-    /// The text of a part as it is embedded; `None`: it is gone meanwhile, or its text is not here.
-    async fn text_to_embed(&self, snapshot: &Snapshot, hash: ChunkHash) -> Option<(ChunkHash, String)> {
-        let place = *snapshot.places(&hash).first()?;
-        let indexed = snapshot.document(place.document)?.clone();
-        let chunk = indexed.chunks.get(place.ordinal as usize)?;
-        let (headings, part) = (chunk.headings.clone(), chunk.parts.iter().find(|part| part.hash == hash)?.clone());
-        let blobs = self.blobs.clone();
-        let passage = blocking(move || OpenTexts::of(&blobs).passage(&indexed, part.start..part.end)).await;
-        let passage = passage.inspect_err(|fault| tracing::warn!(error = %fault, "a chunk cannot be embedded")).ok()?;
-        Some((hash, embed_text(&headings, &passage)))
+    /// The texts of parts of one document as they are embedded. One that is gone meanwhile, or whose text is not here, is left
+    /// out.
+    async fn texts_to_embed(&self, snapshot: &Arc<Snapshot>, hashes: Vec<ChunkHash>) -> Vec<(ChunkHash, String)> {
+        let (snapshot, blobs) = (snapshot.clone(), self.blobs.clone());
+        let read = move || {
+            let mut open = OpenTexts::of(&blobs);
+            Ok(hashes.into_iter().filter_map(|hash| text_to_embed(&snapshot, hash, &mut open)).collect())
+        };
+        let read = blocking(read).await;
+        read.inspect_err(|fault| tracing::warn!(error = %fault, "chunks cannot be embedded")).unwrap_or_default()
     }
+}
+
+fn text_to_embed(snapshot: &Snapshot, hash: ChunkHash, open: &mut OpenTexts<'_>) -> Option<(ChunkHash, String)> {
+    let place = snapshot.places(&hash).first()?;
+    let indexed = snapshot.document(place.document)?;
+    let chunk = indexed.chunks.get(place.ordinal as usize)?;
+    let part = chunk.parts.iter().find(|part| part.hash == hash)?;
+    let passage = open.passage(indexed, part.start..part.end);
+    let passage = passage.inspect_err(|fault| tracing::warn!(error = %fault, "a chunk cannot be embedded")).ok()?;
+    Some((hash, embed_text(&chunk.headings, &passage)))
 }
 
 /// Changes over to vectors that are complete, and sweeps away those that nothing needs any more.

@@ -44,12 +44,12 @@ pub struct Candidate {
 /// Documents that a filter lets pass.
 struct Passing {
     documents: Vec<Arc<Indexed>>,
-    halves: HashSet<u64>,
+    halves: Arc<HashSet<u64>>,
 }
 
 impl Passing {
     fn of(documents: Vec<Arc<Indexed>>) -> Self {
-        let halves = documents.iter().map(|one| half(one.document.id)).collect();
+        let halves = Arc::new(documents.iter().map(|one| half(one.document.id)).collect());
         Self { documents, halves }
     }
 }

@@ -11,12 +11,11 @@ use base::{Fault, Result};
 
 use super::log::{Log, Unwhole};
 use super::numbers::shrink;
+use crate::index::Shards;
 use crate::names::ChunkHash;
 
 /// Few enough that copying the last block costs next to nothing beside the sync of a batch.
 pub(super) const BLOCK_ROWS: u32 = 1024;
-/// Many enough that each has about a thousand chunks at a million.
-const SHARDS: usize = 1024;
 
 /// Where a vector stands in a snapshot, and in later ones until [`super::Vectors::keep`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +27,7 @@ pub struct Snapshot {
     pub(super) log: Arc<Log>,
     pub(super) dims: u32,
     pub(super) blocks: Vec<Arc<Block>>,
-    shards: Vec<Arc<HashMap<ChunkHash, Row>>>,
+    rows: Shards<ChunkHash, Row>,
     pub(super) len: u32,
     /// Behind the last record of the file.
     next_slot: u32,
@@ -55,8 +54,8 @@ impl Snapshot {
         refused: Arc<HashMap<ChunkHash, String>>,
     ) -> std::io::Result<(Self, Unwhole)> {
         let log = Arc::new(log);
-        let shards = (0..SHARDS).map(|_| Arc::default()).collect();
-        let mut snapshot = Self { log: log.clone(), dims, blocks: Vec::new(), shards, len: 0, next_slot: 0, refused };
+        let rows = Shards::default();
+        let mut snapshot = Self { log: log.clone(), dims, blocks: Vec::new(), rows, len: 0, next_slot: 0, refused };
         let unwhole = log.read_all(|slot, hash, vector| snapshot.add(slot, hash, vector))?;
         Ok((snapshot, unwhole))
     }
@@ -73,7 +72,7 @@ impl Snapshot {
 
     /// Where the vector of a chunk stands.
     pub fn row(&self, hash: &ChunkHash) -> Option<Row> {
-        self.shards.get(shard(hash))?.get(hash).copied()
+        self.rows.get(hash).copied()
     }
 
     /// Whether a chunk has a vector.
@@ -135,11 +134,10 @@ impl Snapshot {
     /// Adds a vector, unless its chunk has one.
     pub(super) fn add(&mut self, slot: u32, hash: ChunkHash, vector: &[f32]) {
         self.next_slot = self.next_slot.max(slot.saturating_add(1));
-        let Some(shard) = self.shards.get_mut(shard(&hash)) else { return };
-        if shard.contains_key(&hash) {
+        if self.contains(&hash) {
             return;
         }
-        Arc::make_mut(shard).insert(hash, Row(self.len));
+        self.rows.insert(hash, Row(self.len));
         if self.len.is_multiple_of(BLOCK_ROWS) {
             self.blocks.push(Arc::new(Block::empty(self.dims)));
         }
@@ -184,10 +182,4 @@ impl Clone for Block {
         copy.numbers.extend(&self.numbers);
         copy
     }
-}
-
-/// Chunk hashes are spread evenly: they are cut from a SHA-256.
-fn shard(hash: &ChunkHash) -> usize {
-    let [first, second, ..] = hash.0;
-    usize::from(u16::from_le_bytes([first, second])) % SHARDS
 }

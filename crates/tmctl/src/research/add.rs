@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::{Code, Fault, Result};
+use bytes::Bytes;
 use futures_util::stream;
 use proto::research::{AddDocumentsRequest, AddDocumentsResponse, AddUrlsRequest, Folder, Meta, WatchFolderRequest};
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ pub struct Add {
 /// Where a document's bytes are until they are sent.
 enum Content {
     File(PathBuf),
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
 }
 
 /// A document that waits to be sent.
@@ -90,7 +91,7 @@ impl Waiting {
 
     /// A text that is there already.
     pub(super) fn text(source: String, meta: Meta, text: String) -> Self {
-        Self::new(source, meta, Content::Bytes(text.into_bytes()))
+        Self::new(source, meta, Content::Bytes(text.into()))
     }
 }
 
@@ -172,7 +173,8 @@ fn waiting(args: &Add, paths: &[String], summary: &mut Summary) -> Result<Vec<Wa
             let source = args.source.clone().ok_or_else(|| {
                 Fault::invalid("standard input has no name").hint("say what to call it, as with --source note:nas")
             })?;
-            all.push(Waiting::new(source, args.meta(), Content::Bytes(file::read_document(Path::new("-"))?)));
+            let content = Content::Bytes(file::read_document(Path::new("-"))?.into());
+            all.push(Waiting::new(source, args.meta(), content));
         } else {
             check_path(path)?;
             walk::walk(Path::new(path), &mut found)?;
@@ -339,16 +341,16 @@ impl Sending<'_> {
                 is_live.upgrade()?;
                 let one = locked(&waiting).pop_front()?;
                 let read = match &one.content {
-                    Content::File(path) => file::read_document(path),
+                    Content::File(path) => file::read_document(path).map(Bytes::from),
                     Content::Bytes(bytes) => Ok(bytes.clone()),
                 };
                 match read {
-                    Ok(bytes) => {
+                    Ok(content) => {
                         let request = AddDocumentsRequest {
                             collection: collection.clone(),
                             source: one.source.clone(),
                             meta: Some(one.meta.clone()),
-                            content: bytes.into(),
+                            content,
                         };
                         locked(&underway).push_back(Waiting { size: request.content.len(), ..one });
                         return Some(request);

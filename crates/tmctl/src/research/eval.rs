@@ -211,7 +211,11 @@ async fn measure(
     queries: &[Query],
 ) -> Result<(Measured, Vec<Value>), Ended> {
     let mut measured = Measured { documents: corpus.len(), queries: queries.len(), ..Measured::default() };
-    let texts: HashMap<String, String> = corpus.iter().map(|one| (one.id.clone(), one.text.clone())).collect();
+    // Only citations are held against the corpus.
+    let texts: HashMap<String, String> = match eval.mode.as_str() {
+        "answers" => corpus.iter().map(|one| (one.id.clone(), one.text.clone())).collect(),
+        _ => HashMap::new(),
+    };
     let waiting = corpus.into_iter().map(|entry| {
         let meta = Meta { title: entry.title, media: "text/plain".into(), ..Meta::default() };
         Waiting::text(format!("{SOURCE}{}", entry.id), meta, entry.text)

@@ -11,7 +11,8 @@ use ratatui::widgets::{Block, Borders, Cell, Row, Table, Widget};
 
 use super::State;
 use super::look::Picture;
-use crate::text;
+use crate::table::Tone;
+use crate::text::{self, one_line};
 
 /// Whether the terminal has colours that are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +62,6 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 const KEYS: &str = " q quit   1-6 one panel   0 all   Tab next   ↑↓ scroll   r look now";
 
 /// What a word means, for its colour alone: the word says it as well.
-#[derive(Clone, Copy)]
-enum Tone {
-    Plain,
-    Good,
-    Odd,
-    Bad,
-}
-
 fn tone(word: &str) -> Tone {
     match word {
         "alive" | "ready" | "ok" | "done" | "mended" => Tone::Good,
@@ -89,13 +82,8 @@ impl Colours {
     }
 
     fn word(self, word: &str) -> Cell<'static> {
-        Cell::from(clean(word)).style(self.style(tone(word)))
+        Cell::from(one_line(word)).style(self.style(tone(word)))
     }
-}
-
-/// Text of a server on one line, without what a terminal would obey.
-fn clean(text: &str) -> String {
-    text::visible(text).replace(['\n', '\t'], " ")
 }
 
 /// Draws the state.
@@ -147,7 +135,7 @@ pub fn rows(state: &State) -> usize {
 fn heading(state: &State, colours: Colours, now_unix_ms: u64) -> [Line<'static>; 2] {
     let fault = |fault: &Fault| {
         let hint = fault.hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        Line::styled(clean(&format!("{}{hint}", fault.full_message())), colours.style(Tone::Bad))
+        Line::styled(one_line(&format!("{}{hint}", fault.full_message())), colours.style(Tone::Bad))
     };
     let Some(picture) = &state.picture else {
         let told = state.fault.as_ref().map_or_else(|| Line::from("looking at the cluster"), fault);
@@ -158,8 +146,8 @@ fn heading(state: &State, colours: Colours, now_unix_ms: u64) -> [Line<'static>;
     let locked = if mode.is_locked { ", locked" } else { "" };
     let line = vec![
         Span::from("Taskmaster  "),
-        Span::styled(clean(&health.verdict), colours.style(tone(&health.verdict))),
-        Span::from(clean(&format!(
+        Span::styled(one_line(&health.verdict), colours.style(tone(&health.verdict))),
+        Span::from(one_line(&format!(
             "  {alive} of {} nodes  {}{locked}  {} asks running  {} failures active",
             nodes.nodes.len(),
             mode.mode,
@@ -170,8 +158,8 @@ fn heading(state: &State, colours: Colours, now_unix_ms: u64) -> [Line<'static>;
     let seen = text::seen_by(nodes.view.as_ref(), now_unix_ms);
     let second = match (&state.fault, health.reasons.first()) {
         (Some(told), _) => fault(told),
-        (None, Some(reason)) => Line::from(clean(&format!("{}; {reason}", seen.trim()))),
-        (None, None) => Line::from(clean(seen.trim())),
+        (None, Some(reason)) => Line::from(one_line(&format!("{}; {reason}", seen.trim()))),
+        (None, None) => Line::from(one_line(seen.trim())),
     };
     [Line::from(line), second]
 }
@@ -239,7 +227,7 @@ fn content(panel: Panel, picture: &Picture, state: &State, colours: Colours, now
             "nothing happened since top began",
         ),
     };
-    Content { heading, widths, rows, none: clean(none) }
+    Content { heading, widths, rows, none: one_line(none) }
 }
 
 fn node(node: &NodeItem, picture: &Picture, colours: Colours) -> Vec<Cell<'static>> {
@@ -247,12 +235,12 @@ fn node(node: &NodeItem, picture: &Picture, colours: Colours) -> Vec<Cell<'stati
     let points = load.map_or(&[][..], |load| &load.points);
     let name = if node.leader { format!("{} leads", node.name) } else { node.name.clone() };
     vec![
-        Cell::from(clean(&name)),
+        Cell::from(one_line(&name)),
         colours.word(&node.state),
         text::percent(node.cpu_used).into(),
         spark(points.iter().map(|point| point.cpu_used)).into(),
         text::size(node.memory_free_bytes).into(),
-        Cell::from(clean(&gpus(node, points))),
+        Cell::from(one_line(&gpus(node, points))),
     ]
 }
 
@@ -284,11 +272,11 @@ fn worker(worker: &WorkerItem, colours: Colours) -> Vec<Cell<'static>> {
     let WorkerItem { name, state, reason, slots, busy, queued, loaded, .. } = worker;
     let more = if reason.is_empty() { loaded.join(", ") } else { reason.clone() };
     vec![
-        Cell::from(clean(name)),
+        Cell::from(one_line(name)),
         colours.word(state),
         format!("{busy}/{slots}").into(),
         queued.to_string().into(),
-        Cell::from(clean(text::or_dash(&more))),
+        Cell::from(one_line(text::or_dash(&more))),
     ]
 }
 
@@ -300,9 +288,9 @@ fn ask(ask: &AskItem, colours: Colours) -> Vec<Cell<'static>> {
     };
     let model = if ask.model.is_empty() { &ask.asked_model } else { &ask.model };
     vec![
-        Cell::from(clean(&ask.outcome)).style(colours.style(tone)),
-        Cell::from(clean(model)),
-        Cell::from(clean(text::or_dash(&ask.worker))),
+        Cell::from(one_line(&ask.outcome)).style(colours.style(tone)),
+        Cell::from(one_line(model)),
+        Cell::from(one_line(text::or_dash(&ask.worker))),
         text::seconds(ask.seconds).into(),
     ]
 }
@@ -314,7 +302,7 @@ fn job(job: &Job, colours: Colours, now_unix_ms: u64) -> Vec<Cell<'static>> {
     vec![
         colours.word(&job.state),
         done.into(),
-        Cell::from(clean(&format!("{} {project}", job.kind))),
+        Cell::from(one_line(&format!("{} {project}", job.kind))),
         text::seconds(age).into(),
     ]
 }
@@ -325,14 +313,14 @@ fn failure(failure: &FailureItem, colours: Colours) -> Vec<Cell<'static>> {
     let done = format!("{} {}", text::or_dash(remedy), if *is_active { "active" } else { outcome });
     vec![
         time_of_day(*at_unix_ms).into(),
-        Cell::from(clean(&format!("{subject}: {detail}"))).style(style),
-        Cell::from(clean(&done)),
+        Cell::from(one_line(&format!("{subject}: {detail}"))).style(style),
+        Cell::from(one_line(&done)),
     ]
 }
 
 fn event(event: &WatchEventsResponse) -> Vec<Cell<'static>> {
     let WatchEventsResponse { at_unix_ms, kind, subject, text } = event;
-    vec![time_of_day(*at_unix_ms).into(), Cell::from(clean(&format!("{kind} {subject}: {text}")))]
+    vec![time_of_day(*at_unix_ms).into(), Cell::from(one_line(&format!("{kind} {subject}: {text}")))]
 }
 
 /// The hour of a stamp; the day stands in `tmctl failures` and `tmctl events`.

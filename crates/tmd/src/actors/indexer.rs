@@ -62,24 +62,11 @@ impl Actor for Indexer {
                 Err(fault) => tracing::error!(error = ?fault, "the index of documents cannot be kept"),
             }
         });
-        let (of_vectors, of_records, of_folders) = (stop.clone(), stop.clone(), stop.clone());
-        loops.run("vectors", async move {
-            vectors.keep_vectors(of_vectors).await;
-            std::future::pending::<()>().await;
-        });
-        loops.run("records", async move {
-            records.keep_writing(LEASE, of_records).await;
-            std::future::pending::<()>().await;
-        });
-        loops.run("folders", async move {
-            folders.keep_folders(of_folders).await;
-            std::future::pending::<()>().await;
-        });
-        let of_rounds = stop.clone();
-        loops.run("rounds", async move {
-            rounds.serve_loops(LEASE, of_rounds).await;
-            std::future::pending::<()>().await;
-        });
+        let [of_vectors, of_records, of_folders, of_rounds] = [(); 4].map(|()| stop.clone());
+        loops.serve("vectors", async move { vectors.keep_vectors(of_vectors).await });
+        loops.serve("records", async move { records.keep_writing(LEASE, of_records).await });
+        loops.serve("folders", async move { folders.keep_folders(of_folders).await });
+        loops.serve("rounds", rounds.serve_loops(LEASE, of_rounds));
         loops.run("files", keep_files(files));
         loops.run("room", tell_of_room(core.clone(), library.no_room()));
         let loops = loops.watch(myself, IndexerMessage::LoopEnded);

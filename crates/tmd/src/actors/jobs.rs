@@ -50,13 +50,7 @@ impl Actor for Jobs {
         let mut loops = Loops::new();
         let serve =
             core.planning.clone().serve(Arc::new(ClusterModels(core.clone())), Planning::serving(LEASE), stop.clone());
-        let node_stops = core.stop.clone();
-        loops.run("serve", async move {
-            serve.await;
-            // It ends by itself only when the node stops.
-            node_stops.cancelled().await;
-            std::future::pending::<()>().await;
-        });
+        loops.serve("serve", serve);
         let loops = loops.watch(myself, JobsMessage::LoopEnded);
         Ok(JobsState { core, _loops: loops, _end: stop.drop_guard() })
     }

@@ -192,7 +192,7 @@ pub struct Accounted {
 impl Accounted {
     /// Counts `inner` as the answer of the ask.
     pub fn new(inner: BoxFrames, accounting: Accounting, keep: Option<Keep>) -> Self {
-        let said = accounting.core.spans.shows_content().then(Vec::new);
+        let said = (accounting.core.spans.shows_content() && accounting.trace.is_some()).then(Vec::new);
         Self { inner, accounting, keep: keep.map(|keep| (keep, Vec::new())), said }
     }
 

@@ -13,7 +13,6 @@ struct Section {
 
 /// A configuration for a machine that had none.
 pub fn anew(joining: &Joining, keeps_documents: bool) -> String {
-    let roles: &[&str] = if keeps_documents { &["gateway", "worker", "research"] } else { &["gateway", "worker"] };
     let mut text =
         "# Written by `tmd join`. What is left out has a default; `tmd config --config FILE` prints all of it.\n"
             .to_owned();
@@ -21,7 +20,7 @@ pub fn anew(joining: &Joining, keeps_documents: bool) -> String {
     if let Some(node) = sections.iter_mut().find(|section| section.name == "node") {
         node.keys
             .push(("data_dir", "\"data\"                    # what must survive; counts from this file".to_owned()));
-        node.keys.push(("roles", format!("{roles:?}")));
+        node.keys.extend(roles(&Table::new(), keeps_documents).map(|roles| ("roles", roles)));
     }
     for section in &sections {
         text.push_str(&format!("\n[{}]\n{}", section.name, lines(section)));
@@ -149,8 +148,7 @@ fn put_in(text: &str, sections: &[Section]) -> String {
             out.push('\n');
         }
     }
-    let missing: Vec<_> = sections.iter().filter(|section| !placed.contains(&section.name)).collect();
-    for section in missing {
+    for section in sections.iter().filter(|section| !placed.contains(&section.name)) {
         out.push_str(&format!("\n[{}]\n{}", section.name, lines(section)));
     }
     out

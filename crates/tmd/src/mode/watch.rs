@@ -48,6 +48,9 @@ enum Told {
     Paced { worker: WorkerId, model: ModelId, tok_s: f64 },
 }
 
+/// For each worker and model how often it wrote, and the sum of its tokens per second.
+type Paces = HashMap<(WorkerId, ModelId), (u32, f64)>;
+
 impl Watch {
     /// For these triggers; without any, nothing is kept.
     pub fn new(triggers: Vec<Trigger>) -> Self {
@@ -87,14 +90,9 @@ impl Watch {
         samples.push_back(Sample { at: Instant::now(), side, told });
     }
 
-    /// What was seen of a side since `from`; a speed counts where `measured` knows the one to compare it with.
-    fn seen(
-        &self,
-        side: Side,
-        from: Option<Instant>,
-        mut measured: impl FnMut(&WorkerId, &ModelId) -> Option<f64>,
-    ) -> Seen {
-        let mut seen = Seen::default();
+    /// What was seen of a side since `from`; its paces are still to be compared with what was measured.
+    fn seen(&self, side: Side, from: Option<Instant>) -> (Seen, Paces) {
+        let (mut seen, mut paces) = (Seen::default(), Paces::new());
         let samples = lock(&self.samples);
         let recent = samples.iter().rev().take_while(|sample| from.is_none_or(|from| sample.at >= from));
         for Sample { told, .. } in recent.filter(|sample| sample.side == side) {
@@ -108,15 +106,13 @@ impl Watch {
                     seen.broken += u32::from(*is_broken);
                 }
                 Told::Paced { worker, model, tok_s } => {
-                    if let Some(measured) = measured(worker, model) {
-                        seen.paced += 1;
-                        seen.pace += tok_s / measured;
-                    }
+                    let (count, sum) = paces.entry((worker.clone(), model.clone())).or_default();
+                    *count += 1;
+                    *sum += tok_s;
                 }
             }
         }
-        seen.pace /= f64::from(seen.paced.max(1));
-        seen
+        (seen, paces)
     }
 }
 
@@ -153,10 +149,15 @@ fn seen(core: &Core, trigger: &Trigger, standing: &Standing, now: &SetMode) -> S
     let Some((_, side)) = leads(trigger, standing) else { return Seen::default() };
     let held = Duration::from_millis(unix_ms().saturating_sub(now.since_ms));
     let from = Instant::now().checked_sub(trigger.window.min(held));
-    let mut known = HashMap::new();
-    core.watch.seen(side, from, |worker, model| {
-        *known.entry((worker.clone(), model.clone())).or_insert_with(|| benching::measured_speed(core, worker, model))
-    })
+    let (mut seen, paces) = core.watch.seen(side, from);
+    for ((worker, model), (count, sum)) in paces {
+        if let Some(measured) = benching::measured_speed(core, &worker, &model) {
+            seen.paced += count;
+            seen.pace += sum / measured;
+        }
+    }
+    seen.pace /= f64::from(seen.paced.max(1));
+    seen
 }
 
 fn standing(core: &Core, now: &SetMode, history: Option<&History>) -> Standing {

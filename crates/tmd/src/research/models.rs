@@ -100,7 +100,7 @@ impl Models for HouseModels {
     fn rerank<'a>(&'a self, question: &'a str, texts: Vec<String>) -> BoxFuture<'a, Result<Option<Vec<f32>>>> {
         Box::pin(async move {
             let core = alive(&self.0)?;
-            let Some((name, _)) = for_role(&core, "rerank", Kind::Rerank) else { return Ok(None) };
+            let Some(name) = for_role(&core, "rerank", Kind::Rerank) else { return Ok(None) };
             let count = texts.len();
             let body = json!({"model": name, "query": question, "documents": texts});
             // Somebody waits for it.
@@ -124,17 +124,13 @@ async fn embed(core: &Weak<Core>, model: &str, texts: Vec<String>, priority: Pri
     Ok(Embedded { by: Embedder { model: model.to_owned(), dims }, vectors })
 }
 
-/// The model that answers for a role now, by name and identity; `None` where nobody can.
-fn for_role(core: &Core, role: &str, kind: Kind) -> Option<(Arc<str>, String)> {
+/// The name of the model that answers for a role now; `None` where nobody can.
+fn for_role(core: &Core, role: &str, kind: Kind) -> Option<Arc<str>> {
     let table = core.table.load();
     let now = Instant::now();
     let request = Request { kind, ..Request::new(ModelIndex::default(), 1) };
     let choice = choose(&table, role, &request, now).ok()?;
-    let catalogue = table.catalogue();
-    table.can_serve(&Request { model: choice.model, ..request }, now).then(|| {
-        let model = catalogue.get(choice.model);
-        (choice.name, model.id.to_string())
-    })
+    table.can_serve(&Request { model: choice.model, ..request }, now).then_some(choice.name)
 }
 
 /// The name by which a model of that identity is asked.

@@ -13,7 +13,7 @@ use research::{BlobId, ChunkHash};
 
 use super::alive;
 use crate::core::Core;
-use crate::peers::fault_of;
+use crate::peers::within;
 
 /// A file may be large and the house's network slow.
 const FILE_WITHIN: Duration = Duration::from_secs(30);
@@ -162,15 +162,4 @@ fn read_vector(node: &NodeId, by: &Embedder, vector: &proto::node::Vector) -> Re
 
 fn read_f32(bytes: &[u8]) -> Option<f32> {
     bytes.try_into().ok().map(f32::from_le_bytes)
-}
-
-async fn within<T>(
-    most: Duration,
-    node: &NodeId,
-    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-) -> Result<T> {
-    match tokio::time::timeout(most, call).await {
-        Ok(answered) => answered.map(tonic::Response::into_inner).map_err(|status| fault_of(node, &status)),
-        Err(_) => Err(crate::peers::silent(node, most)),
-    }
 }

@@ -2,7 +2,7 @@
 //! and how far the best document is ahead of the rest.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::Result;
 
@@ -75,13 +75,11 @@ fn prose_first(asked: &str, ranked: Vec<Ranked>, fits: Vec<f32>) -> (Vec<Ranked>
     if asked::speaks_code(asked) || !ranked.iter().any(is_code) {
         return (ranked, fits);
     }
-    let share = |one: &Ranked| if is_code(one) { CODE_SHARE } else { 1.0 };
-    let mut both: Vec<(Ranked, f32)> = ranked
-        .into_iter()
-        .zip(fits)
-        .map(|(one, fit)| (share(&one), one, fit))
-        .map(|(share, one, fit)| (one, fit * share))
-        .collect();
+    let weighed = |(one, fit): (Ranked, f32)| {
+        let fit = if is_code(&one) { CODE_SHARE * fit } else { fit };
+        (one, fit)
+    };
+    let mut both: Vec<(Ranked, f32)> = ranked.into_iter().zip(fits).map(weighed).collect();
     both.sort_by(|a, b| b.1.total_cmp(&a.1));
     both.into_iter().unzip()
 }
@@ -119,12 +117,21 @@ fn searched(snapshot: &Snapshot, filter: &Filter) -> usize {
 
 /// How rare stems are, in the index of this moment.
 pub fn counts(snapshot: Arc<Snapshot>) -> Counts {
-    Arc::new(move |stem| match snapshot.frequency(stem) {
+    let count = move |stem: &str| match snapshot.frequency(stem) {
         Ok(counts) => counts,
         Err(error) => {
             // The search itself went well: this word counts as an unknown one.
             tracing::warn!(%error, "the index cannot say how rare a word is");
             (0, snapshot.chunk_count() as u64)
+        }
+    };
+    // Every passage wants to know it of the same words.
+    let known: Mutex<HashMap<String, (u64, u64)>> = Mutex::default();
+    Arc::new(move |stem| {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(stem) {
+            Some(counts) => *counts,
+            None => *known.entry(stem.to_owned()).or_insert(count(stem)),
         }
     })
 }
