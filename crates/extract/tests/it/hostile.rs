@@ -81,6 +81,28 @@ async fn names_that_climb_are_never_paths() {
 }
 
 #[tokio::test]
+async fn links_and_absolute_names_in_an_archive_are_only_bytes() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "<w:document><w:p><w:t>A secret</w:t></w:p></w:document>").unwrap();
+    let target = secret.path().to_str().unwrap();
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    archive.add_symlink("word/document.xml", target, zip::write::SimpleFileOptions::default()).unwrap();
+    let linked = archive.finish().unwrap().into_inner();
+    assert_eq!(refused(linked, "a.docx").await, "it is not a well-formed XML: it has no elements");
+    let absolute = zip(&[(target, b"overwritten"), ("word/document.xml", b"<w:document/>")]);
+    let _ = read(absolute, "a.docx").await;
+    assert!(std::fs::read_to_string(secret.path()).unwrap().contains("A secret"));
+}
+
+#[tokio::test]
+async fn an_archive_of_very_many_parts_is_refused_before_one_is_unpacked() {
+    let names: Vec<String> = (0..21_000).map(|at| at.to_string()).collect();
+    let mut parts: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"".as_slice())).collect();
+    parts.push(("word/document.xml", b"<w:document><w:p><w:t>Words</w:t></w:p></w:document>"));
+    assert_eq!(refused(zip(&parts), "a.docx").await, "it is too large: more than 20000 parts of the archive");
+}
+
+#[tokio::test]
 async fn entities_that_grow_are_refused_and_none_is_fetched() {
     let mut laughs = r#"<?xml version="1.0"?><!DOCTYPE w [<!ENTITY a0 "ha">"#.to_owned();
     for at in 1..30 {
