@@ -57,7 +57,9 @@ TOML
   trap stop_node EXIT
   for _ in $(seq 200); do
     grpc=$(sed -n 's/.* grpc=\(127[^ ]*\).*/\1/p' "$folder/err" | head -n 1)
-    [ -n "$grpc" ] && "$bin/tmctl" --server "$grpc" models 2>/dev/null | grep -q all-minilm && return
+    # The model is there, and the documents of an earlier run are known.
+    [ -n "$grpc" ] && "$bin/tmctl" --server "$grpc" models 2>/dev/null | grep -q all-minilm &&
+      "$bin/tmctl" --server "$grpc" research status >"$folder/told" 2>&1 && return
     sleep 0.1
   done
   say "the node did not start"
@@ -69,6 +71,15 @@ stop_node() {
   kill "$node"
   wait "$node" 2>/dev/null || true
   node=
+}
+
+# Asks all questions of a set about a corpus, and says so where that failed.
+evaluate() {
+  local corpus=$1 set=$2 run=$3 mode=$4 keep=$5
+  "$bin/tmctl" --server "$grpc" research eval --corpus "$corpus" --queries "$sets/$set/queries.jsonl" \
+    --run "$run" --mode "$mode" --keep "$keep" >"$folder/told" 2>&1 && return
+  cat "$folder/told" >&2
+  exit 1
 }
 
 # The even half of a run, as the evaluator scores it.
@@ -95,8 +106,8 @@ PY
 measure() {
   local set=$1 mode=$2 flag=${3:-}
   say "$set, $mode"
-  "$bin/tmctl" --server "$grpc" research eval --corpus "$sets/$set/corpus.jsonl" --queries "$sets/$set/queries.jsonl" \
-    --run "$folder/$set.$mode.jsonl" --mode "$mode" --keep "$set" 2>/dev/null | tail -n 4
+  evaluate "$sets/$set/corpus.jsonl" "$set" "$folder/$set.$mode.jsonl" "$mode" "$set"
+  tail -n 4 "$folder/told"
   score "$set" "$mode" "$flag"
 }
 
@@ -106,8 +117,7 @@ calibration() {
   local set=$1
   say "$set, confidence"
   awk 'NR % 2' "$sets/$set/corpus.jsonl" >"$folder/$set.half.jsonl"
-  "$bin/tmctl" --server "$grpc" research eval --corpus "$folder/$set.half.jsonl" --queries "$sets/$set/queries.jsonl" \
-    --run "$folder/$set.confidence.jsonl" --mode answers --keep "$set-half" >/dev/null 2>&1
+  evaluate "$folder/$set.half.jsonl" "$set" "$folder/$set.confidence.jsonl" answers "$set-half"
   python3 - "$sets/$set" "$folder/$set.half.jsonl" "$folder/$set.confidence.jsonl" <<'PY'
 import json, os, sys
 folder, half, run = sys.argv[1:4]

@@ -70,17 +70,22 @@ pub fn fingerprint(text: &str) -> Fingerprint {
 }
 
 impl Fingerprint {
-    /// The share of equal runs, from 0 to 1; an estimate where a text is long.
-    pub fn likeness(&self, other: &Self) -> f64 {
+    /// The share of equal runs, from 0 to 1; an estimate where a text is long. `None`: it is below `least`, which most pairs
+    /// show in their first few runs.
+    fn likeness(&self, other: &Self, least: f64) -> Option<f64> {
         let is_part = self.runs.len().max(other.runs.len()) == MOST_RUNS;
         // The least hashes of both together are a fair sample of both; further on, one of them may be cut.
-        let limit = if is_part { MOST_RUNS } else { usize::MAX };
+        let limit = if is_part { MOST_RUNS } else { self.runs.len() + other.runs.len() };
+        let most_unequal = (1.0 - least) * limit as f64;
         let (mut ours, mut theirs) = (self.runs.iter().peekable(), other.runs.iter().peekable());
         let (mut all, mut equal) = (0usize, 0usize);
         while let (Some(our), Some(their), true) = (ours.peek(), theirs.peek(), all < limit) {
             let order = our.cmp(their);
             equal += usize::from(order.is_eq());
             all += 1;
+            if (all - equal) as f64 > most_unequal {
+                return None;
+            }
             if order.is_le() {
                 ours.next();
             }
@@ -89,12 +94,15 @@ impl Fingerprint {
             }
         }
         all = (all + ours.len() + theirs.len()).min(limit);
-        if all == 0 { 0.0 } else { equal as f64 / all as f64 }
+        let likeness = if all == 0 { 0.0 } else { equal as f64 / all as f64 };
+        (likeness >= least).then_some(likeness)
     }
 
-    /// Whether it says the same as `other`, and has no word that `other` lacks. A text without words says nothing.
-    pub fn adds_nothing_to(&self, other: &Self) -> bool {
-        self.exact == other.exact && self.likeness(other) >= SAME && self.has_no_other_word(other)
+    /// The share of equal runs with `other`, where it says the same and has no word that `other` lacks. A text without words
+    /// says nothing.
+    pub fn adds_nothing_to(&self, other: &Self) -> Option<f64> {
+        let likeness = (self.exact == other.exact).then(|| self.likeness(other, SAME)).flatten()?;
+        self.has_no_other_word(other).then_some(likeness)
     }
 
     fn has_no_other_word(&self, other: &Self) -> bool {
@@ -154,8 +162,7 @@ impl<K: Copy + Ord + Hash> Alike<K> {
         names.sort_unstable();
         names.dedup();
         let same = names.into_iter().filter_map(|name| Some((name, self.all.get(&name)?)));
-        same.filter(|(_, other)| fingerprint.adds_nothing_to(other))
-            .map(|(name, other)| (name, fingerprint.likeness(other)))
+        same.filter_map(|(name, other)| Some((name, fingerprint.adds_nothing_to(other)?)))
             .reduce(|best, next| if next.1 > best.1 { next } else { best })
     }
 }
@@ -186,7 +193,7 @@ mod tests {
         Whoever finds the fan loud opens a ticket, and somebody will look at it within a day or so, mostly in the morning.";
 
     fn is_same(one: &str, other: &str) -> bool {
-        fingerprint(other).adds_nothing_to(&fingerprint(one))
+        fingerprint(other).adds_nothing_to(&fingerprint(one)).is_some()
     }
 
     #[test]
@@ -201,7 +208,7 @@ mod tests {
     #[test]
     fn a_word_that_the_other_lacks_stays_findable() {
         let stove = TEXT.replace("spare part", "spare thing");
-        assert!(fingerprint(TEXT).likeness(&fingerprint(&stove)) >= SAME);
+        assert!(fingerprint(TEXT).likeness(&fingerprint(&stove), SAME).is_some());
         assert!(!is_same(TEXT, &stove));
         let lamps = |what: &str| {
             let houses = ["red", "blue", "green", "white", "old"];
@@ -262,7 +269,7 @@ mod tests {
         let text: String = (0..20_000).map(|_| spelled(random.u16(..))).collect();
         for share in [0.5, 0.9, 0.99] {
             let cut = (text.len() as f64 * share) as usize;
-            let likeness = fingerprint(&text).likeness(&fingerprint(&text[..cut]));
+            let likeness = fingerprint(&text).likeness(&fingerprint(&text[..cut]), 0.0).unwrap();
             assert!((likeness - share).abs() < 0.04, "{likeness} for {share}");
         }
     }

@@ -1,12 +1,14 @@
 //! The search for the nearest vectors, in two passes: all allowed rows by their small numbers, then the best of them by
 //! their exact ones. There is no graph that approximates: what is allowed is looked at, and nothing else.
 
+use std::sync::Arc;
+
 use base::{Fault, Result};
 use fixedbitset::FixedBitSet;
 use simsimd::SpatialSimilarity;
 
 use super::numbers::{shrink, unit};
-use super::snapshot::{BLOCK_ROWS, Row, Snapshot};
+use super::snapshot::{BLOCK_ROWS, Block, Row, Snapshot};
 
 /// For each hit that is wanted, and beside those, how many rows are looked at exactly. Measured on 20,000 vectors of 32 to
 /// 1024 numbers, scattered and in clusters of fifty: the hundred best were among the first 152 by small numbers. Among
@@ -14,6 +16,10 @@ use super::snapshot::{BLOCK_ROWS, Row, Snapshot};
 /// second number.
 const LOOKED_AT_FOR_EACH: usize = 2;
 const LOOKED_AT_BESIDE: usize = 100;
+/// Below this a thread costs more than it saves: 32,768 rows of 384 numbers are 12 MB, a millisecond's work.
+const BLOCKS_OF_THREAD: usize = 32;
+/// More do not make memory faster.
+const MOST_THREADS: usize = 4;
 
 /// Some rows of a snapshot.
 #[derive(Clone, Debug, Default)]
@@ -84,26 +90,51 @@ impl Snapshot {
     fn candidates(&self, query: &[f32], allowed: Allowed<'_>, most: usize) -> Vec<(f32, Row)> {
         let mut small = Vec::with_capacity(query.len());
         let scale = shrink(query, &mut small);
-        let mut best = Best::new(most.min(self.len()));
+        let most = most.min(self.len());
         match allowed {
             Allowed::All => {
-                for (number, block) in (0..).zip(&self.blocks) {
-                    let rows = block.numbers.chunks_exact(small.len()).zip(&block.scales);
-                    for (row, (numbers, row_scale)) in (number * BLOCK_ROWS..).zip(rows) {
-                        best.offer(product(&small, numbers) * scale * row_scale, Row(row));
-                    }
-                }
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                let threads = (self.blocks.len() / BLOCKS_OF_THREAD).clamp(1, cores.min(MOST_THREADS));
+                self.of_all(&small, scale, most, threads)
             }
             Allowed::Only(rows) => {
+                let mut best = Best::new(most);
                 // Rows of a later snapshot are not in this one.
                 for row in rows.0.ones().map_while(|row| u32::try_from(row).ok().filter(|row| *row < self.len)) {
                     if let Some((numbers, row_scale)) = self.small(Row(row)) {
                         best.offer(product(&small, numbers) * scale * row_scale, Row(row));
                     }
                 }
+                best.into_rows()
             }
         }
-        best.into_rows()
+    }
+
+    /// The best of all rows. One core waits for memory most of the time, so a large snapshot is looked at by several.
+    pub(super) fn of_all(&self, small: &[i8], scale: f32, most: usize, threads: usize) -> Vec<(f32, Row)> {
+        let of_blocks = |first: usize, blocks: &[Arc<Block>]| {
+            let mut best = Best::new(most);
+            for (number, block) in (first as u32..).zip(blocks) {
+                let rows = block.numbers.chunks_exact(small.len()).zip(&block.scales);
+                for (row, (numbers, row_scale)) in (number * BLOCK_ROWS..).zip(rows) {
+                    best.offer(product(small, numbers) * scale * row_scale, Row(row));
+                }
+            }
+            best.into_rows()
+        };
+        let share = self.blocks.len().div_ceil(threads).max(1);
+        let mut shares = (0..).step_by(share).zip(self.blocks.chunks(share));
+        let Some((first, own)) = shares.next() else { return Vec::new() };
+        let of_blocks = &of_blocks;
+        std::thread::scope(|scope| {
+            let others: Vec<_> = shares.map(|(first, blocks)| scope.spawn(move || of_blocks(first, blocks))).collect();
+            let mut best = of_blocks(first, own);
+            for other in others {
+                best.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            keep_best(&mut best, most);
+            best
+        })
     }
 
     /// The second pass: the exact cosine of each.
@@ -144,6 +175,17 @@ fn better(one: &(f32, Row), other: &(f32, Row)) -> std::cmp::Ordering {
     other.0.total_cmp(&one.0).then(one.1.cmp(&other.1))
 }
 
+/// Drops all but the `most` best; the score of the worst one kept, where some were dropped.
+fn keep_best(rows: &mut Vec<(f32, Row)>, most: usize) -> Option<f32> {
+    if most == 0 || rows.len() <= most {
+        return None;
+    }
+    let (_, worst_kept, _) = rows.select_nth_unstable_by(most - 1, better);
+    let floor = worst_kept.0;
+    rows.truncate(most);
+    Some(floor)
+}
+
 /// The best of what is offered, in the order of rows. Twice as many are gathered before the worse half goes, which costs
 /// less than keeping them in order.
 struct Best {
@@ -169,10 +211,8 @@ impl Best {
     }
 
     fn drop_worse(&mut self) {
-        if self.most > 0 && self.gathered.len() > self.most {
-            let (_, worst_kept, _) = self.gathered.select_nth_unstable_by(self.most - 1, better);
-            self.floor = worst_kept.0;
-            self.gathered.truncate(self.most);
+        if let Some(worst_kept) = keep_best(&mut self.gathered, self.most) {
+            self.floor = worst_kept;
         }
     }
 

@@ -292,6 +292,24 @@ fn equal_vectors_are_found_in_the_order_of_their_rows() {
 }
 
 #[test]
+fn however_many_threads_look_the_same_rows_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let vectors = open(&dir, 2);
+    // Five blocks, in which each direction comes seven times or more.
+    vectors.insert(&round(4500)).unwrap();
+    let snapshot = vectors.snapshot();
+    let found = |threads: usize| {
+        let mut rows = snapshot.of_all(&[100, 40], 1.0, 300, threads);
+        rows.sort_unstable_by_key(|(_, row)| *row);
+        rows
+    };
+    let by_one = found(1);
+    assert_eq!(by_one.len(), 300);
+    (2..=7).for_each(|threads| assert_eq!(found(threads), by_one, "{threads} threads"));
+    assert!(open(&tempfile::tempdir().unwrap(), 2).snapshot().of_all(&[100, 40], 1.0, 300, 3).is_empty());
+}
+
+#[test]
 fn nothing_that_is_not_allowed_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let vectors = open(&dir, 2);

@@ -114,7 +114,7 @@ proptest! {
             let Some(into) = into else { continue };
             let (other, of_other) = house.get(into).unwrap();
             prop_assert!(of_other.is_none() && into < number);
-            prop_assert!(fingerprint(&text(*said)).adds_nothing_to(&fingerprint(&text(*other))));
+            prop_assert!(fingerprint(&text(*said)).adds_nothing_to(&fingerprint(&text(*other))).is_some());
         }
     }
 }
