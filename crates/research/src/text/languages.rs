@@ -234,6 +234,8 @@ mod tests {
         for (language, list) in STOP_WORDS {
             assert!(list.is_sorted(), "{language}");
             assert!(list.iter().all(|word| is_stop_word(word, language)));
+            // What `Terms` remembers of words goes by that.
+            assert!(stemmer(language).is_some() && list.iter().all(|word| is_plain(word)), "{language}");
         }
         assert!(DENIALS.is_sorted() && denies("never") && denies("don't") && !denies("ever"));
         assert!(!is_stop_word("server", "en") && !is_stop_word("the", "de") && !is_stop_word("the", ""));

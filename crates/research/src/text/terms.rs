@@ -59,18 +59,25 @@ impl Spoken {
     }
 }
 
-/// Makes terms of texts in one language, and remembers stems: most words come again.
+/// Makes terms of texts in one language, and remembers them: most words come again.
 pub struct Terms {
     language: String,
     stemmer: Option<Stemmer>,
     places: HashMap<Box<str>, usize>,
-    stems: Vec<Box<str>>,
+    known: Vec<Known>,
+}
+
+/// What is remembered of a word.
+struct Known {
+    stem: Box<str>,
+    /// Whether it says nothing by itself.
+    is_small: bool,
 }
 
 impl Terms {
     /// For texts in that language; empty: unknown, nothing is stemmed.
     pub fn new(language: &str) -> Self {
-        Self { language: language.to_owned(), stemmer: stemmer(language), places: HashMap::new(), stems: Vec::new() }
+        Self { language: language.to_owned(), stemmer: stemmer(language), places: HashMap::new(), known: Vec::new() }
     }
 
     /// Gives each term with the bytes of its word.
@@ -84,8 +91,11 @@ impl Terms {
     pub fn telling(&mut self, text: &str) -> Vec<String> {
         let mut telling = Vec::new();
         for (_, word) in words(text) {
-            if !is_stop_word(&word, &self.language) {
-                telling.push(self.stem(&word).to_owned());
+            match self.known(&word) {
+                Some(known) if known.is_small => {}
+                Some(known) => telling.push(known.stem.to_string()),
+                // Small words are plain ones of languages with rules.
+                None => telling.push(word.into_owned()),
             }
         }
         telling
@@ -93,20 +103,25 @@ impl Terms {
 
     /// The stem of a lower-case word; the word itself in languages without rules, and where it is no plain word.
     pub fn stem<'a>(&'a mut self, word: &'a str) -> &'a str {
-        let Some(stemmer) = self.stemmer.as_ref().filter(|_| is_plain(word)) else { return word };
+        self.known(word).map_or(word, |known| &known.stem)
+    }
+
+    fn known(&mut self, word: &str) -> Option<&Known> {
+        let stemmer = self.stemmer.as_ref().filter(|_| is_plain(word))?;
         let place = match self.places.get(word) {
             Some(place) => *place,
             None => {
-                if self.stems.len() >= MOST_KNOWN {
+                if self.known.len() >= MOST_KNOWN {
                     self.places.clear();
-                    self.stems.clear();
+                    self.known.clear();
                 }
-                self.stems.push(stemmer.stem(word).into());
-                self.places.insert(word.into(), self.stems.len() - 1);
-                self.stems.len() - 1
+                let is_small = is_stop_word(word, &self.language);
+                self.known.push(Known { stem: stemmer.stem(word).into(), is_small });
+                self.places.insert(word.into(), self.known.len() - 1);
+                self.known.len() - 1
             }
         };
-        self.stems.get(place).map_or(word, |stem| stem)
+        self.known.get(place)
     }
 }
 
@@ -130,6 +145,16 @@ mod tests {
         assert_eq!(Spoken::telling("What is the name of the disks?", "en", "en").stems(), ["name", "disk"]);
         // Nor has one about the only French text of an English house, which may quote the question's words.
         assert_eq!(Spoken::telling("What is the name of the disks?", "fr", "en").stems(), ["nam", "disk"]);
+    }
+
+    #[test]
+    fn telling_terms_are_those_of_no_small_word() {
+        let text = "The failed disks of v1.2 weren't replaced; la donnée d'hier n'est pas là. ".repeat(2);
+        for language in ["en", "fr", "de", "es", "it", ""] {
+            let telling = words(&text).filter(|(_, word)| !is_stop_word(word, language));
+            let expected: Vec<String> = telling.map(|(_, word)| Terms::new(language).stem(&word).to_owned()).collect();
+            assert_eq!(Terms::new(language).telling(&text), expected, "{language}");
+        }
     }
 
     #[test]
