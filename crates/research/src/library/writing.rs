@@ -182,15 +182,13 @@ impl Library {
             return Ok((note, false));
         }
         let (here, of) = (vectors.snapshot(), snapshot.clone());
-        let sorted = move || {
-            let mut missing = here.missing(of.hashes());
-            // Those of one document stand together, so that its text is opened once.
-            missing.sort_by_cached_key(|hash| of.places(hash).first().copied());
-            Ok(missing)
+        let next = move || {
+            // Document by document, so that a text is opened once in a round.
+            let parts = of.documents().flat_map(|one| one.chunks.iter()).flat_map(|chunk| &chunk.parts);
+            Ok(here.missing(parts.map(|part| &part.hash), ROUND))
         };
-        let mut missing = blocking(sorted).await?;
+        let mut missing = blocking(next).await?;
         let is_filled = missing.is_empty();
-        missing.truncate(ROUND);
         if !missing.is_empty() {
             self.fetch_vectors(&vectors, &mut missing).await?;
         }

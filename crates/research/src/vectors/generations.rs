@@ -141,7 +141,7 @@ impl Generations {
         let _changing = self.changing();
         let current = self.current.load_full();
         let Some(next) = current.of(current.plan.next.as_ref()) else { return Ok(false) };
-        let plan = current.plan.missing(next.snapshot().missing(live).len());
+        let plan = current.plan.missing(next.snapshot().missing(live, usize::MAX).len());
         let is_changed = plan != current.plan;
         self.change(plan)?;
         Ok(is_changed)

@@ -103,11 +103,11 @@ impl Snapshot {
         }
     }
 
-    /// Those that have no vector and were not refused one, each once, in their order.
-    pub fn missing<'a>(&self, hashes: impl IntoIterator<Item = &'a ChunkHash>) -> Vec<ChunkHash> {
+    /// The first `most` of those that have no vector and were not refused one, each once, in their order.
+    pub fn missing<'a>(&self, hashes: impl IntoIterator<Item = &'a ChunkHash>, most: usize) -> Vec<ChunkHash> {
         let mut seen = std::collections::HashSet::new();
         let is_missing = |hash: &&ChunkHash| !self.contains(hash) && !self.refused.contains_key(hash);
-        hashes.into_iter().filter(is_missing).filter(|hash| seen.insert(**hash)).copied().collect()
+        hashes.into_iter().filter(is_missing).filter(|hash| seen.insert(**hash)).take(most).copied().collect()
     }
 
     /// Why the embedder gave no vector for a chunk, where it was asked and will not be asked again.

@@ -52,7 +52,7 @@ fn what_was_added_is_there_after_opening_anew_with_length_one() {
     let row = snapshot.row(&hash(0)).unwrap();
     assert_eq!(snapshot.vector(row).unwrap(), [0.6, 0.8]);
     assert_eq!(snapshot.hash(row), Some(hash(0)));
-    assert_eq!(snapshot.missing(&[hash(2), hash(1), hash(2)]), [hash(2)]);
+    assert_eq!(snapshot.missing(&[hash(2), hash(1), hash(2)], 9), [hash(2)]);
     assert!(snapshot.vector(Row(2)).is_err());
 }
 
@@ -160,7 +160,7 @@ fn what_was_refused_is_not_missing_after_opening_anew() {
     let dir = tempfile::tempdir().unwrap();
     open(&dir, 2).refuse(hash(0), "the text is too long").unwrap();
     let snapshot = open(&dir, 2).snapshot();
-    assert_eq!(snapshot.missing(&[hash(0), hash(1)]), [hash(1)]);
+    assert_eq!(snapshot.missing(&[hash(0), hash(1)], 9), [hash(1)]);
     assert_eq!(snapshot.refused(&hash(0)), Some("the text is too long"));
 }
 
