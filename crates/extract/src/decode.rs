@@ -1,5 +1,8 @@
 //! From bytes to letters: byte order marks, UTF-8 and UTF-16, else a guess among the encodings of the past.
 
+use std::iter::Peekable;
+use std::str::Chars;
+
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Encoding, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE};
 
@@ -16,6 +19,9 @@ pub(super) struct Decoded {
 const CHARS_PER_CONTROL: usize = 50;
 /// The same for bytes that mean nothing in their encoding.
 const CHARS_PER_REPLACED: usize = 20;
+/// What begins a command to a terminal.
+const ESCAPE: u8 = 0x1b;
+const ESCAPED: char = '\u{1b}';
 /// How far the name of an encoding is looked for, as browsers do.
 const HEAD: usize = 1024;
 /// How far a guess at UTF-16 without a mark looks.
@@ -65,12 +71,13 @@ fn encoding_of(bytes: &[u8], label: Option<&str>) -> (&'static Encoding, Why) {
         return (encoding, Why::Told);
     }
     // What is valid UTF-8 and not plain ASCII is UTF-8, whatever it is called: nothing else looks like it by chance.
+    // UTF-16 may look like it, but for its zeros.
     let has_zero = bytes.contains(&0);
-    if std::str::from_utf8(bytes).is_ok() && !has_zero {
-        return (UTF_8, Why::Told);
-    }
-    if let Some(encoding) = utf_16_without_mark(bytes) {
+    if has_zero && let Some(encoding) = utf_16_without_mark(bytes) {
         return (encoding, Why::Guessed);
+    }
+    if std::str::from_utf8(bytes).is_ok() {
+        return (UTF_8, Why::Told);
     }
     let told = label.and_then(|label| Encoding::for_label(label.as_bytes()));
     // A label of UTF-8 was tried already; one of UTF-16 above text without zeros is wrong; `REPLACEMENT` reads nothing.
@@ -118,7 +125,13 @@ fn is_nearly_utf_8(bytes: &[u8]) -> bool {
     right > 4 * wrong
 }
 
-/// Line ends become `\n`; control characters and marks of byte order go.
+/// Whether bytes that no mark says anything of have more control characters than a text may have.
+pub(super) fn is_raw(bytes: &[u8]) -> bool {
+    let is_control = |byte: &&u8| **byte < b' ' && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0c | ESCAPE);
+    bytes.contains(&0) && !is_utf_16(bytes) && bytes.iter().filter(is_control).count() > bytes.len() / CHARS_PER_CONTROL
+}
+
+/// Line ends become `\n`; what told a terminal how to show the text, control characters and marks of byte order go.
 fn cleaned(text: String, notes: &mut Vec<String>) -> Result<String, ReadError> {
     let is_kept = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t' | '\u{c}');
     if text.chars().all(|letter| is_kept(letter) && letter != '\u{feff}') {
@@ -136,6 +149,7 @@ fn cleaned(text: String, notes: &mut Vec<String>) -> Result<String, ReadError> {
             // A line end of mainframes, and of what was converted from them.
             '\u{85}' => clean.push('\n'),
             '\u{feff}' => {}
+            ESCAPED => skip_escape(&mut letters),
             letter if is_kept(letter) => clean.push(letter),
             _ => dropped += 1,
         }
@@ -147,6 +161,30 @@ fn cleaned(text: String, notes: &mut Vec<String>) -> Result<String, ReadError> {
         notes.push(format!("{dropped} control characters were left out"));
     }
     Ok(clean)
+}
+
+/// What follows an escape: `[`, parameters and a letter, as for colours; `]` or one of its like, a text and what ends it,
+/// as for links and titles of windows; else marks and one letter.
+fn skip_escape(letters: &mut Peekable<Chars<'_>>) {
+    /// No longer one is believed to be one: what follows is text again.
+    const MOST: usize = 2_000;
+    match letters.next_if(|letter| letter.is_ascii_graphic()) {
+        Some('[') => {
+            let mut inside = letters.clone().take(MOST).skip_while(|letter| matches!(letter, ' '..='?'));
+            if inside.next().is_some_and(|end| matches!(end, '@'..='~')) {
+                letters.find(|letter| !matches!(letter, ' '..='?'));
+            }
+        }
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            let is_end = |letter: char| matches!(letter, '\u{7}' | ESCAPED);
+            if letters.clone().take(MOST).take_while(|letter| *letter != '\n').any(is_end) {
+                let end = letters.find(|letter| is_end(*letter));
+                letters.next_if(|letter| end == Some(ESCAPED) && *letter == '\\');
+            }
+        }
+        Some(' '..='/') => drop(letters.next_if(|letter| letter.is_ascii_graphic())),
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -220,6 +258,28 @@ mod tests {
         for bytes in [&[0; 5000][..], &[1, 2, 3, 4, 5, 6, 7, 8], b"ab\0\0cd\0ef\0\0"] {
             assert_eq!(decode(bytes, None).unwrap_err(), ReadError::NotText);
         }
+    }
+
+    #[test]
+    fn what_a_terminal_showed_is_read_without_its_colours() {
+        let shown = "\u{1b}[1;31merror\u{1b}[0m: \u{1b}]8;;https://a/b\u{1b}\\the disk\u{1b}]8;;\u{7} is full\u{1b}(B\u{1b}[K\n";
+        assert_eq!(text(shown.repeat(20).as_bytes()), ("error: the disk is full\n".repeat(20), vec![]));
+        // What only begins like one takes no text with it.
+        for (begun, read) in
+            [("a\u{1b}[12", "a12"), ("a\u{1b}]b c\nd", "ab c\nd"), ("a\u{1b}", "a"), ("\u{1b}\u{1b}[0mü", "ü")]
+        {
+            assert_eq!(text(begun.as_bytes()).0, read, "{begun:?}");
+        }
+    }
+
+    #[test]
+    fn a_zero_in_a_text_makes_it_nothing_else() {
+        let line = "Jan  1 03:00:01 nas smartd: the disk ä is full\n".repeat(3);
+        let (read, notes) = text(format!("{line}\0{line}").as_bytes());
+        assert_eq!(read, line.repeat(2));
+        assert_eq!(notes, ["1 control characters were left out"]);
+        assert!(!is_raw(format!("{line}\0{line}").as_bytes()));
+        assert!(is_raw(b"ab\0\0cd\0ef\0\0") && !is_raw(&utf_16("The disk", false, true)));
     }
 
     proptest! {

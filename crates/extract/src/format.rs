@@ -188,7 +188,7 @@ pub(super) fn no_document(bytes: &[u8]) -> Option<&'static str> {
         return None;
     }
     let head = bytes.get(..4 * LOOK).unwrap_or(bytes);
-    unreadable(bytes).or((head.contains(&0) && !super::decode::is_utf_16(head)).then_some("raw data"))
+    unreadable(bytes).or(super::decode::is_raw(head).then_some("raw data"))
 }
 
 /// A text may begin with the letters `ID3` as well.
