@@ -87,7 +87,7 @@ pub struct Progress {
     /// Chunks that are indexed and have a vector of the model in use, when they were counted last.
     pub embedded: AtomicU64,
     /// Whether the records have been seen at all.
-    pub seen_records: std::sync::atomic::AtomicBool,
+    pub seen_records: tokio::sync::watch::Sender<bool>,
     /// The index is another one than before.
     pub changed: tokio::sync::Notify,
     /// Why the index waits for room on the disk; empty: it does not.
@@ -206,7 +206,7 @@ impl Indexing {
         }
         // In this order: whoever sees the one does not take the other for nothing.
         self.tell();
-        self.progress.seen_records.store(true, Ordering::Release);
+        self.progress.seen_records.send_replace(true);
         new
     }
 

@@ -236,8 +236,18 @@ impl Library {
         }
     }
 
-    /// What is indexed now.
-    fn snapshot(&self) -> Result<Arc<Snapshot>> {
+    /// What is indexed now, once it is opened. Without the records there is no telling what is missing, but what was
+    /// indexed before can be found.
+    async fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        if self.snapshots.load().is_none() {
+            // The index is open before they are seen.
+            let _ = self.records().await;
+        }
+        self.opened_snapshot()
+    }
+
+    /// What is indexed now, if it is opened.
+    fn opened_snapshot(&self) -> Result<Arc<Snapshot>> {
         self.snapshots.load_full().ok_or_else(|| {
             Fault::unavailable("the index of this node is being opened").retry_after(Duration::from_secs(1))
         })

@@ -46,7 +46,7 @@ const BY_WORDS: &str = "by words alone";
 impl Library {
     /// What a search reads, and how it goes, in words.
     pub(super) async fn finder(&self, question: &str, mode: Mode) -> Result<(Finder, String)> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot().await?;
         let finder = |snapshot, dense, aside| Finder { snapshot, dense, aside, blobs: self.blobs.clone() };
         if mode == Mode::Text {
             let (aside, beside) = self.aside(&snapshot).await?;
@@ -130,8 +130,11 @@ impl Library {
     }
 
     /// Refuses a filter that names what is not there: it would only ever find nothing.
-    pub(super) fn check_filter(&self, filter: &Filter) -> Result<()> {
-        let known = self.known.load();
+    pub(super) async fn check_filter(&self, filter: &Filter) -> Result<()> {
+        if filter.collections.is_empty() {
+            return Ok(());
+        }
+        let known = self.records().await?;
         for name in &filter.collections {
             if known.collection(name).is_none() {
                 return Err(no_collection(name));
@@ -151,7 +154,7 @@ impl Library {
     /// An answer, step by step.
     pub(crate) async fn answer(&self, question: Question, say: Say) -> Result<Answer> {
         bounds::question(&question)?;
-        self.check_filter(&question.filter)?;
+        self.check_filter(&question.filter).await?;
         say.doing("searching").await;
         let (mut evidence, embedder) = self.evidence(&question).await?;
         let most = if question.sentences == 0 { USUAL_SENTENCES } else { question.sentences } as usize;

@@ -53,7 +53,7 @@ impl Library {
     }
 
     pub(super) fn has_seen_records(&self) -> bool {
-        self.progress.seen_records.load(std::sync::atomic::Ordering::Acquire)
+        *self.progress.seen_records.borrow()
     }
 }
 

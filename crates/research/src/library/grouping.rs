@@ -29,10 +29,10 @@ impl Library {
     /// Groups the documents of a collection.
     pub(super) async fn group(&self, collection: CollectionName, count: u32, svg: bool) -> Result<Clusters> {
         bounds::clusters(count)?;
-        if self.known.load().collection(&collection).is_none() {
+        if self.records().await?.collection(&collection).is_none() {
             return Err(no_collection(&collection));
         }
-        let (snapshot, blobs) = (self.snapshot()?, self.blobs.clone());
+        let (snapshot, blobs) = (self.snapshot().await?, self.blobs.clone());
         let vectors = self.vectors.in_use().map(|vectors| vectors.snapshot());
         blocking(move || {
             let (mut all, mut left_out) = (Vec::new(), LeftOut::default());

@@ -62,7 +62,7 @@ impl Library {
             let is_due = async {
                 match &next {
                     // What is removed depends on the records: before they were seen nothing is looked at.
-                    Some((_, at)) if self.records().is_ok() => tokio::time::sleep_until(*at).await,
+                    Some((_, at)) if self.has_seen_records() => tokio::time::sleep_until(*at).await,
                     Some(_) => tokio::time::sleep(UNTIL_SEEN).await,
                     None => std::future::pending().await,
                 }
@@ -75,7 +75,7 @@ impl Library {
                 },
                 touched = changes.next() => touch(&mut all, &touched),
                 () = is_due => {
-                    if self.records().is_ok()
+                    if self.has_seen_records()
                         && let Some(held) = next.and_then(|(key, _)| all.get_mut(&key)) {
                         self.keep_one(watching, &changes, held).await;
                     }

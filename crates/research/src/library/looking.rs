@@ -71,19 +71,14 @@ impl Library {
             Ok((root, found, seen))
         })
         .await?;
-        let (kept, failed) = self.kept_below(&watched.folder, &root.below, &inner)?;
+        let (kept, failed) = self.kept_below(&watched.folder, &root.below, &inner);
         let tally = Tally { blind: blind.to_owned(), ..Tally::default() };
         Look { watched, root, inner, seen, kept, tally }.run(self, found, &failed).await
     }
 
     /// The documents of a folder, and which of them could not be read, by source.
-    fn kept_below(
-        &self,
-        folder: &Folder,
-        below: &str,
-        inner: &[String],
-    ) -> Result<(BTreeMap<String, Kept>, BTreeSet<String>)> {
-        let known = self.records()?;
+    fn kept_below(&self, folder: &Folder, below: &str, inner: &[String]) -> (BTreeMap<String, Kept>, BTreeSet<String>) {
+        let known = self.known.load_full();
         let (mut kept, mut failed) = (BTreeMap::new(), BTreeSet::new());
         let own = known.documents(&folder.collection).map(|record| &record.value);
         for document in own.filter(|document| is_own(below, inner, &document.source)) {
@@ -93,7 +88,7 @@ impl Library {
                 failed.insert(document.source.clone());
             }
         }
-        Ok((kept, failed))
+        (kept, failed)
     }
 
     /// Whether the folder is still watched as it was.

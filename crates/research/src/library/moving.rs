@@ -29,7 +29,7 @@ const TRIES: usize = 10;
 
 impl Library {
     pub(super) async fn move_index(&self, to: IndexKind, tell: Tell) -> Result<Migrated> {
-        self.records()?;
+        self.records().await?;
         match to {
             IndexKind::Qdrant => self.move_to_server(&tell).await,
             IndexKind::Embedded => self.move_back(&tell).await,
@@ -44,7 +44,7 @@ impl Library {
         let asked_ms = unix_ms();
         self.wish(|standing| Standing { unwanted: false, asked_ms, filled: standing.filled }).await?;
         self.watch_it_fill(&*server, asked_ms, tell).await?;
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot().await?;
         let points = server.count(&self.outside_collection(&*server)).await?;
         let mut moved = self.compared(&snapshot, tell).await?;
         (moved.index, moved.points) = (server.address().to_owned(), points);
@@ -73,14 +73,14 @@ impl Library {
                 (Some(_), Err(fault)) if fault.code == Code::NotFound => ("makes a collection in Qdrant".to_owned(), 0),
                 (Some(_), Err(fault)) => (fault.full_message(), 0),
             };
-            let total = self.snapshot()?.chunk_count() as u64;
+            let total = self.snapshot().await?.chunk_count() as u64;
             say(tell, Moving { doing, done, total }).await?;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
     async fn move_back(&self, tell: &Tell) -> Result<Migrated> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.snapshot().await?;
         let mut moved = self.compared(&snapshot, tell).await?;
         moved.notes.extend(self.not_indexed());
         self.wish(|standing| Standing { unwanted: true, filled: None, ..standing }).await?;

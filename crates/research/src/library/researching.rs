@@ -24,7 +24,7 @@ impl Library {
     /// Makes a job of an order, if it can be carried out at all. The same key gives the same job.
     pub(super) async fn order_loop(&self, order: LoopOrder, key: Option<String>) -> Result<String> {
         bounds::order(&order)?;
-        self.check_filter(&order.filter)?;
+        self.check_filter(&order.filter).await?;
         let subject = order.question.trim();
         let subject = subject.get(..subject.floor_char_boundary(MOST_SUBJECT)).unwrap_or_default().to_owned();
         let who = order.who.clone();
@@ -67,7 +67,7 @@ impl Ground for Library {
     }
 
     fn counts(&self) -> Result<Counts> {
-        Ok(gathering::counts(self.snapshot()?))
+        Ok(gathering::counts(self.opened_snapshot()?))
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) const MOST_IN_PAGE: u32 = 1_000;
 const USUAL_PAGE: u32 = 100;
 /// Whoever adds documents finds them at once, unless indexing takes longer than this.
 const INDEXED_WITHIN: Duration = Duration::from_secs(1);
+/// Whoever asks a node that has just started is not sent away, unless it takes longer than this.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 impl Knowledge for Library {
     fn create(&self, new: NewCollection) -> BoxFuture<'_, Result<CollectionView>> {
@@ -38,7 +40,7 @@ impl Knowledge for Library {
 
     fn collections(&self) -> BoxFuture<'_, Result<Vec<CollectionView>>> {
         Box::pin(async move {
-            let known = self.records()?;
+            let known = self.records().await?;
             Ok(known.collections().map(|record| self.view(&known, &record.value)).collect())
         })
     }
@@ -73,7 +75,7 @@ impl Knowledge for Library {
 
     fn documents(&self, page: Page) -> BoxFuture<'_, Result<Documents>> {
         Box::pin(async move {
-            let known = self.records()?;
+            let known = self.records().await?;
             if known.collection(&page.collection).is_none() {
                 return Err(no_collection(&page.collection));
             }
@@ -83,7 +85,7 @@ impl Knowledge for Library {
 
     fn document(&self, collection: CollectionName, which: String) -> BoxFuture<'_, Result<(Document, String)>> {
         Box::pin(async move {
-            let document = find(&*self.records()?, &collection, &which)?;
+            let document = find(&*self.records().await?, &collection, &which)?;
             let Some(text) = document.text() else { return Ok(((*document).clone(), String::new())) };
             let file = self.file_of_anybody(text).await?.ok_or_else(|| gone(&document))?;
             let extracted = blocking(move || texts::read(&file)).await?;
@@ -97,7 +99,7 @@ impl Knowledge for Library {
 
     fn remove(&self, collection: CollectionName, which: Which) -> BoxFuture<'_, Result<Removed>> {
         Box::pin(async move {
-            let known = self.records()?;
+            let known = self.records().await?;
             if known.collection(&collection).is_none() && self.shelf.find(&collection).await?.is_none() {
                 return Err(no_collection(&collection));
             }
@@ -138,7 +140,7 @@ impl Knowledge for Library {
     fn search(&self, search: Search) -> BoxFuture<'_, Result<Found>> {
         let searched = async move {
             bounds::search(&search)?;
-            self.check_filter(&search.filter)?;
+            self.check_filter(&search.filter).await?;
             let (finder, note) = self.finder(&search.question, search.mode).await?;
             let aside = finder.aside.clone();
             let filter = search.filter.clone();
@@ -209,9 +211,10 @@ impl Library {
         all
     }
 
-    /// The records, once they have been seen.
-    pub(super) fn records(&self) -> Result<Arc<Known>> {
-        if !self.has_seen_records() {
+    /// The records, once they have been seen: a node that starts has them in a moment, and the index is open before.
+    pub(super) async fn records(&self) -> Result<Arc<Known>> {
+        let mut seen = self.progress.seen_records.subscribe();
+        if tokio::time::timeout(SEEN_WITHIN, seen.wait_for(|seen| *seen)).await.is_err() {
             return Err(Fault::unavailable("the records of the knowledge base have not been seen yet")
                 .hint("ask again in a moment, or another node")
                 .retry_after(Duration::from_secs(1)));

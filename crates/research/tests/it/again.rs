@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use research::filter::Filter;
 use research::knowledge::{Added, Outcome};
 use research::models::Embeds;
-use research::{Knowledge, NewDocument, NewMeta};
+use research::{CollectionName, Knowledge, NewDocument, NewMeta};
 
 use crate::library::{Place, document, sled, until};
 
@@ -78,6 +79,27 @@ async fn what_could_not_be_read_is_told_each_time_that_it_is_added() {
     assert_eq!((again.outcome, &again.reason, &again.hint), (Outcome::Failed, &first.reason, &first.hint));
     assert!(!again.reason.is_empty() && !again.hint.is_empty(), "{again:?}");
     assert_eq!(again.document.unwrap().version, 1, "nothing was written");
+}
+
+#[tokio::test]
+async fn who_asks_a_node_that_has_just_started_waits_for_it() {
+    let (store, dir) = sled();
+    let place = Place::start("one", &dir.path().join("one"), store.clone()).await;
+    place.add_one("file:/a.md", "The pump stands in the cellar.").await;
+    place.end().await;
+    // Nobody has opened its index when it is asked.
+    let place = Place::open("one", &dir.path().join("one"), store).await;
+    let house = vec![CollectionName::parse("house").unwrap()];
+    let asked = place.search("pump", Filter { collections: house, ..Filter::default() });
+    let listed = place.library.collections();
+    tokio::select! {
+        biased;
+        (found, listed) = async { tokio::join!(asked, listed) } => {
+            assert_eq!(found.unwrap().hits.len(), 1);
+            assert_eq!(listed.unwrap()[0].documents, 1);
+        }
+        ended = place.library.keep_index() => panic!("the index is not kept any more: {ended:?}"),
+    }
 }
 
 #[tokio::test]

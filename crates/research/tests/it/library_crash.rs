@@ -241,7 +241,7 @@ async fn fresh_index(store: &SharedStore, blobs: &Blobs) -> Arc<Snapshot> {
     let mut loops = JoinSet::new();
     loops.spawn(indexing.run());
     until("the fresh index is in step", async || {
-        progress.seen_records.load(Ordering::SeqCst) && progress.waiting.load(Ordering::SeqCst) == 0
+        *progress.seen_records.borrow() && progress.waiting.load(Ordering::SeqCst) == 0
     })
     .await;
     loops.shutdown().await;
