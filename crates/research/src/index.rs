@@ -29,7 +29,7 @@ pub use words::{Allowed, TextHit, Words};
 pub(crate) use words::{PAIRS_WEIGHT, TITLE_WEIGHT, half, pairs};
 
 /// The form of the index on the disk; another one there is thrown away and made anew.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Where the form is written.
 const FORMAT_FILE: &str = "format";
 

@@ -325,6 +325,7 @@ mod tests {
             for (range, word) in words(&text) {
                 let shown = text.get(range.clone()).unwrap();
                 proptest::prop_assert!(!word.is_empty() && range.end >= last.min(range.end));
+                proptest::prop_assert!(!word.contains(char::is_whitespace), "{:?}", word);
                 last = range.start;
                 let plain = lower(shown).replace(',', "");
                 proptest::prop_assert_eq!(plain, word.into_owned());
