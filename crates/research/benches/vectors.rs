@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use clustered::{brute_force, clustered};
+use clustered::{brute_force, clustered, nearest};
 use median::median_ms;
 use research::ChunkHash;
 use research::models::Embedder;
@@ -78,12 +78,12 @@ fn open_alone(dir: &Path) {
 fn search(snapshot: &Snapshot, all: &[Vec<f32>], queries: &[Vec<f32>]) {
     for most in [10, 100] {
         report(&format!("nearest {most}"), queries, |query| {
-            drop(black_box(snapshot.nearest(query, Allowed::All, most).unwrap()));
+            drop(black_box(nearest(snapshot, query, Allowed::All, most)));
         });
     }
     let few: Rows = (0..snapshot.len() as u32).step_by(50).map(Row).collect();
     report("nearest 100 of 2 %", queries, |query| {
-        drop(black_box(snapshot.nearest(query, Allowed::Only(&few), 100).unwrap()));
+        drop(black_box(nearest(snapshot, query, Allowed::Only(&few), 100)));
     });
     let small: Vec<i8> = all.iter().flatten().map(|number| (number * 500.0) as i8).collect();
     let query = small.get(..DIMS).unwrap().to_vec();
@@ -94,7 +94,7 @@ fn search(snapshot: &Snapshot, all: &[Vec<f32>], queries: &[Vec<f32>]) {
     println!("  plain product over all: {plain:.2} ms");
     let found = |query: &Vec<f32>| {
         let exact = brute_force(all, query, 10);
-        let hits = snapshot.nearest(query, Allowed::All, 10).unwrap();
+        let hits = nearest(snapshot, query, Allowed::All, 10);
         hits.iter().filter(|(row, _)| exact.iter().any(|(at, _)| *at == row.0 as usize)).count()
     };
     let right: usize = queries.iter().map(found).sum();

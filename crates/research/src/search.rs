@@ -93,14 +93,14 @@ impl Finder {
         if search.diversity > 0.0 {
             ranked = diversity::spread(ranked, search.diversity, limit);
         }
-        let words = self.words_of(&search.question);
+        let mut words = self.words_of(&search.question);
         let mut open = OpenTexts::of(&self.blobs);
         let (mut hits, mut left_out) = (Vec::new(), LeftOut::default());
         for one in &ranked {
             if hits.len() == limit {
                 break;
             }
-            match self.hit(one, &words, search.neighbours, &mut open) {
+            match self.hit(one, &mut words, search.neighbours, &mut open) {
                 Ok(hit) => hits.push(hit),
                 Err(fault) => left_out.add(&fault),
             }
@@ -119,7 +119,7 @@ impl Finder {
     pub fn hit(
         &self,
         ranked: &Ranked,
-        words: &HashMap<String, String>,
+        words: &mut AskedWords,
         neighbours: bool,
         open: &mut OpenTexts<'_>,
     ) -> Result<Hit> {
@@ -131,15 +131,7 @@ impl Finder {
             Some(chunk) => open.passage(indexed, chunk.start..chunk.end),
             None => Ok(String::new()),
         };
-        let mut terms = Terms::new(&document.language);
-        let mut said = Vec::new();
-        for (_, word) in crate::text::words(&passage) {
-            if let Some(asked) = words.get(terms.stem(&word))
-                && !said.contains(asked)
-            {
-                said.push(asked.clone());
-            }
-        }
+        let said = words.said_in(&passage, &document.language);
         Ok(Hit {
             span: Span { document: document.id, version: document.version, start, end },
             collection: document.collection.clone(),
@@ -180,8 +172,8 @@ impl Finder {
         })
     }
 
-    /// The telling words of a question by their stems, in all languages of the index.
-    pub fn words_of(&self, question: &str) -> HashMap<String, String> {
+    /// The telling words of a question, in all languages of the index.
+    fn words_of(&self, question: &str) -> AskedWords {
         let mut words = HashMap::new();
         for language in self.languages() {
             let mut terms = Terms::new(&language);
@@ -191,7 +183,7 @@ impl Finder {
                 }
             }
         }
-        words
+        AskedWords { by_stem: words, terms: HashMap::new() }
     }
 
     fn languages(&self) -> Vec<String> {
@@ -200,6 +192,29 @@ impl Finder {
             languages.push(String::new());
         }
         languages
+    }
+}
+
+/// The telling words of a question.
+pub struct AskedWords {
+    by_stem: HashMap<String, String>,
+    /// By language; hits have many words in common.
+    terms: HashMap<String, Terms>,
+}
+
+impl AskedWords {
+    /// Those that a passage has, in its order.
+    fn said_in(&mut self, passage: &str, language: &str) -> Vec<String> {
+        let terms = self.terms.entry(language.to_owned()).or_insert_with(|| Terms::new(language));
+        let mut said: Vec<String> = Vec::new();
+        for (_, word) in crate::text::words(passage) {
+            if let Some(asked) = self.by_stem.get(terms.stem(&word))
+                && !said.contains(asked)
+            {
+                said.push(asked.clone());
+            }
+        }
+        said
     }
 }
 

@@ -30,7 +30,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use nearest::{Allowed, Near, Rows};
+pub use nearest::{Allowed, Rows};
 pub use numbers::{Unfit, unit};
 pub use snapshot::{Row, Snapshot};
 

@@ -1,13 +1,12 @@
 //! Candidates: the best chunks by words and the best by vectors, each with both scores.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use base::{Fault, Result};
 
-use super::Finder;
 use super::rank::dot;
+use super::{Dense, Finder};
 use crate::filter::Filter;
 use crate::index::{Allowed, Indexed, Place, TextHit, half};
 use crate::knowledge::Mode;
@@ -168,7 +167,7 @@ fn by_server(
                 near.entry(place).or_insert_with(|| fresh(place, indexed.clone()));
             }
         }
-        add_near(nearest_first(dense, near, &HashMap::new(), depth), found);
+        add_near(nearest_first(dense, near.into_values().collect(), depth), found);
     }
     Ok(true)
 }
@@ -239,34 +238,35 @@ fn by_vectors(finder: &Finder, passing: Option<&Passing>, depth: usize) -> Resul
     });
     let allowed = rows.as_ref().map_or(vectors::Allowed::All, vectors::Allowed::Only);
     let mut near: HashMap<Place, Candidate> = HashMap::new();
-    let mut read = HashMap::new();
-    for vectors::Near { row, vector, .. } in nearest(finder, dense, allowed, PARTS_FOR_EACH * depth)? {
+    for row in nearest(finder, dense, allowed, PARTS_FOR_EACH * depth)? {
         for place in places(finder, dense, row) {
             let is_allowed = passing.is_none_or(|passing| passing.halves.contains(&half(place.document)));
             if let Some(indexed) = finder.snapshot.document(place.document).filter(|_| is_allowed) {
                 near.entry(*place).or_insert_with(|| fresh(*place, indexed.clone()));
             }
         }
-        read.extend(vector.map(|vector| (row, vector)));
     }
-    Ok(nearest_first(dense, near, &read, depth))
+    Ok(nearest_first(dense, near.into_values().collect(), depth))
 }
 
-/// Measures all, and takes the nearest.
-fn nearest_first(
-    dense: &super::Dense,
-    near: HashMap<Place, Candidate>,
-    read: &HashMap<vectors::Row, Vec<f32>>,
-    depth: usize,
-) -> Vec<Candidate> {
-    let mut near: Vec<Candidate> = near.into_values().collect();
-    near.iter_mut().for_each(|one| measure(dense, read, one));
+/// The nearest, in order: by small numbers, which cost little, those that may be among them, then by exact ones.
+fn nearest_first(dense: &Dense, mut near: Vec<Candidate>, depth: usize) -> Vec<Candidate> {
+    let may_be = depth + depth / 2;
+    if near.len() > may_be {
+        near.iter_mut().for_each(|one| measure(dense, one, |row| dense.vectors.small_vector(row)));
+        keep_nearest(&mut near, may_be);
+    }
+    near.iter_mut().for_each(|one| measure_exactly(dense, one));
+    keep_nearest(&mut near, depth);
+    near
+}
+
+fn keep_nearest(near: &mut Vec<Candidate>, most: usize) {
     near.retain(|one| one.dense.is_some());
     near.sort_by(|a, b| {
         b.dense.unwrap_or(-1.0).total_cmp(&a.dense.unwrap_or(-1.0)).then_with(|| a.place.cmp(&b.place))
     });
-    near.truncate(depth);
-    near
+    near.truncate(most);
 }
 
 /// Adds the nearest to what was found by words.
@@ -280,39 +280,40 @@ fn add_near(near: Vec<Candidate>, found: &mut HashMap<Place, Candidate>) {
 
 /// The nearest parts; some vectors are of parts that are gone, which are swept away now and then, so it is looked deeper
 /// until there are enough that live.
-fn nearest(
-    finder: &Finder,
-    dense: &super::Dense,
-    allowed: vectors::Allowed<'_>,
-    most: usize,
-) -> Result<Vec<vectors::Near>> {
+fn nearest(finder: &Finder, dense: &Dense, allowed: vectors::Allowed<'_>, most: usize) -> Result<Vec<vectors::Row>> {
     let mut looked_at = most;
     loop {
-        let mut found = dense.vectors.nearest_read(&dense.question, allowed, looked_at)?;
+        let found = dense.vectors.nearest(&dense.question, allowed, looked_at)?;
         let is_all = found.len() < looked_at;
-        found.retain(|near| !places(finder, dense, near.row).is_empty());
-        if is_all || found.len() >= most || looked_at >= 64 * most {
-            found.truncate(most);
-            return Ok(found);
+        let mut rows: Vec<vectors::Row> = found.into_iter().map(|(row, _)| row).collect();
+        rows.retain(|row| !places(finder, dense, *row).is_empty());
+        if is_all || rows.len() >= most || looked_at >= 64 * most {
+            rows.truncate(most);
+            return Ok(rows);
         }
         looked_at *= 4;
     }
 }
 
-/// Gives a candidate its nearness by vectors, if it has any; `read` has vectors that were read already.
-fn measure(dense: &super::Dense, read: &HashMap<vectors::Row, Vec<f32>>, candidate: &mut Candidate) {
+/// Gives a candidate its nearness by exact vectors. One that cannot be read is made anew after a restart; until then its
+/// small numbers stand for it.
+fn measure_exactly(dense: &Dense, candidate: &mut Candidate) {
+    measure(dense, candidate, |row| match dense.vectors.vector(row) {
+        Ok(vector) => Some(vector),
+        Err(fault) => {
+            tracing::warn!(row = row.0, error = fault.full_message(), "a vector is compared by its small numbers");
+            dense.vectors.small_vector(row)
+        }
+    });
+}
+
+/// Gives a candidate its nearness by vectors, if it has any.
+fn measure(dense: &Dense, candidate: &mut Candidate, read: impl Fn(vectors::Row) -> Option<Vec<f32>>) {
     let Some(chunk) = candidate.indexed.chunks.get(candidate.place.ordinal as usize) else { return };
     let mut middle = vec![0.0f32; dense.question.len()];
     let mut nearest: Option<f32> = None;
-    for row in chunk.parts.iter().filter_map(|part| dense.vectors.row(&part.hash)) {
-        let vector = match read.get(&row) {
-            Some(vector) => Cow::Borrowed(vector),
-            // It is left out, as long as it cannot be read; a restart has it made anew.
-            None => match dense.vectors.vector(row) {
-                Ok(vector) => Cow::Owned(vector),
-                Err(_) => continue,
-            },
-        };
+    let rows = chunk.parts.iter().filter_map(|part| dense.vectors.row(&part.hash));
+    for vector in rows.filter_map(read) {
         let cosine = dot(&dense.question, &vector);
         nearest = Some(nearest.map_or(cosine, |nearest| nearest.max(cosine)));
         middle.iter_mut().zip(vector.iter()).for_each(|(sum, number)| *sum += number);
@@ -327,7 +328,7 @@ fn measure(dense: &super::Dense, read: &HashMap<vectors::Row, Vec<f32>>, candida
     candidate.middle = Some(middle.into());
 }
 
-fn places<'a>(finder: &'a Finder, dense: &super::Dense, row: vectors::Row) -> &'a [Place] {
+fn places<'a>(finder: &'a Finder, dense: &Dense, row: vectors::Row) -> &'a [Place] {
     dense.vectors.hash(row).map(|hash| finder.snapshot.places(&hash)).unwrap_or_default()
 }
 
@@ -351,7 +352,7 @@ fn fill_words(finder: &Finder, terms: &[Spoken], found: &mut HashMap<Place, Cand
 /// Gives those that were found by their words alone their nearness by vectors.
 fn fill_vectors(finder: &Finder, found: &mut HashMap<Place, Candidate>) {
     let Some(dense) = &finder.dense else { return };
-    found.values_mut().filter(|one| one.dense.is_none()).for_each(|one| measure(dense, &HashMap::new(), one));
+    found.values_mut().filter(|one| one.dense.is_none()).for_each(|one| measure_exactly(dense, one));
 }
 
 fn locate(finder: &Finder, hit: TextHit) -> Option<(Place, Arc<Indexed>)> {

@@ -103,6 +103,19 @@ impl Snapshot {
         }
     }
 
+    /// The numbers of a vector as they are made of the small ones.
+    pub fn small_vector(&self, row: Row) -> Option<Vec<f32>> {
+        let (numbers, scale) = self.small(row)?;
+        Some(numbers.iter().map(|number| f32::from(*number) * scale).collect())
+    }
+
+    /// The small numbers of a row, and what they are to be multiplied by.
+    pub(super) fn small(&self, row: Row) -> Option<(&[i8], f32)> {
+        let (block, at) = self.block(row)?;
+        let dims = self.dims as usize;
+        Some((block.numbers.get(at * dims..(at + 1) * dims)?, *block.scales.get(at)?))
+    }
+
     /// The first `most` of those that have no vector and were not refused one, each once, in their order.
     pub fn missing<'a>(&self, hashes: impl IntoIterator<Item = &'a ChunkHash>, most: usize) -> Vec<ChunkHash> {
         let mut seen = std::collections::HashSet::new();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use self::clustered::{brute_force, clustered};
+use self::clustered::{brute_force, clustered, nearest};
 use super::*;
 
 fn by(dims: u32) -> Embedder {
@@ -90,11 +90,11 @@ fn a_held_snapshot_does_not_see_what_is_added_or_taken_away() {
     let all = round(3000);
     vectors.insert(&all[..1500]).unwrap();
     let held = vectors.snapshot();
-    let found = held.nearest(&[1.0, 0.0], Allowed::All, 20).unwrap();
+    let found = nearest(&held, &[1.0, 0.0], Allowed::All, 20);
     vectors.insert(&all[1500..]).unwrap();
     vectors.keep(|_| false).unwrap();
     assert_eq!((held.len(), vectors.snapshot().len()), (1500, 0));
-    assert_eq!(held.nearest(&[1.0, 0.0], Allowed::All, 20).unwrap(), found);
+    assert_eq!(nearest(&held, &[1.0, 0.0], Allowed::All, 20), found);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn readers_beside_a_writer_see_whole_batches_and_what_they_find_is_right() {
         while !writer.is_finished() {
             let snapshot = vectors.snapshot();
             assert!(snapshot.len().is_multiple_of(50) || snapshot.len() == 2999, "{}", snapshot.len());
-            for (row, cosine) in snapshot.nearest(&all[700].1, Allowed::All, 3).unwrap() {
+            for (row, cosine) in nearest(&snapshot, &all[700].1, Allowed::All, 3) {
                 let number = numbers[&snapshot.hash(row).unwrap()];
                 let truth = (0.01 * (number as f32 - 700.0)).cos();
                 assert!((cosine - truth).abs() < 1e-5, "{number}: {cosine}");
@@ -348,7 +348,7 @@ fn the_ten_nearest_of_clustered_vectors_are_the_right_ones() {
         let snapshot = vectors.snapshot();
         let right = |query: &Vec<f32>| {
             let exact = brute_force(&all, query, 10);
-            let hits = snapshot.nearest(query, Allowed::All, 10).unwrap();
+            let hits = nearest(&snapshot, query, Allowed::All, 10);
             hits.iter().filter(|(row, _)| exact.iter().any(|(place, _)| *place == row.0 as usize)).count()
         };
         let right: usize = queries.iter().map(right).sum();
@@ -378,7 +378,7 @@ proptest! {
         let vectors = open(&dir, dims as u32);
         vectors.insert(&hashed(&all)).unwrap();
         let allowed: Rows = (0..count as u32).step_by(every).map(Row).collect();
-        let hits = vectors.snapshot().nearest(&query, Allowed::Only(&allowed), most).unwrap();
+        let hits = nearest(&vectors.snapshot(), &query, Allowed::Only(&allowed), most);
         let left: Vec<Vec<f32>> = all.iter().step_by(every).cloned().collect();
         let exact = brute_force(&left, &query, most);
         prop_assert_eq!(hits.len(), exact.len());

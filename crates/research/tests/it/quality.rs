@@ -3,13 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use research::chunk::embed_text;
 use research::document::State;
+use research::filter::Filter;
 use research::knowledge::{Added, Knowledge, Mode, Question, Say, Search, Writer};
+use research::vectors::unit;
 use research::{CollectionName, NewDocument, NewMeta};
 use serde_json::Value;
 
 use crate::bed::{Bed, Node, Scripted};
-use crate::library::until;
+use crate::library::{DIMS, Place, document, sled, until, vector, words};
 
 /// The most questions of a set that are asked here.
 const ASKED: usize = 600;
@@ -31,6 +34,43 @@ fn lines(file: &Path) -> Vec<Value> {
 
 fn text_of(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_search_by_vectors_finds_what_exact_numbers_find_among_all() {
+    const DOCUMENTS: u64 = 500;
+    let (store, dir) = sled();
+    let place = Place::start("one", &dir.path().join("one"), store).await;
+    let new = |at: u64| document(&format!("file:/{at}.md"), words(at, 12));
+    place.add("house", (0..DOCUMENTS).map(new).collect()).await.unwrap();
+    until("all is embedded", async || place.library.report().embedded == DOCUMENTS).await;
+    let mut all = HashMap::new();
+    for at in 0..DOCUMENTS {
+        let text = words(at, 12);
+        for hit in place.search(text.split(' ').next().unwrap(), Filter::default()).await.unwrap().hits {
+            all.insert(hit.source, unit(&vector(&embed_text(&hit.headings, &hit.text)), DIMS).unwrap());
+        }
+    }
+    assert_eq!(all.len() as u64, DOCUMENTS);
+    for question in ["a pump?", "a valve?", "a heron?"] {
+        let asked = unit(&vector(question), DIMS).unwrap();
+        let cosine = |vector: &[f32]| vector.iter().zip(&asked).map(|(one, other)| one * other).sum::<f32>();
+        let mut exact: Vec<f32> = all.values().map(|vector| cosine(vector)).collect();
+        exact.sort_by(|one, other| other.total_cmp(one));
+        let search = Search { question: question.to_owned(), mode: Mode::Dense, limit: 100, ..Search::default() };
+        let hits = place.library.search(search).await.unwrap().hits;
+        assert_eq!(hits.len(), 100);
+        // What is like the best ones was lifted in the order of hits; each tells its place by vectors alone.
+        for hit in hits {
+            let cosine = exact[hit.why.dense_rank.unwrap() as usize - 1];
+            assert!(
+                (hit.why.dense.unwrap() - cosine).abs() < 1e-5,
+                "{question} {}: {:?} {cosine}",
+                hit.source,
+                hit.why
+            );
+        }
+    }
 }
 
 /// A node that has all documents of a set; their sources are their ids.
