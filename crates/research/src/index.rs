@@ -19,14 +19,14 @@ use arc_swap::ArcSwapOption;
 use base::{Fault, Result};
 use serde::{Deserialize, Serialize};
 use store::Seal;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::chunk::{CHUNKER, Chunk};
 use crate::document::Document;
 use crate::names::{BlobId, ChunkHash, DocId};
 pub(crate) use shards::Shards;
 pub use words::{Allowed, TextHit, Words};
-pub(crate) use words::{PAIRS_WEIGHT, TITLE_WEIGHT, half, pairs};
+pub(crate) use words::{PAIRS_WEIGHT, TITLE_WEIGHT, pairs};
 
 /// The form of the index on the disk; another one there is thrown away and made anew.
 const FORMAT: u32 = 4;
@@ -44,6 +44,19 @@ pub struct Indexed {
     pub chunks: Arc<[Chunk]>,
 }
 
+impl Indexed {
+    /// What its chunks are found by: another one for each version, so that a new one can be written while the old one is
+    /// found.
+    pub fn key(&self) -> u64 {
+        key(&self.document, self.basis)
+    }
+}
+
+/// The key of what is made of a document from that.
+pub fn key(document: &Document, basis: Basis) -> u64 {
+    xxh3_64_with_seed(&document.id.0, basis.0 ^ xxh3_64(document.language.as_bytes()))
+}
+
 /// What chunks are made from, in a few bytes: text, title, size, and the rules of cutting. Equal ones give equal chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Basis(u64);
@@ -58,13 +71,26 @@ impl Basis {
 /// A change of the index.
 #[derive(Clone, Debug)]
 pub enum IndexChange {
-    /// A document with its chunks, in place of what was there of it. `texts` has what is searched of each chunk.
+    /// A document with its chunks, in place of what was there of it.
     Put {
         /// The document.
         indexed: Indexed,
-        /// The characters of each chunk.
+        /// The first chunk that was not prepared.
+        from: usize,
+        /// The characters of each chunk from that one on.
         texts: Vec<String>,
     },
+    /// Some chunks of a document that will be put; until then nobody finds them. One document at a time.
+    Prepare {
+        /// The document.
+        indexed: Indexed,
+        /// The first one of these.
+        from: usize,
+        /// Their characters.
+        texts: Vec<String>,
+    },
+    /// What was prepared under that key is not wanted any more.
+    Abandon(u64),
     /// A record that changed and gives the same chunks.
     Describe(Arc<Document>),
     /// A document is gone.
@@ -76,7 +102,9 @@ pub struct Snapshot {
     /// For searches by words.
     pub words: Words,
     documents: Shards<DocId, Arc<Indexed>>,
-    halves: Shards<u64, DocId>,
+    keys: Shards<u64, DocId>,
+    /// The key of what is only prepared.
+    pub hidden: Option<u64>,
     places: Shards<ChunkHash, Vec<Place>>,
     languages: Arc<[(String, usize)]>,
     chunks: usize,
@@ -97,9 +125,9 @@ impl Snapshot {
         self.documents.get(&id)
     }
 
-    /// The document whose id begins so; see [`half`].
-    pub fn by_half(&self, half: u64) -> Option<&Arc<Indexed>> {
-        self.halves.get(&half).and_then(|id| self.documents.get(id))
+    /// The document that is indexed under that key.
+    pub fn by_key(&self, key: u64) -> Option<&Arc<Indexed>> {
+        self.keys.get(&key).and_then(|id| self.documents.get(id))
     }
 
     /// The languages of the documents, the most frequent first.
@@ -145,7 +173,8 @@ pub type Snapshots = Arc<ArcSwapOption<Snapshot>>;
 pub struct Index {
     words: words::Writer,
     documents: Shards<DocId, Arc<Indexed>>,
-    halves: Shards<u64, DocId>,
+    keys: Shards<u64, DocId>,
+    hidden: Option<u64>,
     places: Shards<ChunkHash, Vec<Place>>,
     /// How many documents are in a language.
     languages: HashMap<String, usize>,
@@ -184,15 +213,17 @@ impl Index {
         let mut index = Self {
             words,
             documents: Shards::default(),
-            halves: Shards::default(),
+            keys: Shards::default(),
+            hidden: None,
             places: Shards::default(),
             languages: HashMap::new(),
             chunks: 0,
             published,
         };
-        for indexed in gather(chunks) {
-            index.enter(indexed);
-        }
+        let (whole, parts) = gather(chunks);
+        whole.into_iter().for_each(|indexed| index.enter(indexed));
+        // What was only prepared; it goes with the next commit, and nobody finds it until then.
+        parts.into_iter().for_each(|key| index.words.remove(key));
         index.publish();
         Ok(index)
     }
@@ -202,16 +233,28 @@ impl Index {
         let mut touches_words = false;
         for change in changes {
             match change {
-                IndexChange::Put { indexed, texts } => {
-                    self.words.put(&indexed, &texts).map_err(failed)?;
-                    self.leave(indexed.document.id);
+                IndexChange::Put { indexed, from, texts } => {
+                    self.words.put(&indexed, from, &texts).map_err(failed)?;
+                    let old = self.leave(indexed.document.id).filter(|old| *old != indexed.key());
+                    old.into_iter().for_each(|old| self.words.remove(old));
+                    self.hidden.take_if(|hidden| *hidden == indexed.key());
                     self.enter(indexed);
+                    touches_words = true;
+                }
+                IndexChange::Prepare { indexed, from, texts } => {
+                    self.words.put(&indexed, from, &texts).map_err(failed)?;
+                    self.hidden = Some(indexed.key());
+                    touches_words = true;
+                }
+                IndexChange::Abandon(key) => {
+                    self.words.remove(key);
+                    self.hidden = None;
                     touches_words = true;
                 }
                 IndexChange::Describe(document) => self.describe(document),
                 IndexChange::Remove(id) => {
-                    self.words.remove(id);
-                    self.leave(id);
+                    let old = self.leave(id);
+                    old.into_iter().for_each(|old| self.words.remove(old));
                     touches_words = true;
                 }
             }
@@ -227,7 +270,8 @@ impl Index {
         self.published.store(Some(Arc::new(Snapshot {
             words: self.words.reader(),
             documents: self.documents.clone(),
-            halves: self.halves.clone(),
+            keys: self.keys.clone(),
+            hidden: self.hidden,
             places: self.places.clone(),
             languages: self.languages_in_order(),
             chunks: self.chunks,
@@ -244,21 +288,23 @@ impl Index {
         }
         self.chunks += indexed.chunks.len();
         *self.languages.entry(indexed.document.language.clone()).or_default() += 1;
-        self.halves.insert(half(document), document);
+        self.keys.insert(indexed.key(), document);
         self.documents.insert(document, Arc::new(indexed));
     }
 
-    fn leave(&mut self, id: DocId) {
-        let Some(gone) = self.documents.remove(&id) else { return };
+    /// Forgets a document; gives its key.
+    fn leave(&mut self, id: DocId) -> Option<u64> {
+        let gone = self.documents.remove(&id)?;
         for part in gone.chunks.iter().flat_map(|chunk| &chunk.parts) {
             let others = |places: &mut Vec<Place>| places.retain(|place| place.document != id);
             self.places.change(part.hash, others, Vec::is_empty);
         }
         self.chunks -= gone.chunks.len();
-        self.halves.remove(&half(id));
+        self.keys.remove(&gone.key());
         if let Some(count) = self.languages.get_mut(&gone.document.language) {
             *count -= 1;
         }
+        Some(gone.key())
     }
 
     fn languages_in_order(&self) -> Arc<[(String, usize)]> {
@@ -278,39 +324,37 @@ impl Index {
 /// A chunk as it is kept in the index itself, so that a node that starts knows its chunks without cutting texts again.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    id: DocId,
-    basis: Basis,
-    /// How many chunks the document has.
-    count: u32,
     chunk: Chunk,
-    /// The record, with the first chunk only.
+    /// With the first chunk only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    document: Option<Arc<Document>>,
+    of: Option<Whole>,
 }
 
-/// A document whose chunks are being put together.
-#[derive(Default)]
-struct Gathered {
-    document: Option<Arc<Document>>,
-    chunks: Vec<Chunk>,
+/// What chunks are put together to.
+#[derive(Serialize, Deserialize)]
+struct Whole {
+    document: Arc<Document>,
+    basis: Basis,
+    chunks: usize,
 }
 
-/// Puts chunks together to documents; one that is not whole is left out, and so made anew.
-fn gather(kept: Vec<Kept>) -> Vec<Indexed> {
-    let mut gathered: HashMap<(DocId, Basis, u32), Gathered> = HashMap::new();
-    for Kept { id, basis, count, chunk, document } in kept {
-        let one = gathered.entry((id, basis, count)).or_default();
-        one.document = one.document.take().or(document);
-        one.chunks.push(chunk);
+/// Puts chunks together to documents; gives those that are whole, and the keys of those that are not.
+fn gather(kept: Vec<(u64, Kept)>) -> (Vec<Indexed>, Vec<u64>) {
+    let mut gathered: HashMap<u64, (Option<Whole>, Vec<Chunk>)> = HashMap::new();
+    for (key, Kept { chunk, of }) in kept {
+        let (whole, chunks) = gathered.entry(key).or_default();
+        *whole = whole.take().or(of);
+        chunks.push(chunk);
     }
-    let mut whole = Vec::with_capacity(gathered.len());
-    for ((_, basis, count), Gathered { document, mut chunks }) in gathered {
+    let (mut whole, mut parts) = (Vec::with_capacity(gathered.len()), Vec::new());
+    for (key, (of, mut chunks)) in gathered {
         chunks.sort_by_key(|chunk| chunk.ordinal);
-        if let Some(document) = document.filter(|_| chunks.len() == count as usize) {
-            whole.push(Indexed { document, basis, chunks: chunks.into() });
+        match of.filter(|of| of.chunks == chunks.len()) {
+            Some(Whole { document, basis, .. }) => whole.push(Indexed { document, basis, chunks: chunks.into() }),
+            None => parts.push(key),
         }
     }
-    whole
+    (whole, parts)
 }
 
 fn is_of_this_form(dir: &Path, form: &str) -> bool {

@@ -1,8 +1,10 @@
 //! Keeping a node's index in step with the records: what differs is decided here, and done a small batch at a time.
 //!
 //! The newest records go first, so that what was acknowledged a moment ago is found at once even while many older
-//! documents are still to be indexed. A text that is not on this node is fetched from another one, which holds nobody
+//! documents, or a large one, are still to be indexed. A text that is not on this node is fetched from another one, which holds nobody
 //! else up; until it comes, its document waits, and the old version of it is found.
+
+mod large;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +19,6 @@ use store::{Revision, SharedStore, WatchEvent};
 use tokio::time::Instant;
 
 use crate::blobs::Blobs;
-use crate::chunk::{self, Sizing};
 use crate::document::{Document, State};
 use crate::index::{Basis, Index, IndexChange, Indexed, Snapshots};
 use crate::names::{BlobId, CollectionName, DocId};
@@ -25,6 +26,7 @@ use crate::neighbours::Neighbours;
 use crate::shelf::{self, Change, Known, Record};
 use crate::{blocking, texts};
 use extract::Extracted;
+use large::{Cut, Large};
 
 /// Documents of one batch, and about how many bytes of text: a batch takes well below a second.
 const BATCH_DOCUMENTS: usize = 256;
@@ -109,6 +111,9 @@ pub struct Indexing {
     snapshots: Snapshots,
     /// By revision, the newest last.
     waiting: BTreeMap<(Revision, DocId), CollectionName>,
+    /// The large one that is on its way, and others that wait for it.
+    large: Option<Large>,
+    put_off: BTreeMap<(Revision, DocId), CollectionName>,
     /// Those whose text is not here, in the same order.
     missing: BTreeMap<(Revision, DocId), (CollectionName, BlobId)>,
     /// Texts that are on their way.
@@ -138,6 +143,8 @@ impl Indexing {
             index: Some(index),
             snapshots,
             waiting: BTreeMap::new(),
+            large: None,
+            put_off: BTreeMap::new(),
             missing: BTreeMap::new(),
             fetching: FuturesUnordered::new(),
             on_their_way: HashSet::new(),
@@ -149,7 +156,7 @@ impl Indexing {
     pub async fn run(mut self) -> Result<()> {
         let mut watch = self.store.watch(shelf::ALL, None);
         loop {
-            let idle = self.waiting.is_empty();
+            let idle = self.waiting.is_empty() && !self.large.as_ref().is_some_and(Large::is_cut);
             let next_retry = self.later.values().min().copied();
             let event = tokio::select! {
                 biased;
@@ -159,6 +166,12 @@ impl Indexing {
                 },
                 Some(fetched) = self.fetching.next() => {
                     self.take(fetched);
+                    None
+                }
+                is_here = large::cut(&mut self.large) => {
+                    if !is_here {
+                        self.miss_large();
+                    }
                     None
                 }
                 () = std::future::ready(()), if !idle => None,
@@ -178,7 +191,7 @@ impl Indexing {
                 }
             }
             self.take_up_again();
-            let has_written = self.work(most).await?;
+            let has_written = self.work(most).await? | self.write_large().await?;
             if has_written || self.waiting.is_empty() {
                 self.progress.no_room.send_if_modified(|told| !std::mem::take(told).is_empty());
             }
@@ -251,6 +264,17 @@ impl Indexing {
             let Some(((_, id), collection)) = self.waiting.pop_last() else { break };
             let record = known.document(&collection, id);
             match (decide(&known, record, snapshot.document(id).map(|one| &**one)), record) {
+                (Todo::Index { text, basis, chunk_tokens }, Some(record)) if Large::is(&record.value) => {
+                    match &self.large {
+                        // Before its next slice it is looked whether it still is what is wanted.
+                        Some(large) if large.of.1 == id => {}
+                        Some(_) => drop(self.put_off.insert((record.at, id), collection)),
+                        None => {
+                            let (blobs, document) = (self.blobs.clone(), record.value.clone());
+                            self.large = Some(Large::begin(blobs, document, text, basis, chunk_tokens));
+                        }
+                    }
+                }
                 (Todo::Index { text, basis, chunk_tokens }, Some(record)) => {
                     match text_here(self.blobs.clone(), text).await {
                         Some(extracted) => {
@@ -273,12 +297,52 @@ impl Indexing {
             return Err(Fault::internal("the index is at work elsewhere"));
         };
         let index = blocking(move || {
-            changes.extend(to_index.into_iter().map(|(document, text, basis, size)| cut(document, &text, basis, size)));
+            changes.extend(to_index.into_iter().map(|(document, text, basis, size)| {
+                let cut = Cut::of(&document, text, size);
+                cut.change(document, basis, cut.all())
+            }));
             index.apply(changes).map(|()| index)
         });
         self.index = Some(index.await?);
         self.progress.changed.notify_waiters();
         Ok(writes)
+    }
+
+    /// Writes a slice of the large document, if there is one that is cut and still wanted; gives whether it did.
+    async fn write_large(&mut self) -> Result<bool> {
+        let (known, Some(snapshot)) = (self.known.load_full(), self.snapshots.load_full()) else { return Ok(false) };
+        let Some(large) = self.large.as_mut().filter(|large| large.is_cut()) else { return Ok(false) };
+        let (collection, id) = large.of.clone();
+        let record = known.document(&collection, id);
+        let wanted = match (decide(&known, record, snapshot.document(id).map(|one| &**one)), record) {
+            (Todo::Index { basis, .. }, Some(record)) if large.is_of(&record.value, basis) => Some(&record.value),
+            _ => None,
+        };
+        let (change, is_last) = match wanted.and_then(|document| large.next_slice(document.clone())) {
+            Some(slice) => slice,
+            None => (large.abandoned(), true),
+        };
+        if is_last {
+            self.large = None;
+            self.waiting.append(&mut self.put_off);
+            // There may be more to do about it by now, such as another version.
+            self.compare(&known, collection, id);
+        }
+        let Some(mut index) = self.index.take() else {
+            return Err(Fault::internal("the index is at work elsewhere"));
+        };
+        self.index = Some(blocking(move || index.apply(vec![change]).map(|()| index)).await?);
+        self.progress.changed.notify_waiters();
+        Ok(true)
+    }
+
+    /// The text of the large document is not here: it is asked for, and others go on.
+    fn miss_large(&mut self) {
+        let Some(Large { of: (collection, id), text, .. }) = self.large.take() else { return };
+        self.waiting.append(&mut self.put_off);
+        let known = self.known.load_full();
+        let at = known.document(&collection, id).map_or(known.revision(), |record| record.at);
+        self.missing.insert((at, id), (collection, text));
     }
 
     /// Asks other nodes for texts that are missing, those of the newest records first.
@@ -311,7 +375,8 @@ impl Indexing {
     fn tell(&self) {
         let without_text = (self.later.len() + self.missing.len() + self.fetching.len()) as u64;
         self.progress.without_text.store(without_text, Ordering::Relaxed);
-        self.progress.waiting.store(self.waiting.len() as u64 + without_text, Ordering::Relaxed);
+        let large = usize::from(self.large.is_some()) + self.put_off.len();
+        self.progress.waiting.store((self.waiting.len() + large) as u64 + without_text, Ordering::Relaxed);
     }
 }
 
@@ -335,15 +400,6 @@ async fn fetch(neighbours: &dyn Neighbours, blobs: Blobs, id: BlobId) -> bool {
             false
         }
     }
-}
-
-/// A document's chunks, as they go into the index.
-fn cut(document: Arc<Document>, text: &Extracted, basis: Basis, chunk_tokens: u32) -> IndexChange {
-    let chunks = chunk::cut(text, &document.meta.title, Sizing::aiming_at(chunk_tokens));
-    let of =
-        |chunk: &chunk::Chunk| text.text.get(chunk.start as usize..chunk.end as usize).unwrap_or_default().to_owned();
-    let texts = chunks.iter().map(of).collect();
-    IndexChange::Put { indexed: Indexed { document, basis, chunks: chunks.into() }, texts }
 }
 
 async fn until(at: Option<Instant>) {

@@ -50,8 +50,14 @@ fn put(document: Arc<Document>, texts: &[&str]) -> IndexChange {
     let basis = Basis::of(document.original, "", 220);
     IndexChange::Put {
         indexed: Indexed { document, basis, chunks },
+        from: 0,
         texts: texts.iter().map(|t| (*t).to_owned()).collect(),
     }
+}
+
+/// The key of what `put` makes of a document.
+fn key_of(document: &Document) -> u64 {
+    key(document, Basis::of(document.original, "", 220))
 }
 
 fn found(snapshot: &Snapshot, word: &str) -> BTreeSet<(u64, u32)> {
@@ -69,7 +75,7 @@ fn a_new_version_takes_the_place_of_the_old_one_for_new_readers_only() {
         .unwrap();
     let before = now(&index);
     assert_eq!(found(&before, "water").len(), 2);
-    assert_eq!(found(&before, "parts"), [(words::half(pump.id), 1)].into());
+    assert_eq!(found(&before, "parts"), [(key_of(&pump), 1)].into());
     index.apply(vec![put(document("pump", 2), &["oil pump"])]).unwrap();
     let after = now(&index);
     assert_eq!((found(&after, "water").len(), found(&after, "parts").len(), found(&after, "oil").len()), (1, 0, 1));
@@ -135,7 +141,7 @@ fn what_one_language_makes_of_a_word_is_no_word_of_another() {
     let asked = [Spoken::whole("basement", "en"), Spoken::whole("basement", "fr")];
     assert_eq!(asked[1].stems(), ["bas"]);
     let hits = now(&index).words.search(&asked, 10, None).unwrap();
-    assert!(hits.len() == 1 && hits[0].is_at(Place { document: house.id, ordinal: 0 }), "{hits:?}");
+    assert!(hits.len() == 1 && hits[0].document == key_of(&house), "{hits:?}");
 }
 
 #[test]
@@ -152,9 +158,9 @@ fn a_word_is_as_rare_in_the_only_text_of_a_language_as_it_is_in_all() {
     let asked = [Spoken::whole("pump moves water", "en"), Spoken::whole("pump moves water", "fr")];
     let snapshot = now(&index);
     let hits = snapshot.words.search(&asked, 40, None).unwrap();
-    assert!(hits[0].is_at(Place { document: wanted.id, ordinal: 0 }), "{hits:?}");
-    let place = |name: &str| hits.iter().position(|hit| hit.document == words::half(document(name, 1).id)).unwrap();
-    assert!(place("eau") > place("note 0"), "one word of the question against two: {hits:?}");
+    assert!(hits[0].document == key_of(&wanted), "{hits:?}");
+    let place = |of: &Document| hits.iter().position(|hit| hit.document == key_of(of)).unwrap();
+    assert!(place(&french("eau")) > place(&document("note 0", 1)), "one word of the question against two: {hits:?}");
     assert_eq!(snapshot.frequency("water").unwrap(), (31, 32));
     let some: std::collections::HashSet<_> = hits.iter().map(|hit| (hit.document, hit.ordinal)).collect();
     for other in snapshot.words.scores(&asked, &some).unwrap() {
@@ -169,11 +175,44 @@ fn only_documents_that_pass_are_found() {
     let mut index = open(dir.path());
     let (pump, heater) = (document("pump", 1), document("heater", 1));
     index.apply(vec![put(pump.clone(), &["water pump"]), put(heater, &["water heater"])]).unwrap();
-    let only = words::half(pump.id);
+    let only = key_of(&pump);
     let snapshot = now(&index);
     let hits =
-        snapshot.words.search(&[Spoken::whole("water", "en")], 10, Some(Arc::new(move |half| half == only))).unwrap();
+        snapshot.words.search(&[Spoken::whole("water", "en")], 10, Some(Arc::new(move |key| key == only))).unwrap();
     assert_eq!(hits.len(), 1);
-    assert!(hits[0].is_at(Place { document: pump.id, ordinal: 0 }));
+    assert_eq!(hits[0].document, only);
     assert_eq!(snapshot.frequency("water").unwrap(), (2, 2));
+}
+
+#[test]
+fn what_is_prepared_is_found_when_it_is_put_and_what_it_replaces_until_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut index = open(dir.path());
+    index.apply(vec![put(document("pump", 1), &["water pump"])]).unwrap();
+    let IndexChange::Put { indexed, texts, .. } = put(document("pump", 2), &["oil pump", "steel valve"]) else {
+        panic!()
+    };
+    let part = |indexed: Indexed, from: usize| IndexChange::Prepare { indexed, from, texts: vec![texts[from].clone()] };
+    let hidden = key_of(&document("pump", 2));
+    index.apply(vec![part(indexed.clone(), 0)]).unwrap();
+    assert_eq!((now(&index).hidden, now(&index).chunk_count()), (Some(hidden), 1));
+    // A crash: what was prepared goes, and what was there is there.
+    drop(index);
+    let mut index = open(dir.path());
+    assert_eq!((now(&index).hidden, now(&index).chunk_count()), (None, 1));
+    index.apply(vec![put(document("heater", 1), &["water heater"])]).unwrap();
+    assert_eq!((found(&now(&index), "oil").len(), found(&now(&index), "water").len()), (0, 2));
+    // Given up, and begun again.
+    index.apply(vec![part(indexed.clone(), 0)]).unwrap();
+    assert_eq!(found(&now(&index), "oil").len(), 1, "the words are there, hidden");
+    index.apply(vec![IndexChange::Abandon(hidden)]).unwrap();
+    assert_eq!((now(&index).hidden, found(&now(&index), "oil").len()), (None, 0));
+    index.apply(vec![part(indexed.clone(), 0)]).unwrap();
+    index.apply(vec![IndexChange::Put { indexed, from: 1, texts: vec![texts[1].clone()] }]).unwrap();
+    let after = now(&index);
+    assert_eq!((after.hidden, after.document_count(), after.chunk_count()), (None, 2, 3));
+    let pump: BTreeSet<_> = [(hidden, 0)].into();
+    assert_eq!((found(&after, "oil"), found(&after, "water").len(), found(&after, "valve").len()), (pump, 1, 1));
+    drop(index);
+    assert_eq!(now(&open(dir.path())).chunk_count(), 3);
 }

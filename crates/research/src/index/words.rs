@@ -19,8 +19,7 @@ use tantivy::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::sealed::SealedDirectory;
-use super::{Indexed, Kept, Place};
-use crate::names::DocId;
+use super::{Indexed, Kept, Whole};
 use crate::text::{Spoken, Terms};
 
 /// Segments of fewer chunks than this count as equally large, and eight of them become one. Eight full batches have a few
@@ -39,14 +38,14 @@ const TAG: char = ':';
 
 const DIGITS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
 
-/// Which documents may be found, by the first half of their ids.
+/// Which documents may be found, by their keys.
 pub type Allowed = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
 type Result<T, E = TantivyError> = std::result::Result<T, E>;
 
 #[derive(Clone, Copy)]
 struct Fields {
-    /// The first half of the document's id.
+    /// The document's key.
     document: Field,
     /// The chunk's number in its document.
     ordinal: Field,
@@ -79,19 +78,12 @@ pub struct Words {
 /// A chunk that was found by words.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TextHit {
-    /// The first half of the id of its document.
+    /// The key of its document.
     pub document: u64,
     /// Counts from 0 in it.
     pub ordinal: u32,
     /// BM25.
     pub score: f32,
-}
-
-impl TextHit {
-    /// Whether it stands there.
-    pub fn is_at(&self, place: Place) -> bool {
-        self.document == half(place.document) && self.ordinal == place.ordinal
-    }
 }
 
 impl Writer {
@@ -118,39 +110,37 @@ impl Writer {
         Words { fields: self.fields, searcher: self.reader.searcher() }
     }
 
-    /// Every chunk that is kept.
-    pub fn chunks(&self) -> Result<Vec<Kept>> {
+    /// Every chunk that is kept, with the key of its document.
+    pub fn chunks(&self) -> Result<Vec<(u64, Kept)>> {
         let searcher = self.reader.searcher();
         let mut all = Vec::new();
         for (segment, reader) in searcher.segment_readers().iter().enumerate() {
-            let store = reader.get_store_reader(1)?;
-            for document in reader.doc_ids_alive() {
-                let document: TantivyDocument = store.get(document)?;
+            let (store, keys) = (reader.get_store_reader(1)?, reader.fast_fields().u64("document")?);
+            for at in reader.doc_ids_alive() {
+                let document: TantivyDocument = store.get(at)?;
                 let kept = document.get_first(self.fields.kept).and_then(|value| value.as_bytes());
                 let kept = kept.and_then(|bytes| serde_json::from_slice(bytes).ok());
-                all.push(kept.ok_or_else(|| damaged(segment))?);
+                all.push(keys.first(at).zip(kept).ok_or_else(|| damaged(segment))?);
             }
         }
         Ok(all)
     }
 
-    /// Puts a document's chunks in place of those that it had; seen after the next commit.
-    pub fn put(&mut self, indexed: &Indexed, texts: &[String]) -> Result<()> {
-        let id = indexed.document.id;
-        self.remove(id);
+    /// Adds a document's chunks from one on; seen after the next commit. With the first, what has its key goes.
+    pub fn put(&mut self, indexed: &Indexed, from: usize, texts: &[String]) -> Result<()> {
+        let key = indexed.key();
+        if from == 0 {
+            self.remove(key);
+        }
         let stems = self.stems.entry(indexed.document.language.clone());
         let stems = stems.or_insert_with(|| Terms::new(&indexed.document.language));
-        for (chunk, text) in indexed.chunks.iter().zip(texts) {
-            let kept = Kept {
-                id,
-                basis: indexed.basis,
-                count: indexed.chunks.len() as u32,
-                chunk: chunk.clone(),
-                document: (chunk.ordinal == 0).then(|| indexed.document.clone()),
-            };
+        for (chunk, text) in indexed.chunks.iter().skip(from).zip(texts) {
+            let whole =
+                || Whole { document: indexed.document.clone(), basis: indexed.basis, chunks: indexed.chunks.len() };
+            let kept = Kept { chunk: chunk.clone(), of: (chunk.ordinal == 0).then(whole) };
             let kept = serde_json::to_vec(&kept).map_err(|error| TantivyError::InternalError(error.to_string()))?;
             let mut document = TantivyDocument::new();
-            document.add_u64(self.fields.document, half(id));
+            document.add_u64(self.fields.document, key);
             document.add_u64(self.fields.ordinal, chunk.ordinal.into());
             let (title, body) = (stems.telling(&chunk.headings), stems.telling(text));
             let side_by_side = pairs(&title).chain(pairs(&body)).map(|pair| short(&pair));
@@ -165,9 +155,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes a document's chunks out; seen after the next commit.
-    pub fn remove(&mut self, id: DocId) {
-        self.writer.delete_term(Term::from_field_u64(self.fields.document, half(id)));
+    /// Takes the chunks of a key out; seen after the next commit.
+    pub fn remove(&mut self, key: u64) {
+        self.writer.delete_term(Term::from_field_u64(self.fields.document, key));
     }
 
     /// Makes what was put and removed seen and durable.
@@ -187,14 +177,14 @@ fn cause_of(writer: &mut IndexWriter, error: TantivyError) -> TantivyError {
 
 impl Words {
     /// The best `limit` chunks that have any of the terms of their language. With `allowed`, only those of documents whose
-    /// first half it lets pass.
+    /// key it lets pass.
     pub fn search(&self, asked: &[Spoken], limit: usize, allowed: Option<Allowed>) -> Result<Vec<TextHit>> {
         let (query, frequencies) = (self.query(asked), self.frequencies(asked)?);
         let top = TopDocs::with_limit(limit.max(1)).order_by_score();
         let found = match allowed {
             None => self.searcher.search_with_statistics_provider(&query, &top, &frequencies)?,
             Some(allowed) => {
-                let passes = move |half: u64| allowed(half);
+                let passes = move |key: u64| allowed(key);
                 let top = FilterCollector::new("document".to_owned(), passes, top);
                 self.searcher.search_with_statistics_provider(&query, &top, &frequencies)?
             }
@@ -206,7 +196,7 @@ impl Words {
         Ok(hits)
     }
 
-    /// The scores of those chunks, by the first halves of their documents' ids and their numbers, that have any of the terms.
+    /// The scores of those chunks, by the keys of their documents and their numbers, that have any of the terms.
     /// Goes from chunk to chunk by the skips of each term, so that it costs little however many others have these words.
     pub fn scores(&self, asked: &[Spoken], wanted: &HashSet<(u64, u32)>) -> Result<Vec<TextHit>> {
         let frequencies = self.frequencies(asked)?;
@@ -247,9 +237,9 @@ impl Words {
     ) -> Result<Vec<(tantivy::DocId, TextHit)>> {
         let (documents, ordinals) =
             (reader.inverted_index(self.fields.document)?, reader.fast_fields().u64("ordinal")?);
-        let halves: HashSet<u64> = wanted.iter().map(|(half, _)| *half).collect();
+        let keys: HashSet<u64> = wanted.iter().map(|(key, _)| *key).collect();
         let mut here = Vec::new();
-        for document in halves {
+        for document in keys {
             let term = Term::from_field_u64(self.fields.document, document);
             let Some(mut chunks) = documents.read_postings(&term, IndexRecordOption::Basic)? else { continue };
             while chunks.doc() != TERMINATED {
@@ -366,15 +356,6 @@ impl Bm25StatisticsProvider for Frequencies<'_> {
 /// word's stem in the next.
 fn tagged(language: &str, stem: &str) -> String {
     format!("{language}{TAG}{stem}")
-}
-
-/// What stands in the index of a document's id; the whole of it is in the record.
-pub(crate) fn half(id: DocId) -> u64 {
-    let mut half = [0; 8];
-    for (to, from) in half.iter_mut().zip(id.0) {
-        *to = from;
-    }
-    u64::from_be_bytes(half)
 }
 
 fn schema() -> (Schema, Fields) {

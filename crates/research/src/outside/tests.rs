@@ -192,7 +192,7 @@ impl House {
         let texts = text.split_inclusive('\n').map(str::to_owned).collect();
         let basis = Basis::of(blob, "", 310);
         let indexed = Indexed { document, basis, chunks: chunks.into() };
-        self.index.apply(vec![IndexChange::Put { indexed, texts }]).unwrap();
+        self.index.apply(vec![IndexChange::Put { indexed, from: 0, texts }]).unwrap();
     }
 
     fn remove(&mut self, name: u8) {

@@ -8,7 +8,7 @@ use base::{Fault, Result};
 use super::rank::dot;
 use super::{Dense, Finder};
 use crate::filter::Filter;
-use crate::index::{Allowed, Indexed, Place, TextHit, half};
+use crate::index::{Allowed, Indexed, Place, TextHit};
 use crate::knowledge::Mode;
 use crate::names::DocId;
 use crate::outside::aside::{Aside, Asked};
@@ -43,13 +43,13 @@ pub struct Candidate {
 /// Documents that a filter lets pass.
 struct Passing {
     documents: Vec<Arc<Indexed>>,
-    halves: Arc<HashSet<u64>>,
+    keys: Arc<HashSet<u64>>,
 }
 
 impl Passing {
     fn of(documents: Vec<Arc<Indexed>>) -> Self {
-        let halves = Arc::new(documents.iter().map(|one| half(one.document.id)).collect());
-        Self { documents, halves }
+        let keys = Arc::new(documents.iter().map(|one| one.key()).collect());
+        Self { documents, keys }
     }
 }
 
@@ -181,11 +181,11 @@ fn words_of(
     depth: usize,
     found: &mut HashMap<Place, Candidate>,
 ) -> Result<()> {
-    let mut near = match here.halves.is_empty() {
+    let mut near = match here.keys.is_empty() {
         true => HashMap::new(),
         false => by_words(finder, terms, Some(here), depth)?,
     };
-    let wanted = given.iter().map(|(place, _)| (half(place.document), place.ordinal)).collect();
+    let wanted = given.iter().map(|(place, indexed)| (indexed.key(), place.ordinal)).collect();
     for hit in finder.snapshot.words.scores(terms, &wanted).map_err(failed)? {
         if let Some((place, indexed)) = locate(finder, hit) {
             near.entry(place).or_insert_with(|| fresh(place, indexed)).text = Some(hit.score);
@@ -212,10 +212,14 @@ fn by_words(
     if terms.is_empty() {
         return Ok(HashMap::new());
     }
-    let allowed: Option<Allowed> = passing.map(|passing| {
-        let halves = passing.halves.clone();
-        Arc::new(move |half| halves.contains(&half)) as Allowed
-    });
+    let allowed: Option<Allowed> = match (passing, finder.snapshot.hidden) {
+        (Some(passing), _) => {
+            let keys = passing.keys.clone();
+            Some(Arc::new(move |key| keys.contains(&key)))
+        }
+        (None, Some(hidden)) => Some(Arc::new(move |key| key != hidden)),
+        (None, None) => None,
+    };
     let mut found = HashMap::new();
     let hits = finder.snapshot.words.search(terms, depth, allowed).map_err(failed)?;
     for (at, hit) in hits.into_iter().enumerate() {
@@ -240,8 +244,9 @@ fn by_vectors(finder: &Finder, passing: Option<&Passing>, depth: usize) -> Resul
     let mut near: HashMap<Place, Candidate> = HashMap::new();
     for row in nearest(finder, dense, allowed, PARTS_FOR_EACH * depth)? {
         for place in places(finder, dense, row) {
-            let is_allowed = passing.is_none_or(|passing| passing.halves.contains(&half(place.document)));
-            if let Some(indexed) = finder.snapshot.document(place.document).filter(|_| is_allowed) {
+            let is_allowed =
+                |indexed: &&Arc<Indexed>| passing.is_none_or(|passing| passing.keys.contains(&indexed.key()));
+            if let Some(indexed) = finder.snapshot.document(place.document).filter(is_allowed) {
                 near.entry(*place).or_insert_with(|| fresh(*place, indexed.clone()));
             }
         }
@@ -335,7 +340,7 @@ fn places<'a>(finder: &'a Finder, dense: &Dense, row: vectors::Row) -> &'a [Plac
 /// Gives those that were found by their vectors alone the score of their words.
 fn fill_words(finder: &Finder, terms: &[Spoken], found: &mut HashMap<Place, Candidate>) -> Result<()> {
     let without = found.values().filter(|one| one.text.is_none());
-    let without: HashSet<(u64, u32)> = without.map(|one| (half(one.place.document), one.place.ordinal)).collect();
+    let without: HashSet<(u64, u32)> = without.map(|one| (one.indexed.key(), one.place.ordinal)).collect();
     if without.is_empty() || terms.is_empty() {
         return Ok(());
     }
@@ -356,7 +361,7 @@ fn fill_vectors(finder: &Finder, found: &mut HashMap<Place, Candidate>) {
 }
 
 fn locate(finder: &Finder, hit: TextHit) -> Option<(Place, Arc<Indexed>)> {
-    let indexed = finder.snapshot.by_half(hit.document)?;
+    let indexed = finder.snapshot.by_key(hit.document)?;
     Some((Place { document: indexed.document.id, ordinal: hit.ordinal }, indexed.clone()))
 }
 

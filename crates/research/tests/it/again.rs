@@ -120,3 +120,44 @@ async fn what_is_said_of_the_embedder_is_what_is_so_now() {
     until("the note is gone", async || note().await.is_empty()).await;
     tokio::time::timeout(Duration::from_secs(30), place.end()).await.unwrap();
 }
+
+/// A text of more than a million characters whose first and last sentence have a word of their own.
+fn large(word: &str) -> String {
+    let middle: String = (0..25_000).map(|at| format!("Pump {at} stands by the valve of hall {}.\n", at / 7)).collect();
+    format!("The {word} is on.\n\n{middle}\nThe {word} is off.\n")
+}
+
+#[tokio::test]
+async fn a_large_document_holds_up_nobody_and_is_never_found_in_part() {
+    let (store, dir) = sled();
+    let place = Place::open("one", &dir.path().join("one"), store).await.indexing();
+    place.add("house", vec![document("file:/large.txt", large("heron"))]).await.unwrap();
+    place.is_in_step().await;
+    let hits = async |word: &str| place.found(word).await.len();
+    assert_eq!((hits("heron").await, hits("ibis").await), (2, 0));
+    let changed = place.add("house", vec![document("file:/large.txt", large("ibis"))]);
+    let beside = async {
+        // The record of the large one is there first.
+        until("the large one is waited for", async || place.library.report().waiting > 0).await;
+        place.add("house", vec![document("file:/small.txt", "A stork.")]).await
+    };
+    let (changed, beside) = tokio::join!(changed, beside);
+    assert_eq!((changed.unwrap()[0].outcome, beside.unwrap()[0].outcome), (Outcome::Changed, Outcome::Added));
+    let mut before = 0;
+    until("the new version is found", async || {
+        let (stork, found) = (hits("stork").await, (hits("heron").await, hits("ibis").await));
+        // Between two searches the version may change.
+        assert!(matches!(found, (2, 0) | (0, 2) | (2, 2)), "{found:?}");
+        before += u32::from(stork == 1 && found == (2, 0));
+        found == (0, 2)
+    })
+    .await;
+    assert!(before > 0, "the small one was found after the large one");
+    // One that goes away while it is written leaves nothing.
+    let again = place.add("house", vec![document("file:/large.txt", large("egret"))]);
+    again.await.unwrap();
+    place.remove("file:/large.txt").await;
+    place.is_in_step().await;
+    assert_eq!((hits("ibis").await, hits("egret").await, hits("pump").await), (0, 0, 0));
+    assert_eq!(hits("stork").await, 1);
+}
