@@ -20,8 +20,7 @@ const CHARS_PER_CONTROL: usize = 50;
 /// The same for bytes that mean nothing in their encoding.
 const CHARS_PER_REPLACED: usize = 20;
 /// What begins a command to a terminal.
-const ESCAPE: u8 = 0x1b;
-const ESCAPED: char = '\u{1b}';
+const ESCAPE: char = '\u{1b}';
 /// How far the name of an encoding is looked for, as browsers do.
 const HEAD: usize = 1024;
 /// How far a guess at UTF-16 without a mark looks.
@@ -125,15 +124,19 @@ fn is_nearly_utf_8(bytes: &[u8]) -> bool {
     right > 4 * wrong
 }
 
+fn is_kept(letter: char) -> bool {
+    !letter.is_control() || matches!(letter, '\n' | '\t' | '\u{c}')
+}
+
 /// Whether bytes that no mark says anything of have more control characters than a text may have.
 pub(super) fn is_raw(bytes: &[u8]) -> bool {
-    let is_control = |byte: &&u8| **byte < b' ' && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0c | ESCAPE);
+    let is_stray = |letter: char| letter < ' ' && !is_kept(letter) && !matches!(letter, '\r' | ESCAPE);
+    let is_control = |byte: &&u8| is_stray(char::from(**byte));
     bytes.contains(&0) && !is_utf_16(bytes) && bytes.iter().filter(is_control).count() > bytes.len() / CHARS_PER_CONTROL
 }
 
 /// Line ends become `\n`; what told a terminal how to show the text, control characters and marks of byte order go.
 fn cleaned(text: String, notes: &mut Vec<String>) -> Result<String, ReadError> {
-    let is_kept = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t' | '\u{c}');
     if text.chars().all(|letter| is_kept(letter) && letter != '\u{feff}') {
         return Ok(text);
     }
@@ -149,7 +152,7 @@ fn cleaned(text: String, notes: &mut Vec<String>) -> Result<String, ReadError> {
             // A line end of mainframes, and of what was converted from them.
             '\u{85}' => clean.push('\n'),
             '\u{feff}' => {}
-            ESCAPED => skip_escape(&mut letters),
+            ESCAPE => skip_escape(&mut letters),
             letter if is_kept(letter) => clean.push(letter),
             _ => dropped += 1,
         }
@@ -176,10 +179,10 @@ fn skip_escape(letters: &mut Peekable<Chars<'_>>) {
             }
         }
         Some(']' | 'P' | 'X' | '^' | '_') => {
-            let is_end = |letter: char| matches!(letter, '\u{7}' | ESCAPED);
+            let is_end = |letter: char| matches!(letter, '\u{7}' | ESCAPE);
             if letters.clone().take(MOST).take_while(|letter| *letter != '\n').any(is_end) {
                 let end = letters.find(|letter| is_end(*letter));
-                letters.next_if(|letter| end == Some(ESCAPED) && *letter == '\\');
+                letters.next_if(|letter| end == Some(ESCAPE) && *letter == '\\');
             }
         }
         Some(' '..='/') => drop(letters.next_if(|letter| letter.is_ascii_graphic())),

@@ -71,25 +71,17 @@ impl Basis {
 /// A change of the index.
 #[derive(Clone, Debug)]
 pub enum IndexChange {
-    /// A document with its chunks, in place of what was there of it.
+    /// Chunks of a document, from one on. With the last one it takes the place of what was there of it; until then nobody
+    /// finds them, and it is the only document that is put in several slices.
     Put {
-        /// The document.
+        /// The document, with all its chunks.
         indexed: Indexed,
-        /// The first chunk that was not prepared.
+        /// The first chunk of these.
         from: usize,
-        /// The characters of each chunk from that one on.
+        /// The characters of each.
         texts: Vec<String>,
     },
-    /// Some chunks of a document that will be put; until then nobody finds them. One document at a time.
-    Prepare {
-        /// The document.
-        indexed: Indexed,
-        /// The first one of these.
-        from: usize,
-        /// Their characters.
-        texts: Vec<String>,
-    },
-    /// What was prepared under that key is not wanted any more.
+    /// What was put in slices under that key is not wanted any more.
     Abandon(u64),
     /// A record that changed and gives the same chunks.
     Describe(Arc<Document>),
@@ -103,7 +95,7 @@ pub struct Snapshot {
     pub words: Words,
     documents: Shards<DocId, Arc<Indexed>>,
     keys: Shards<u64, DocId>,
-    /// The key of what is only prepared.
+    /// The key of the document of which only some slices are there.
     pub hidden: Option<u64>,
     places: Shards<ChunkHash, Vec<Place>>,
     languages: Arc<[(String, usize)]>,
@@ -222,7 +214,7 @@ impl Index {
         };
         let (whole, parts) = gather(chunks);
         whole.into_iter().for_each(|indexed| index.enter(indexed));
-        // What was only prepared; it goes with the next commit, and nobody finds it until then.
+        // Slices of what was never put as a whole: they go with the next commit, and nobody finds them until then.
         parts.into_iter().for_each(|key| index.words.remove(key));
         index.publish();
         Ok(index)
@@ -235,15 +227,15 @@ impl Index {
             match change {
                 IndexChange::Put { indexed, from, texts } => {
                     self.words.put(&indexed, from, &texts).map_err(failed)?;
-                    let old = self.leave(indexed.document.id).filter(|old| *old != indexed.key());
-                    old.into_iter().for_each(|old| self.words.remove(old));
-                    self.hidden.take_if(|hidden| *hidden == indexed.key());
-                    self.enter(indexed);
-                    touches_words = true;
-                }
-                IndexChange::Prepare { indexed, from, texts } => {
-                    self.words.put(&indexed, from, &texts).map_err(failed)?;
-                    self.hidden = Some(indexed.key());
+                    let key = indexed.key();
+                    if from + texts.len() < indexed.chunks.len() {
+                        self.hidden = Some(key);
+                    } else {
+                        let old = self.leave(indexed.document.id).filter(|old| *old != key);
+                        old.into_iter().for_each(|old| self.words.remove(old));
+                        self.hidden.take_if(|hidden| *hidden == key);
+                        self.enter(indexed);
+                    }
                     touches_words = true;
                 }
                 IndexChange::Abandon(key) => {
@@ -300,11 +292,12 @@ impl Index {
             self.places.change(part.hash, others, Vec::is_empty);
         }
         self.chunks -= gone.chunks.len();
-        self.keys.remove(&gone.key());
+        let key = gone.key();
+        self.keys.remove(&key);
         if let Some(count) = self.languages.get_mut(&gone.document.language) {
             *count -= 1;
         }
-        Some(gone.key())
+        Some(key)
     }
 
     fn languages_in_order(&self) -> Arc<[(String, usize)]> {

@@ -242,8 +242,7 @@ impl Indexing {
     }
 
     fn compare(&mut self, known: &Known, collection: CollectionName, id: DocId) {
-        let at = known.document(&collection, id).map_or(known.revision(), |record| record.at);
-        self.waiting.insert((at, id), collection);
+        self.waiting.insert((changed_at(known, &collection, id), id), collection);
     }
 
     fn take_up_again(&mut self) {
@@ -293,19 +292,25 @@ impl Indexing {
             return Ok(false);
         }
         let writes = !to_index.is_empty() || changes.iter().any(|change| matches!(change, IndexChange::Remove(_)));
-        let Some(mut index) = self.index.take() else {
-            return Err(Fault::internal("the index is at work elsewhere"));
-        };
-        let index = blocking(move || {
+        self.apply(move || {
             changes.extend(to_index.into_iter().map(|(document, text, basis, size)| {
                 let cut = Cut::of(&document, text, size);
                 cut.change(document, basis, cut.all())
             }));
-            index.apply(changes).map(|()| index)
-        });
-        self.index = Some(index.await?);
-        self.progress.changed.notify_waiters();
+            changes
+        })
+        .await?;
         Ok(writes)
+    }
+
+    /// Makes changes, which are worked out off the runtime's threads.
+    async fn apply(&mut self, changes: impl FnOnce() -> Vec<IndexChange> + Send + 'static) -> Result<()> {
+        let Some(mut index) = self.index.take() else {
+            return Err(Fault::internal("the index is at work elsewhere"));
+        };
+        self.index = Some(blocking(move || index.apply(changes()).map(|()| index)).await?);
+        self.progress.changed.notify_waiters();
+        Ok(())
     }
 
     /// Writes a slice of the large document, if there is one that is cut and still wanted; gives whether it did.
@@ -328,11 +333,7 @@ impl Indexing {
             // There may be more to do about it by now, such as another version.
             self.compare(&known, collection, id);
         }
-        let Some(mut index) = self.index.take() else {
-            return Err(Fault::internal("the index is at work elsewhere"));
-        };
-        self.index = Some(blocking(move || index.apply(vec![change]).map(|()| index)).await?);
-        self.progress.changed.notify_waiters();
+        self.apply(move || vec![change]).await?;
         Ok(true)
     }
 
@@ -340,8 +341,7 @@ impl Indexing {
     fn miss_large(&mut self) {
         let Some(Large { of: (collection, id), text, .. }) = self.large.take() else { return };
         self.waiting.append(&mut self.put_off);
-        let known = self.known.load_full();
-        let at = known.document(&collection, id).map_or(known.revision(), |record| record.at);
+        let at = changed_at(&self.known.load(), &collection, id);
         self.missing.insert((at, id), (collection, text));
     }
 
@@ -378,6 +378,11 @@ impl Indexing {
         let large = usize::from(self.large.is_some()) + self.put_off.len();
         self.progress.waiting.store((self.waiting.len() + large) as u64 + without_text, Ordering::Relaxed);
     }
+}
+
+/// When a document became what it is; of one that is gone, now.
+fn changed_at(known: &Known, collection: &CollectionName, id: DocId) -> Revision {
+    known.document(collection, id).map_or(known.revision(), |record| record.at)
 }
 
 /// A text, if it is on this node.

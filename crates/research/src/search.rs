@@ -174,16 +174,17 @@ impl Finder {
 
     /// The telling words of a question, in all languages of the index.
     fn words_of(&self, question: &str) -> AskedWords {
-        let mut words = HashMap::new();
+        let (mut by_stem, mut of_language) = (HashMap::new(), HashMap::new());
         for language in self.languages() {
             let mut terms = Terms::new(&language);
             for (_, word) in crate::text::words(question) {
                 if !crate::text::is_stop_word(&word, &language) {
-                    words.insert(terms.stem(&word).to_owned(), word.into_owned());
+                    by_stem.insert(terms.stem(&word).to_owned(), word.into_owned());
                 }
             }
+            of_language.insert(language, terms);
         }
-        AskedWords { by_stem: words, terms: HashMap::new() }
+        AskedWords { by_stem, terms: of_language }
     }
 
     fn languages(&self) -> Vec<String> {

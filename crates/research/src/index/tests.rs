@@ -185,18 +185,18 @@ fn only_documents_that_pass_are_found() {
 }
 
 #[test]
-fn what_is_prepared_is_found_when_it_is_put_and_what_it_replaces_until_then() {
+fn what_is_put_in_slices_is_found_with_the_last_one_and_what_it_replaces_until_then() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = open(dir.path());
     index.apply(vec![put(document("pump", 1), &["water pump"])]).unwrap();
     let IndexChange::Put { indexed, texts, .. } = put(document("pump", 2), &["oil pump", "steel valve"]) else {
         panic!()
     };
-    let part = |indexed: Indexed, from: usize| IndexChange::Prepare { indexed, from, texts: vec![texts[from].clone()] };
+    let part = |indexed: Indexed, from: usize| IndexChange::Put { indexed, from, texts: vec![texts[from].clone()] };
     let hidden = key_of(&document("pump", 2));
     index.apply(vec![part(indexed.clone(), 0)]).unwrap();
     assert_eq!((now(&index).hidden, now(&index).chunk_count()), (Some(hidden), 1));
-    // A crash: what was prepared goes, and what was there is there.
+    // A crash: the slice goes, and what was there is there.
     drop(index);
     let mut index = open(dir.path());
     assert_eq!((now(&index).hidden, now(&index).chunk_count()), (None, 1));
@@ -208,7 +208,7 @@ fn what_is_prepared_is_found_when_it_is_put_and_what_it_replaces_until_then() {
     index.apply(vec![IndexChange::Abandon(hidden)]).unwrap();
     assert_eq!((now(&index).hidden, found(&now(&index), "oil").len()), (None, 0));
     index.apply(vec![part(indexed.clone(), 0)]).unwrap();
-    index.apply(vec![IndexChange::Put { indexed, from: 1, texts: vec![texts[1].clone()] }]).unwrap();
+    index.apply(vec![part(indexed, 1)]).unwrap();
     let after = now(&index);
     assert_eq!((after.hidden, after.document_count(), after.chunk_count()), (None, 2, 3));
     let pump: BTreeSet<_> = [(hidden, 0)].into();

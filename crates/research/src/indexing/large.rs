@@ -47,25 +47,21 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// A document's chunks, with the title that its record has. Takes about a second for each ten megabytes.
+    /// A document's chunks, with the title that its record has.
     pub(super) fn of(document: &Document, extracted: Extracted, chunk_tokens: u32) -> Self {
         let chunks = chunk::cut(&extracted, &document.meta.title, Sizing::aiming_at(chunk_tokens)).into();
         Self { extracted, chunks }
     }
 
-    /// A change that writes some of the chunks of a document; with the last one it is put.
+    /// A change that puts some of the chunks.
     pub(super) fn change(&self, document: Arc<Document>, basis: Basis, slice: Range<usize>) -> IndexChange {
-        let (from, is_last) = (slice.start, slice.end == self.chunks.len());
+        let from = slice.start;
         let text = |chunk: &Chunk| {
             let text = self.extracted.text.get(chunk.start as usize..chunk.end as usize);
             text.unwrap_or_default().to_owned()
         };
         let texts = self.chunks.get(slice).unwrap_or_default().iter().map(text).collect();
-        let indexed = Indexed { document, basis, chunks: self.chunks.clone() };
-        match is_last {
-            true => IndexChange::Put { indexed, from, texts },
-            false => IndexChange::Prepare { indexed, from, texts },
-        }
+        IndexChange::Put { indexed: Indexed { document, basis, chunks: self.chunks.clone() }, from, texts }
     }
 
     /// All of its chunks.

@@ -52,6 +52,12 @@ impl Library {
         Ok(fetched)
     }
 
+    /// Waits until the records have been seen.
+    pub(super) async fn until_seen(&self) {
+        // It ends with an error when its sender goes, which is this node's.
+        let _ = self.progress.seen_records.subscribe().wait_for(|seen| *seen).await;
+    }
+
     pub(super) fn has_seen_records(&self) -> bool {
         *self.progress.seen_records.borrow()
     }

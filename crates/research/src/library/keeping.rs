@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::{Code, Fault, NodeId, Result};
 use store::{Entry, WatchEvent};
@@ -31,8 +30,6 @@ use crate::shelf::folders::{self as records, Watched};
 const MOST_FOLDERS: usize = 100;
 /// How a folder stands that nobody has looked at.
 const WAITS: &str = "waits for its node to look at it";
-/// Between two looks whether the records were seen, which takes a moment after a start.
-const UNTIL_SEEN: Duration = Duration::from_millis(100);
 
 /// The folders of this node, by the keys of their records.
 type Folders = BTreeMap<String, Held>;
@@ -62,8 +59,10 @@ impl Library {
             let is_due = async {
                 match &next {
                     // What is removed depends on the records: before they were seen nothing is looked at.
-                    Some((_, at)) if self.has_seen_records() => tokio::time::sleep_until(*at).await,
-                    Some(_) => tokio::time::sleep(UNTIL_SEEN).await,
+                    Some((_, at)) => {
+                        self.until_seen().await;
+                        tokio::time::sleep_until(*at).await;
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -75,8 +74,7 @@ impl Library {
                 },
                 touched = changes.next() => touch(&mut all, &touched),
                 () = is_due => {
-                    if self.has_seen_records()
-                        && let Some(held) = next.and_then(|(key, _)| all.get_mut(&key)) {
+                    if let Some(held) = next.and_then(|(key, _)| all.get_mut(&key)) {
                         self.keep_one(watching, &changes, held).await;
                     }
                 }

@@ -213,8 +213,7 @@ impl Library {
 
     /// The records, once they have been seen: a node that starts has them in a moment, and the index is open before.
     pub(super) async fn records(&self) -> Result<Arc<Known>> {
-        let mut seen = self.progress.seen_records.subscribe();
-        if tokio::time::timeout(SEEN_WITHIN, seen.wait_for(|seen| *seen)).await.is_err() {
+        if tokio::time::timeout(SEEN_WITHIN, self.until_seen()).await.is_err() {
             return Err(Fault::unavailable("the records of the knowledge base have not been seen yet")
                 .hint("ask again in a moment, or another node")
                 .retry_after(Duration::from_secs(1)));
