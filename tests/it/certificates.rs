@@ -11,7 +11,8 @@ use net::{Audit, Channels, ClientTls, Connector, Identity, Policy, Purpose};
 use proto::node::node_client::NodeClient;
 use proto::node::{HeartbeatRequest, NodeReport, RenewCertificateRequest};
 use tests::etcd::Etcd;
-use tests::process::{binary, free_port};
+use tests::port::free_port;
+use tests::process::binary;
 use tonic::transport::Channel;
 
 use crate::lab::{Lab, SOON, Setup, until};

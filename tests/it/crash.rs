@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tests::client::{Client, Told};
 use tests::process::{Child, binary};
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::lab::{Face, Lab, SOON, Setup, bounded, is_soak, pieces, until};
@@ -15,7 +15,7 @@ use crate::lab::{Face, Lab, SOON, Setup, bounded, is_soak, pieces, until};
 const STREAMS: usize = 50;
 /// Tokens of an answer, the positions at which something can happen to it.
 const TOKENS: usize = 60;
-/// Tokens are slow enough for fifty streams to be in the middle when something happens to them.
+/// Tokens are slow enough for streams to be in the middle when something happens to them.
 const PACE: [&str; 4] = ["--token", "10ms", "--tokens", "60"];
 /// Short patience, so that a silent engine is given up within a test's time.
 const IMPATIENT: &str = "[limits]\nfirst_token = \"3s\"\nidle_token = \"1s\"";
@@ -41,8 +41,8 @@ fn positions(how_many: usize) -> Vec<usize> {
     [1, TOKENS - 1, TOKENS / 2].into_iter().chain(all).take(how_many).collect()
 }
 
-/// Fifty streams; the first one rings when it has `position` pieces and waits for what happens then.
-async fn fifty(client: Client, face: Face, position: usize, reached: Arc<Notify>) -> Vec<(String, Told)> {
+/// Fifty streams; each gives a permit when it has `position` pieces.
+async fn fifty(client: Client, face: Face, position: usize, reached: Arc<Semaphore>) -> Vec<(String, Told)> {
     let mut streams = JoinSet::new();
     for at in 0..STREAMS {
         let (client, reached) = (client.clone(), reached.clone());
@@ -50,10 +50,8 @@ async fn fifty(client: Client, face: Face, position: usize, reached: Arc<Notify>
             let prompt = format!("stream {at} at {position}");
             let mut stream = client.stream(face.path(), &face.body(&prompt)).await.unwrap();
             let mut told = Told::new(stream.status);
-            if at == 0 {
-                pieces(&mut stream, &mut told, position).await;
-                reached.notify_one();
-            }
+            pieces(&mut stream, &mut told, position).await;
+            reached.add_permits(1);
             stream.tell(&mut told).await;
             (prompt, told)
         });
@@ -70,41 +68,62 @@ fn assert_whole(face: Face, position: usize, answers: &[(String, Told)]) {
     }
 }
 
-/// Two nodes with engines and a gateway; one of them dies under fifty streams, at each of the positions.
+/// Waits until all fifty have their position.
+async fn all_reached(reached: &Semaphore) {
+    drop(bounded("the position", SOON, reached.acquire_many(STREAMS as u32)).await.unwrap());
+}
+
+/// Two nodes with engines and a gateway; one of them dies under fifty streams, at each of the positions. They stand
+/// still there until it happens, so that they are in the middle however slow this machine is.
 async fn survives(speak: &str, face: Face, victim: Victim, how_many: usize) {
     let mut lab = Lab::cluster().await;
     lab.gateway_and_workers(speak, 2, &PACE, "").await;
     for position in positions(how_many) {
-        let reached = Arc::new(Notify::new());
+        for engine in &lab.engines {
+            engine.control(&json!({"fail": {"hang_mid": position}})).await.unwrap();
+        }
+        let resumed = lab.nodes[0].metric("tm_resumes_total").await;
+        let reached = Arc::new(Semaphore::new(0));
         let asked = tokio::spawn(fifty(lab.http(0), face, position, reached.clone()));
-        bounded("the position", SOON, reached.notified()).await;
+        all_reached(&reached).await;
         let at = busiest(&lab).await;
+        let held = running(&lab, at).await;
+        lab.engines[1 - at].control(&json!({"fail": "none"})).await.unwrap();
         match victim {
             Victim::Engine => drop(lab.engines[at].child.kill().await.unwrap()),
             Victim::Node => drop(lab.nodes[at + 1].child.kill().await.unwrap()),
         }
         let answers = bounded("every answer", SOON, asked).await.unwrap();
         assert_whole(face, position, &answers);
+        let resumed = lab.nodes[0].metric("tm_resumes_total").await - resumed;
+        assert!(resumed >= held as f64, "{resumed} of {held} were resumed at {position}");
         match victim {
             Victim::Engine => {
                 // Only the engine's models are gone.
                 lab.nodes_are(0, "alive", &["gateway", "w0", "w1"], SOON).await;
                 lab.revive(at, speak, &PACE).await;
             }
-            Victim::Node => lab.nodes[at + 1].again().await,
+            Victim::Node => {
+                lab.engines[at].control(&json!({"fail": "none"})).await.unwrap();
+                lab.nodes[at + 1].again().await;
+            }
         }
         lab.workers_are(0, "ready", 2).await;
     }
-    assert!(lab.nodes[0].metric("tm_resumes_total").await > 0.0);
+}
+
+/// The asks in an engine.
+async fn running(lab: &Lab, at: usize) -> u64 {
+    lab.engines[at].stats().await.unwrap()["running"].as_u64().unwrap()
 }
 
 /// The engine with the most asks in it.
 async fn busiest(lab: &Lab) -> usize {
-    let mut running = Vec::new();
-    for engine in &lab.engines {
-        running.push(engine.stats().await.unwrap()["running"].as_u64().unwrap());
+    let mut all = Vec::new();
+    for at in 0..lab.engines.len() {
+        all.push((running(lab, at).await, at));
     }
-    (0..running.len()).max_by_key(|&at| running[at]).unwrap()
+    all.into_iter().max().unwrap().1
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,9 +273,9 @@ async fn tmctl_chat_goes_on_at_the_next_server_when_its_own_node_dies() {
 async fn streams_of_a_frozen_node_go_on_elsewhere_and_it_comes_back() {
     let mut lab = Lab::cluster().await;
     lab.gateway_and_workers("llamacpp", 2, &PACE, IMPATIENT).await;
-    let reached = Arc::new(Notify::new());
+    let reached = Arc::new(Semaphore::new(0));
     let asked = tokio::spawn(fifty(lab.http(0), Face::Chat, 20, reached.clone()));
-    bounded("the position", SOON, reached.notified()).await;
+    all_reached(&reached).await;
     let at = busiest(&lab).await + 1;
     lab.nodes[at].child.freeze().unwrap();
     let frozen = Instant::now();

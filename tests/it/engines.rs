@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tests::client::{Client, Told};
-use tests::process::{binary, free_port};
+use tests::port::free_port;
+use tests::process::binary;
 use tokio::task::JoinSet;
 
 use crate::lab::{Face, Lab, SOON, Setup, bounded, chat, is_soak, until};

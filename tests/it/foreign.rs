@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tests::client::{Reply, Stream, Told};
 use tests::gguf::reference::{Chat, cosine, embedder, reranker};
 use tests::gguf::{Kind, Recipe};
-use tests::process::free_port;
+use tests::port::free_port;
 
 use crate::engines::{children, is_gone};
 use crate::lab::{Face, Lab, MODEL, SOON, Setup, bounded, chat, pieces, until};

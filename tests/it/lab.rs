@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use store::{EtcdStore, SharedStore};
 use tests::client::Client;
 use tests::etcd::Etcd;
+use tests::port::free_port;
 use tests::process::FakeEngine;
 use tonic::transport::Endpoint;
 
@@ -56,18 +57,14 @@ impl Lab {
 
     /// Starts an engine; gives its URL.
     pub async fn engine(&mut self, speak: &str, args: &[&str]) -> String {
-        let all = [&["--speak", speak, "--digest-seed", "lab"], args].concat();
-        let engine = FakeEngine::start(&all).await.unwrap();
-        let url = engine.url();
-        self.engines.push(engine);
-        url
+        let address = format!("127.0.0.1:{}", free_port().unwrap());
+        self.engines.push(engine(&address, speak, args).await);
+        format!("http://{address}")
     }
 
     /// Starts engine `at` again on its old address, after it was killed.
     pub async fn revive(&mut self, at: usize, speak: &str, args: &[&str]) {
-        let address = self.engines[at].address.clone();
-        let all = [&["--speak", speak, "--digest-seed", "lab", "--listen", &address], args].concat();
-        self.engines[at] = FakeEngine::start(&all).await.unwrap();
+        self.engines[at] = engine(&self.engines[at].address, speak, args).await;
     }
 
     /// Starts a node and waits until it serves; gives its place in `nodes`.
@@ -181,6 +178,12 @@ impl Drop for Lab {
             }
         }
     }
+}
+
+/// An engine at `address`, whose files are those of every other one of a lab.
+async fn engine(address: &str, speak: &str, args: &[&str]) -> FakeEngine {
+    let all = [&["--speak", speak, "--digest-seed", "lab", "--listen", address], args].concat();
+    FakeEngine::start(&all).await.unwrap()
 }
 
 /// Waits until `is_so`; panics with `what` when that takes longer than `within`.

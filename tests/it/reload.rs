@@ -160,7 +160,7 @@ async fn asks_that_run_at_a_worker_that_changes_or_goes_come_to_their_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_the_node_starts_is_exchanged_once_it_is_idle() {
     let mut lab = Lab::single();
-    let port = tests::process::free_port().unwrap();
+    let port = tests::port::free_port().unwrap();
     let program = binary("fake-engine").unwrap();
     let command = |tokens: u32| {
         let listen = format!("127.0.0.1:{port}");

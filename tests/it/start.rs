@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::client::{Client, Reply};
-use tests::process::free_port;
+use tests::port::free_port;
 
 use crate::lab::{Lab, SOON, Setup, chat, until};
 

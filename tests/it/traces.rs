@@ -158,7 +158,7 @@ async fn an_ask_that_waits_for_a_slot_says_how_long() {
 async fn a_collector_that_is_away_slows_no_ask() {
     const ASKS: u32 = 40;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone = tests::process::free_port().unwrap();
+    let gone = tests::port::free_port().unwrap();
     for port in [gone, silent.local_addr().unwrap().port()] {
         let mut lab = Lab::single();
         let url = lab.engine("llamacpp", &["--token", "1ms"]).await;

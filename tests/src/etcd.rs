@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::process::{Child, free_port};
+use crate::port::free_port;
+use crate::process::Child;
 
 const READY: Duration = Duration::from_secs(20);
 

@@ -8,4 +8,5 @@ pub mod client;
 pub mod etcd;
 pub mod fake;
 pub mod gguf;
+pub mod port;
 pub mod process;

@@ -4,7 +4,6 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -197,12 +196,6 @@ impl FakeEngine {
     pub async fn stats(&self) -> Result<Value> {
         self.client.get("/fake/stats").await?.json()
     }
-}
-
-/// A port that was free a moment ago. Better let the child bind port 0 and tell.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("could not bind any port")?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// The folder of this workspace.

@@ -12,7 +12,8 @@ use http::Method;
 use proto::admin::PlaceRequest;
 use serde_json::{Value, json};
 use tests::client::Client;
-use tests::process::{Child, free_port};
+use tests::port::free_port;
+use tests::process::Child;
 use tokio::task::JoinSet;
 
 use super::{conventions, deployed, folder, has};

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::client::Client;
-use tests::process::{binary, free_port};
+use tests::port::free_port;
+use tests::process::binary;
 use tokio::task::JoinSet;
 
 use crate::certificates::House;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use proto::qdrant as q;
 use proto::qdrant::collections_client::CollectionsClient;
 use proto::qdrant::points_client::PointsClient;
-use tests::process::{Child, free_port};
+use tests::port::free_port;
+use tests::process::Child;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::clients::python_with;

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use super::GATEWAY_CORE;
 use super::load::{Ask, Connection, Meter};
-use crate::process::{Child, binary, free_port};
+use crate::port::free_port;
+use crate::process::{Child, binary};
 
 /// A gateway that does not answer by then never will.
 const READY: Duration = Duration::from_secs(20);

@@ -45,7 +45,7 @@ pub enum Then {
     End,
     /// Not at all: the connection is cut.
     Cut,
-    /// Nothing comes any more, the connection stays open.
+    /// Nothing comes until the engine is told how to fail next; the connection stays open.
     Hang,
     /// A line without an end.
     HugeLine,
@@ -73,6 +73,8 @@ pub struct Answer {
     running: Option<Running>,
     frames: VecDeque<Bytes>,
     then: Then,
+    /// Ends while it hangs in its middle.
+    let_go: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Tokens thought and said so far.
     thought: usize,
     next: usize,
@@ -106,6 +108,7 @@ impl Answer {
             running,
             frames,
             then,
+            let_go: None,
             thought: 0,
             next: 0,
             first_due: now,
@@ -153,6 +156,15 @@ impl Answer {
         if let Some(running) = &self.running {
             running.generated(1);
         }
+        Poll::Ready(())
+    }
+
+    /// Pending until it may go on; forever where nothing runs that could.
+    fn poll_let_go(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(stream), Some(running)) = (&mut self.stream, &self.running) else { return Poll::Pending };
+        let let_go = self.let_go.get_or_insert_with(|| Box::pin(running.let_go()));
+        std::task::ready!(let_go.as_mut().poll(cx));
+        (stream.fail, self.then, self.let_go) = (Fail::None, Then::Tokens, None);
         Poll::Ready(())
     }
 
@@ -215,7 +227,7 @@ impl Body for Answer {
             match this.then {
                 Then::Tokens => std::task::ready!(this.poll_token(cx)),
                 Then::HugeLine => this.frames.push_back(Bytes::from_static(&FILLER)),
-                Then::Hang => return Poll::Pending,
+                Then::Hang => std::task::ready!(this.poll_let_go(cx)),
                 Then::Cut => return Poll::Ready(Some(Err(Cut))),
                 Then::End => {
                     if let Some(running) = &mut this.running {

@@ -36,7 +36,7 @@ pub enum Fail {
     Refuse,
     /// No answer ever comes.
     Hang,
-    /// The stream stops after so many tokens, the connection stays open.
+    /// The stream stands still after so many tokens, with its connection open, until the next way to fail is given.
     HangMid(usize),
     /// The connection is cut after so many tokens.
     CutAt(usize),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fake::control::{Change, Fail, Settings};
 use crate::fake::options::Options;
@@ -26,6 +26,8 @@ pub struct Engine {
     /// One model loads at a time.
     loading: tokio::sync::Mutex<()>,
     inner: Mutex<Inner>,
+    /// Counts how often a way to fail was given: what hangs in its middle goes on then.
+    let_go: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -102,7 +104,13 @@ impl Engine {
             stats: Stats::default(),
         };
         let slots = Arc::new(Semaphore::new(options.slots));
-        Arc::new(Self { slots, loading: tokio::sync::Mutex::new(()), inner: Mutex::new(inner), options })
+        Arc::new(Self {
+            slots,
+            loading: tokio::sync::Mutex::new(()),
+            inner: Mutex::new(inner),
+            options,
+            let_go: watch::Sender::default(),
+        })
     }
 
     /// Changes settings. Slots that are taken away while an ask runs in them end with it.
@@ -114,6 +122,9 @@ impl Engine {
         }
         if let Some(Fail::LoadingMs(ms)) = change.fail {
             inner.loading_until = Some(Instant::now() + Duration::from_millis(ms));
+        }
+        if change.fail.is_some() {
+            self.let_go.send_modify(|count| *count += 1);
         }
         if let Some(slots) = change.slots {
             match slots.checked_sub(inner.slots) {
@@ -248,7 +259,7 @@ impl Engine {
         stats.running += 1;
         stats.max_running = stats.max_running.max(stats.running);
         *stats.by_model.entry(model.to_owned()).or_default() += 1;
-        Ok(Running { engine: self.clone(), is_done: false, permit: Some(permit) })
+        Ok(Running { engine: self.clone(), is_done: false, permit: Some(permit), let_go: self.let_go.subscribe() })
     }
 
     async fn queue(&self, most_waiting: usize) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -339,9 +350,16 @@ pub struct Running {
     engine: Arc<Engine>,
     is_done: bool,
     permit: Option<OwnedSemaphorePermit>,
+    let_go: watch::Receiver<u64>,
 }
 
 impl Running {
+    /// Waits until a way to fail was given since it began.
+    pub fn let_go(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut let_go = self.let_go.clone();
+        async move { drop(let_go.changed().await) }
+    }
+
     /// Counts tokens as generated.
     pub fn generated(&self, tokens: usize) {
         self.engine.inner().stats.tokens_generated += tokens as u64;

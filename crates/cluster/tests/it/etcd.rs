@@ -1,6 +1,5 @@
 //! One real etcd on ports from the kernel, ended with the test.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use store::{EtcdStore, SharedStore};
 use tempfile::TempDir;
 
 use crate::link::Link;
+use crate::port::free_port;
 
 const BINARY: &str = "/usr/bin/etcd";
 
@@ -28,9 +28,7 @@ impl Etcd {
             println!("skipped: {BINARY} is not installed");
             return None;
         }
-        let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [client, peer] = held.each_ref().map(|port| format!("http://{}", port.local_addr().unwrap()));
-        drop(held);
+        let [client, peer] = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port().unwrap()));
         let mut etcd = Self { dir: tempfile::tempdir().unwrap(), client, peer, process: None };
         etcd.start_again();
         Some(etcd)

@@ -12,3 +12,6 @@ mod faults;
 mod link;
 #[cfg(test)]
 mod membership;
+#[cfg(test)]
+#[path = "../../../../tests/src/port.rs"]
+mod port;

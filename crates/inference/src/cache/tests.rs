@@ -1,5 +1,8 @@
 //! Both places where answers are kept; Redis is a real one.
 
+#[path = "../../../../tests/src/port.rs"]
+mod port;
+
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -7,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use base::time::Deadline;
 use base::{AskHead, ByteSize, Dialect, Result};
+
+use port::free_port;
 
 use super::*;
 use crate::http1::Dial;
@@ -131,8 +136,7 @@ impl Server {
     }
 
     fn with(port: Option<u16>, more: &[&str]) -> Self {
-        let port =
-            port.unwrap_or_else(|| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let port = port.unwrap_or_else(|| free_port().unwrap());
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
             .arg(port.to_string())
@@ -213,8 +217,7 @@ fn address_that_is_no_redis_is_refused() {
 
 #[tokio::test]
 async fn redis_that_is_away_is_a_miss() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let cache = redis(port);
+    let cache = redis(free_port().unwrap());
     cache.put(&key("a"), &answer("one")).await;
     assert_eq!(cache.get(&key("a")).await, None);
 }

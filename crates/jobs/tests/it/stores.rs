@@ -1,7 +1,9 @@
 //! Real stores for tests: an etcd process, and a sled that another process, or another life of this one, had open. The
 //! tests of `planner` take this file as theirs.
 
-use std::net::TcpListener;
+#[path = "../../../../tests/src/port.rs"]
+mod port;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use base::config::Etcd;
 use rustix::process::{Pid, Signal, kill_process};
 use store::{EtcdStore, Opened, SharedStore, SledStore};
 use tempfile::TempDir;
+
+use port::free_port;
 
 const BINARY: &str = "/usr/bin/etcd";
 
@@ -42,9 +46,7 @@ impl EtcdProcess {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [url, peer] = [0, 1].map(|i: usize| format!("http://{}", held[i].local_addr().unwrap()));
-        drop(held);
+        let [url, peer] = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port().unwrap()));
         let process = Command::new(BINARY)
             .args(["--name", "m", "--log-level", "error", "--unsafe-no-fsync", "--data-dir"])
             .arg(dir.path())

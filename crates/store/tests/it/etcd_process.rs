@@ -1,6 +1,5 @@
 //! A cluster of real etcd processes on ports from the kernel, ended with the test.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -10,6 +9,8 @@ use base::config::Etcd;
 use rustix::process::{Pid, Signal, kill_process};
 use store::{EtcdStore, Seal, SharedStore};
 use tempfile::TempDir;
+
+use crate::port::free_port;
 
 const BINARY: &str = "/usr/bin/etcd";
 
@@ -33,9 +34,8 @@ impl Cluster {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        // All ports are held until all are known, so that no two are the same.
-        let held: Vec<TcpListener> = (0..2 * size).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let url = |i: usize| format!("http://{}", held[i].local_addr().unwrap());
+        let urls: Vec<String> = (0..2 * size).map(|_| format!("http://127.0.0.1:{}", free_port().unwrap())).collect();
+        let url = |i: usize| urls[i].clone();
         let peers: Vec<String> = (0..size).map(|i| format!("m{i}={}", url(size + i))).collect();
         let member = |i: usize| {
             let data_dir = dir.path().join(format!("m{i}"));
@@ -55,7 +55,6 @@ impl Cluster {
         };
         let members = (0..size).map(member).collect();
         let mut cluster = Self { members, dir };
-        drop(held);
         (0..size).for_each(|i| cluster.start_member(i));
         cluster.wait_until_it_answers().await;
         Some(cluster)

@@ -13,6 +13,9 @@ mod etcd_faults;
 #[cfg(test)]
 mod etcd_process;
 #[cfg(test)]
+#[path = "../../../../tests/src/port.rs"]
+mod port;
+#[cfg(test)]
 mod power_cut;
 #[cfg(test)]
 mod sealed;
