@@ -141,3 +141,65 @@ async fn searches_go_on_while_the_indexer_breaks_down_and_it_comes_back() {
     assert_eq!(document.text.trim_end(), "Note 1 is about a rocket.");
     assert_eq!(node.metric("tm_actor_restarts_total{actor=\"indexer\"}").await, 2.0);
 }
+
+/// All that a node says of a question, and its answer as JSON.
+async fn asked_sonar(node: &Node) -> (u16, serde_json::Value) {
+    let body = serde_json::json!({"model": "sonar", "messages": [{"role": "user", "content": QUESTION}]});
+    let reply = node.client.post_json("/chat/completions", &body).await.unwrap();
+    (reply.status, reply.json().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_keeps_no_documents_answers_by_those_that_do() {
+    let mut lab = Lab::cluster().await;
+    lab.node(Setup::new("gateway").without_documents()).await;
+    lab.nodes_are(0, "alive", &["gateway"], SOON).await;
+    let refused = lab.nodes[0].tmctl(&["research", "search", "tank"]).await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("keeps no documents") && said.contains("hint:"), "{said}");
+
+    for name in ["nas", "desk"] {
+        lab.node(Setup::new(name)).await;
+    }
+    for at in 0..3 {
+        lab.nodes_are(at, "alive", &["desk", "gateway", "nas"], SOON).await;
+    }
+    let keeper_is_heard = async || status(&lab.nodes[0]).await.is_some_and(|status| status.holders.len() == 2);
+    until("the keepers are heard", SOON, keeper_is_heard).await;
+    for (name, text) in NOTES {
+        let told = add(&lab.nodes[0], name, text).await;
+        assert!(told.contains("1 added; on 2 nodes"), "{told}");
+        assert!(!holders(&lab, text).contains(&"gateway".to_owned()));
+    }
+    until("every node has indexed all", SOON, async || {
+        let mut all = true;
+        for node in &lab.nodes[1..] {
+            all &= status(node).await.is_some_and(|status| status.waiting == 0 && status.chunks >= 3);
+        }
+        all
+    })
+    .await;
+    let hits = found(&lab.nodes[1], QUESTION).await.unwrap();
+    assert!(hits.len() >= 2, "{hits:?}");
+    assert_eq!(found(&lab.nodes[0], QUESTION).await.unwrap(), hits);
+    let (status_code, answer) = asked_sonar(&lab.nodes[0]).await;
+    assert!(status_code == 200 && answer["citations"].as_array().is_some_and(|all| !all.is_empty()), "{answer}");
+    let answered = lab.nodes[0].done(&["research", "ask", QUESTION]).await;
+    assert!(answered.contains("tank.md") || answered.contains("pump.md"), "{answered}");
+    let dir = tempfile::tempdir().unwrap();
+    lab.nodes[0].done(&["research", "export", dir.path().join("out").to_str().unwrap()]).await;
+    let exported = std::fs::read_dir(dir.path().join("out/files")).unwrap().flatten();
+    let texts: Vec<String> = exported.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+    assert!(NOTES.iter().all(|(_, text)| texts.iter().any(|exported| exported == text)), "{texts:?}");
+    let watched = lab.nodes[0].tmctl(&["research", "add", dir.path().to_str().unwrap(), "--watch"]).await;
+    let said = String::from_utf8_lossy(&watched.stderr).into_owned();
+    assert!(!watched.status.success() && said.contains("`gateway` keeps no documents"), "{said}");
+
+    // Whoever is left answers at once, also before it is known who is off.
+    lab.nodes[1].child.kill().await.unwrap();
+    for _ in 0..8 {
+        assert_eq!(found(&lab.nodes[0], QUESTION).await.as_ref(), Some(&hits));
+    }
+    let (status_code, answer) = asked_sonar(&lab.nodes[0]).await;
+    assert!(status_code == 200 && answer["citations"].as_array().is_some_and(|all| !all.is_empty()), "{answer}");
+}

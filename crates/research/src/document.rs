@@ -40,7 +40,8 @@ pub enum Told {
 
 /// What is told about a document that is added. `None`: it stays as it was. Empty: it is taken away, and is again what the
 /// document says itself, if it says that.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NewMeta {
     /// What it is called.
     pub title: Option<String>,

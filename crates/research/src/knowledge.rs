@@ -1,5 +1,7 @@
 //! What the faces ask of the knowledge base: one trait, which a node that keeps documents implements.
 
+pub mod call;
+
 use base::{BoxFuture, Result};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -80,7 +82,8 @@ pub trait Knowledge: Send + Sync + 'static {
 }
 
 /// Where searches take their candidates from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IndexKind {
     /// Each node's own index.
     Embedded,
@@ -92,7 +95,7 @@ pub enum IndexKind {
 pub type Tell = mpsc::Sender<Moving>;
 
 /// How far a move is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moving {
     /// What is done now, in words.
     pub doing: String,
@@ -103,7 +106,7 @@ pub struct Moving {
 }
 
 /// What a move came to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Migrated {
     /// `embedded`, or the address of a Qdrant.
     pub index: String,
@@ -356,7 +359,8 @@ pub enum Writer {
 pub struct Say(Option<mpsc::Sender<Said>>);
 
 /// What is told while an answer is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Said {
     /// What is done now.
     Doing(String),

@@ -163,6 +163,6 @@ impl Desk for NodeDesk {
     }
 
     fn research(&self) -> Result<Arc<dyn Knowledge>> {
-        Ok(self.0.library()?.clone())
+        crate::research::elsewhere::knowledge(&self.0)
     }
 }

@@ -11,17 +11,25 @@ use base::{Code, Fault, NodeId, Result};
 pub enum Feature {
     /// `node.v1.Node.Reload`.
     Reload,
+    /// `node.v1.Node.CallKnowledge`.
+    Knowledge,
 }
 
 impl Feature {
     /// Every feature of this release.
-    pub const ALL: &'static [Feature] = &[Feature::Reload];
+    pub const ALL: &'static [Feature] = &[Feature::Reload, Feature::Knowledge];
 
     /// As heartbeats carry it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Feature::Reload => "reload",
+            Feature::Knowledge => "knowledge",
         }
+    }
+
+    /// Whether a node says that it understands it.
+    pub fn is_known(self, report: &NodeReport) -> bool {
+        report.features.iter().any(|feature| feature == self.as_str())
     }
 
     /// Refuses to ask a node for what it does not say that it understands.
@@ -30,7 +38,7 @@ impl Feature {
             return Err(Fault::unavailable(format!("node `{node}` has not been heard yet"))
                 .hint("`tmctl nodes` shows when it was heard last"));
         };
-        if report.features.iter().any(|feature| feature == self.as_str()) {
+        if self.is_known(report) {
             return Ok(());
         }
         let message =

@@ -63,6 +63,13 @@ impl Peers {
         self.client(node, &address_of(core, node)?)
     }
 
+    /// The same, with what is cancelled when that node is lost.
+    pub fn client_and_life(&self, core: &Core, node: &NodeId) -> Result<(NodeClient<Channel>, CancellationToken)> {
+        let address = address_of(core, node)?;
+        let (_, life) = self.peer(node, &address)?;
+        Ok((self.client(node, &address)?, life))
+    }
+
     /// A node is lost or began a new life: what runs there is over.
     pub fn lost(&self, node: &NodeId) {
         if let Some(peer) = self.lock().remove(node) {
@@ -80,9 +87,7 @@ impl Peers {
         continues: Option<Continuation>,
     ) -> Result<Answer> {
         let node = worker.node();
-        let address = address_of(core, &node)?;
-        let (_, life) = self.peer(&node, &address)?;
-        let mut client = self.client(&node, &address)?;
+        let (mut client, life) = self.client_and_life(core, &node)?;
         let now = Instant::now();
         let request = RunRequest {
             worker: worker.name().to_owned(),
@@ -195,12 +200,12 @@ fn silent(node: &NodeId, within: Duration) -> Fault {
     Fault::new(Code::DeadlineExceeded, format!("node `{node}` did not begin to answer within {within}"))
 }
 
-fn was_lost(node: &NodeId) -> Fault {
+pub(crate) fn was_lost(node: &NodeId) -> Fault {
     Fault::new(Code::EngineCut, format!("node `{node}` was lost"))
 }
 
 /// What a peer's status means: its own fault where it sent one, else that the connection broke or could not be made.
-fn fault_of(node: &NodeId, status: &tonic::Status) -> Fault {
+pub(crate) fn fault_of(node: &NodeId, status: &tonic::Status) -> Fault {
     let fault = proto::from_status(status);
     match (fault.code, net::channel::cause(status)) {
         (Code::Unreachable, Some(cause)) => {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use base::report::WorkerState;
 use base::{BoxFuture, Dialect, Kind, Priority, Result};
 use planner::model::{MOST_PASSAGES, Models, Passage, Question, Reply};
-use research::Knowledge;
 use research::knowledge::Search;
 
 use crate::core::Core;
@@ -51,9 +50,9 @@ impl Models for ClusterModels {
 
     fn look_up<'a>(&'a self, about: &'a str) -> BoxFuture<'a, Vec<Passage>> {
         Box::pin(async move {
-            let Ok(library) = self.0.library() else { return Vec::new() };
+            let Ok(knowledge) = crate::research::elsewhere::knowledge(&self.0) else { return Vec::new() };
             let search = Search { question: about.to_owned(), limit: MOST_PASSAGES as u32, ..Search::default() };
-            let found = library.search(search).await.map(|found| found.hits);
+            let found = knowledge.search(search).await.map(|found| found.hits);
             let hits = found.inspect_err(|fault| tracing::debug!(error = %fault, "nothing is looked up for a plan"));
             let passage = |hit: research::hit::Hit| Passage { source: hit.source, text: hit.text };
             hits.unwrap_or_default().into_iter().map(passage).collect()

@@ -1,5 +1,6 @@
 //! The knowledge base's ports into the node: models of the house by this node's router, other nodes by `node.v1`.
 
+pub mod elsewhere;
 mod embeds;
 mod models;
 mod neighbours;

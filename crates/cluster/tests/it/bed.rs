@@ -198,6 +198,15 @@ impl NodeService for Service {
         Err(Status::unimplemented("heartbeats only"))
     }
 
+    type CallKnowledgeStream = Pin<Box<dyn Stream<Item = Result<CallKnowledgeResponse, Status>> + Send>>;
+
+    async fn call_knowledge(
+        &self,
+        _: Request<CallKnowledgeRequest>,
+    ) -> Result<Response<Self::CallKnowledgeStream>, Status> {
+        Err(Status::unimplemented("heartbeats only"))
+    }
+
     async fn place(&self, _: Request<PlaceRequest>) -> Result<Response<PlaceResponse>, Status> {
         Err(Status::unimplemented("heartbeats only"))
     }

@@ -7,6 +7,8 @@ mod answers;
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+mod elsewhere;
+#[cfg(test)]
 mod folders;
 #[cfg(test)]
 mod injections;

@@ -14,13 +14,13 @@ use proto::node::control_request::Command;
 use proto::node::node_server::Node;
 use proto::node::run_response::Part;
 use proto::node::{
-    AsksRequest, AsksResponse, BenchModelRequest, BenchModelResponse, ControlRequest, ControlResponse,
-    CreateModelRequest, CreateModelResponse, ExplainRequest, ExplainResponse, FailuresRequest, FailuresResponse,
-    FetchFileRequest, FetchFileResponse, FetchVectorsRequest, FetchVectorsResponse, HeartbeatRequest,
-    HeartbeatResponse, ImportModelRequest, ImportModelResponse, KeepFileRequest, KeepFileResponse, PlaceRequest,
-    PlaceResponse, PrivacyReportRequest, PrivacyReportResponse, PullModelRequest, PullModelResponse, ReloadRequest,
-    ReloadResponse, RenewCertificateRequest, RenewCertificateResponse, RunRequest, RunResponse, RunStarted, Vector,
-    VerifyAuditRequest, VerifyAuditResponse,
+    AsksRequest, AsksResponse, BenchModelRequest, BenchModelResponse, CallKnowledgeRequest, CallKnowledgeResponse,
+    ControlRequest, ControlResponse, CreateModelRequest, CreateModelResponse, ExplainRequest, ExplainResponse,
+    FailuresRequest, FailuresResponse, FetchFileRequest, FetchFileResponse, FetchVectorsRequest, FetchVectorsResponse,
+    HeartbeatRequest, HeartbeatResponse, ImportModelRequest, ImportModelResponse, KeepFileRequest, KeepFileResponse,
+    PlaceRequest, PlaceResponse, PrivacyReportRequest, PrivacyReportResponse, PullModelRequest, PullModelResponse,
+    ReloadRequest, ReloadResponse, RenewCertificateRequest, RenewCertificateResponse, RunRequest, RunResponse,
+    RunStarted, Vector, VerifyAuditRequest, VerifyAuditResponse,
 };
 use research::BlobId;
 use research::models::Embedder;
@@ -30,6 +30,7 @@ use tonic::{Request, Response, Status};
 use crate::core::{Core, Seen};
 use crate::desk::{modes, privacy};
 use crate::failures::{FailureKind, Severity, Sighting, Subject};
+use crate::research::elsewhere;
 use crate::spans::Span;
 use crate::{benching, certificates, placing, reload, settings, shelving};
 
@@ -185,6 +186,17 @@ impl Node for NodeService {
             values: vector.into_iter().flat_map(f32::to_le_bytes).collect(),
         });
         Ok(Response::new(FetchVectorsResponse { vectors: vectors.collect() }))
+    }
+
+    type CallKnowledgeStream = Pin<Box<dyn Stream<Item = Result<CallKnowledgeResponse, Status>> + Send>>;
+
+    async fn call_knowledge(
+        &self,
+        request: Request<CallKnowledgeRequest>,
+    ) -> Result<Response<Self::CallKnowledgeStream>, Status> {
+        let parts = elsewhere::answer_here(&self.0, request.into_inner()).map_err(status)?;
+        let parts = parts.take_until(self.0.stop.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(parts.map(|part| part.map_err(status)))))
     }
 
     async fn renew_certificate(
