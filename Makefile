@@ -21,11 +21,12 @@ test: tools lint ## Everything that CI runs
 	cargo build $(SCOPE) --bins $(FEATURES)
 	@if cargo nextest --version >/dev/null 2>&1; then run="nextest run"; else run=test; fi; \
 	  set -x; cargo $$run $(SCOPE) --no-fail-fast $(FEATURES)
-	deploy/demo.sh </dev/null
+	DEMO_FEATURES="$(FEATURES)" deploy/demo.sh </dev/null
 
-lint: ## Formatting and clippy, without a warning
+lint: ## Formatting and clippy, without a warning: of everything that is tested, and of what is released
 	cargo fmt --all --check
 	cargo clippy $(SCOPE) --all-targets $(FEATURES) -- -D warnings
+	cargo clippy $(SCOPE) --bins --features tmd/test-clock -- -D warnings
 
 reference: ## The reference of the gRPC services in deploy/api.md, out of the protos
 	cargo run -p proto --example reference -- proto deploy/api.md

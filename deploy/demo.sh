@@ -5,6 +5,7 @@
 #   demo.sh                one etcd, three nodes; a node is killed in the middle of an answer
 #   demo.sh --without-etcd one node with its own store; its engine is killed in the middle of an answer
 #
+# DEMO_FEATURES="--features …" are for cargo: whoever has built with some is shown that build.
 # MODEL=FILE.gguf takes a real model for everything. Without one, a tiny test model is made that writes broken English.
 # On a terminal it goes on until Ctrl-C, elsewhere it ends with 0 (or 1 when the answer was not whole).
 set -euo pipefail
@@ -283,7 +284,8 @@ say "Tools"
 deploy/install-tools.sh curl cc c++ cmake libclang etcd ps
 say "Build"
 [ -n "$(deploy/scope.sh)" ] || fail "without the built-in engine there is nothing to show"
-cargo build --workspace --bins
+read -ra features <<<"${DEMO_FEATURES:-}"
+cargo build --workspace --bins "${features[@]}"
 bin=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/debug
 
 say "Model"

@@ -110,12 +110,13 @@ fn parts_of_a_long_word_count_as_the_word_does() {
 
 #[test]
 fn blanks_make_no_chunk_too_long_to_be_read() {
-    let blanks = " ".repeat(3 << 20);
+    let many = MOST_PASSAGE + (MOST_PASSAGE >> 2);
+    let blanks = " ".repeat(many);
     let margin = format!("deep:\n{blanks}left = 1;\nright = 2;");
     let table = format!("| a |{blanks}| b |\n|{blanks}| d |");
     for (shape, text) in [
         (Shape::Paragraph, format!("Before{blanks}behind.{blanks} Last words.")),
-        (Shape::Item, format!("- one{}two", "\n".repeat(3 << 20))),
+        (Shape::Item, format!("- one{}two", "\n".repeat(many))),
         (Shape::Code, margin),
         (Shape::Table, table),
     ] {
