@@ -4,9 +4,9 @@
 //! the cut is the first copy, with a random half of the pages that differ taken from the second. A value's file is the
 //! exception: its bytes and its name are synced before anything refers to it, so it is taken whole.
 //!
-//! Where a write was acknowledged before the second copy was complete, a sync lies between the two, of whose pages the
-//! model does not know that none may be missing. Such an image may be one that no disk can hold, and now and then sled
-//! says so; what it does hold is looked at all the same.
+//! Where a write was acknowledged before the second copy was complete, a sync lies between the two, and of what it synced
+//! nothing may be missing. The model does not know what that was, so such a pair is taken again. A disk that syncs faster
+//! than files are copied gives no pair: then that is said, and only what was acknowledged is looked for.
 //!
 //! `TM_STORE_CUTS` sets how many times.
 
@@ -17,71 +17,74 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use store::{SharedStore, SledStore, Store, Txn};
-use tempfile::TempDir;
+use store::{SharedStore, SledStore, Txn};
 use tokio::task::JoinSet;
 
 const PAGE: usize = 4096;
 const KEYS: u64 = 40;
+/// Pairs of copies for each cut.
+const TRIES: usize = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_write_outlives_a_power_cut() {
-    let cuts = std::env::var("TM_STORE_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(15u32);
+    let cuts = std::env::var("TM_STORE_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(15);
     let mut random = fastrand::Rng::with_seed(11);
     let mut acknowledged = BTreeMap::new();
     let mut dir = tempfile::tempdir().unwrap();
-    let (mut count, mut impossible) = (0, 0);
-    // What was synced before the last cut, where another sync lies behind it.
-    let mut before: Option<TempDir> = None;
+    let (mut count, mut without) = (0, 0);
     for cut in 0..cuts {
-        let mut opened = SledStore::open(dir.path()).unwrap();
-        if let (Some(_), Some(before)) = (&opened.set_aside, before.take()) {
-            impossible += 1;
-            opened.store.close().await;
-            dir = before;
-            opened = SledStore::open(dir.path()).unwrap();
-        }
+        let opened = SledStore::open(dir.path()).unwrap();
         assert_eq!((opened.set_aside, opened.lost), (None, None), "cut {cut}");
         let store: SharedStore = Arc::new(opened.store);
         // Of the writes in flight at the cut, each may have happened or not.
         for (key, value) in check(&store, &acknowledged).await {
             acknowledged.insert(key, value);
         }
-        for _ in 0..30 {
-            count += 1;
-            let key = random.u64(..KEYS);
-            store.commit(write(key, count, &mut random)).await.unwrap();
-            acknowledged.insert(key, count);
+        let mut after = None;
+        for again in 0..TRIES {
+            for _ in 0..if again == 0 { 30 } else { 3 } {
+                count += 1;
+                let key = random.u64(..KEYS);
+                store.commit(write(key, count, &mut random)).await.unwrap();
+                acknowledged.insert(key, count);
+            }
+            let images = tempfile::tempdir().unwrap();
+            let (synced, written) = (images.path().join("synced"), images.path().join("written"));
+            copy(&dir.path().join("data"), &synced);
+            let (mut in_flight, is_synced) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
+            // Each key once: a file that comes and goes between two copies would be missed.
+            let keys = random.choose_multiple(0..KEYS, 20);
+            for key in keys {
+                count += 1;
+                let (store, txn, is_synced) = (store.clone(), write(key, count, &mut random), is_synced.clone());
+                in_flight.spawn(async move {
+                    store.commit(txn).await.unwrap();
+                    is_synced.store(true, Ordering::SeqCst);
+                    (key, count)
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(random.u64(..4))).await;
+            // Around the copy of sled's log, so that no file is missed that comes or goes meanwhile.
+            copy(&dir.path().join("data/values"), &written.join("values"));
+            copy(&dir.path().join("data"), &written);
+            copy(&dir.path().join("data/values"), &written.join("values"));
+            let is_synced = is_synced.load(Ordering::SeqCst);
+            let written_now = in_flight.join_all().await;
+            if !is_synced {
+                let image = tempfile::tempdir().unwrap();
+                mix(&synced, &written, &image.path().join("data"), &mut random);
+                after = Some(image);
+                break;
+            }
+            acknowledged.extend(written_now);
         }
-        let images = tempfile::tempdir().unwrap();
-        let (synced, written) = (images.path().join("data"), images.path().join("written"));
-        let is_synced_again = Arc::new(AtomicBool::new(false));
-        copy(&dir.path().join("data"), &synced);
-        let mut in_flight = JoinSet::new();
-        // Each key once: a file that comes and goes between two copies would be missed.
-        for key in random.choose_multiple(0..KEYS, 20) {
-            count += 1;
-            let (store, txn) = (store.clone(), write(key, count, &mut random));
-            let is_synced_again = is_synced_again.clone();
-            in_flight.spawn(async move {
-                store.commit(txn).await.unwrap();
-                is_synced_again.store(true, Ordering::SeqCst);
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(random.u64(..15))).await;
-        // Around the copy of sled's log, so that no file is missed that comes or goes meanwhile.
-        copy(&dir.path().join("data/values"), &written.join("values"));
-        copy(&dir.path().join("data"), &written);
-        copy(&dir.path().join("data/values"), &written.join("values"));
-        let is_synced_again = is_synced_again.load(Ordering::SeqCst);
-        in_flight.join_all().await;
         store.close().await;
-        let after = tempfile::tempdir().unwrap();
-        mix(&synced, &written, &after.path().join("data"), &mut random);
-        dir = after;
-        before = is_synced_again.then_some(images);
+        match after {
+            Some(image) => dir = image,
+            None => without += 1,
+        }
     }
-    assert!(impossible <= cuts.div_ceil(10), "{impossible} of {cuts} images could not be opened");
+    eprintln!("{without} of {cuts} cuts without an image: the disk syncs too fast");
 }
 
 fn write(key: u64, count: u64, random: &mut fastrand::Rng) -> Txn {
