@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use proto::research::research_client::ResearchClient;
-use proto::research::{GetDocumentRequest, Hit, SearchRequest, Span, StatusRequest, StatusResponse};
+use proto::research::{AskRequest, GetDocumentRequest, Hit, SearchRequest, Span, StatusRequest, StatusResponse};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tonic::transport::{Channel, Endpoint};
 
@@ -202,4 +203,47 @@ async fn a_node_that_keeps_no_documents_answers_by_those_that_do() {
     }
     let (status_code, answer) = asked_sonar(&lab.nodes[0]).await;
     assert!(status_code == 200 && answer["citations"].as_array().is_some_and(|all| !all.is_empty()), "{answer}");
+}
+
+/// A gateway that keeps no documents, and `nas`, which does and has one.
+async fn gateway_and_nas(lab: &mut Lab, gateway: Setup, nas: Setup) {
+    lab.node(gateway.without_documents()).await;
+    lab.node(nas).await;
+    for at in 0..2 {
+        lab.nodes_are(at, "alive", &["gateway", "nas"], SOON).await;
+    }
+    add(&lab.nodes[1], NOTES[0].0, NOTES[0].1).await;
+    until("it is indexed", SOON, async || status(&lab.nodes[1]).await.is_some_and(|status| status.chunks > 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leaves_a_node_without_documents_ends_the_work_where_they_are() {
+    let mut lab = Lab::cluster().await;
+    let url = lab.engine("llamacpp", &["--token", "1ms"]).await;
+    let roles = "[roles]\nresearch = [\"fake\"]";
+    let nas = Setup::new("nas").worker("engine", "llamacpp", &url).more(roles);
+    gateway_and_nas(&mut lab, Setup::new("gateway").more(roles), nas).await;
+    lab.workers_are(0, "ready", 1).await;
+    lab.engines[0].control(&json!({"fail": {"hang_mid": 2}})).await.unwrap();
+    let running = async || lab.engines[0].stats().await.unwrap()["running"].as_u64().unwrap();
+    let request = AskRequest { question: QUESTION.to_owned(), mode: "model".to_owned(), ..AskRequest::default() };
+    let mut told = research(&lab.nodes[0]).ask(request).await.unwrap().into_inner();
+    until("the model writes", SOON, async || running().await > 0).await;
+    assert!(told.message().await.unwrap().is_some(), "what is done is told");
+    drop(told);
+    until("it has stopped", SOON, async || running().await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_local_only_asks_none_that_may_ask_outside() {
+    let local = Setup::new("gateway").more("[privacy]\nmode = \"local-only\"\nlock = true");
+    let open = Setup::new("nas").more("[privacy]\nmode = \"hybrid\"");
+    let mut lab = Lab::cluster().await;
+    gateway_and_nas(&mut lab, local, open).await;
+    let refused = lab.nodes[0].tmctl(&["research", "search", "pump"]).await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("`nas` may send out of the house"), "{said}");
+    assert!(said.contains("hint: ask node `nas` itself"), "{said}");
+    lab.nodes[1].done(&["mode", "set", "local-only"]).await;
+    until("it may ask", SOON, async || found(&lab.nodes[0], "pump").await.is_some_and(|hits| !hits.is_empty())).await;
 }

@@ -46,6 +46,11 @@ pub fn from_status(status: &Status) -> Fault {
     fault
 }
 
+/// Whether the other side made the status itself, out of a fault.
+pub fn is_told(status: &Status) -> bool {
+    status.metadata().contains_key(CODE)
+}
+
 fn code(status: &Status) -> Code {
     let told = status.metadata().get(CODE).and_then(|code| code.to_str().ok()).and_then(Code::parse);
     match told {

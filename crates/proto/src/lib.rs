@@ -57,7 +57,7 @@ pub mod taskmaster {
 }
 
 pub use ask::{ask_from_wire, ask_to_wire};
-pub use fault::{from_status, to_status};
+pub use fault::{from_status, is_told, to_status};
 pub use taskmaster::admin::v1 as admin;
 pub use taskmaster::backup::v1 as backup;
 pub use taskmaster::engine::v1 as engine;

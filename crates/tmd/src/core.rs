@@ -127,13 +127,16 @@ pub struct Core {
     pub last_backup: ArcSwapOption<Standing>,
     /// Asks of this node's own clients that have not ended; a stop waits for them.
     pub asks_running: AtomicUsize,
+    /// Calls of the knowledge base that run here for other nodes.
+    pub calls_running: AtomicUsize,
     /// Tasks that outlive the connection that began them.
     pub tasks: TaskTracker,
     /// Cancelled when the node stops.
     pub stop: CancellationToken,
     /// Cancelled when the node is none of the cluster any more: its certificate was revoked.
     pub expelled: CancellationToken,
-    started: Instant,
+    /// When this life of the node began.
+    pub started: Instant,
     has_looked_around: AtomicBool,
     cluster: OnceLock<Arc<Cluster>>,
     library: OnceLock<Arc<Library>>,
@@ -240,6 +243,7 @@ impl Core {
             seal: parts.seal,
             last_backup: ArcSwapOption::empty(),
             asks_running: AtomicUsize::new(0),
+            calls_running: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             stop: parts.stop,
             expelled: CancellationToken::new(),

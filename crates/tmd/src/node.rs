@@ -292,14 +292,16 @@ impl Node {
         futures_util::future::join_all(ends).await;
     }
 
-    /// Waits until no ask runs at this node's workers, and none of its own clients waits for another node's.
+    /// Waits until no ask runs at this node's workers, none of its own clients waits for another node's, and no other node
+    /// for documents of this one.
     async fn drained(&self, most: Duration) {
         let idle = async {
             loop {
                 // Who has left already does not come back to a node that stops.
                 self.core.joins.sweep(Instant::now() + LINGER);
                 let running: u32 = self.core.every_port().iter().map(|port| port.gate.counts().0).sum();
-                if running == 0 && self.core.asks_running.load(Ordering::Relaxed) == 0 {
+                let others = [&self.core.asks_running, &self.core.calls_running];
+                if running == 0 && others.iter().all(|count| count.load(Ordering::Relaxed) == 0) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

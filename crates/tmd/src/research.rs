@@ -88,14 +88,21 @@ fn qdrant(_: &Core) -> anyhow::Result<Option<Arc<dyn Server>>> {
     Ok(None)
 }
 
-/// The refusal of a node that keeps no documents; it names those that do.
+/// The refusal of a node that keeps no documents; it names those that do. While there are nodes that are not heard it is
+/// no last word.
 pub fn keeps_none(core: &Core) -> Fault {
     let view = core.cluster().map(|cluster| cluster.view()).ok();
     let nodes = view.iter().flat_map(|view| &view.nodes);
     let keeps = |node: &&cluster::NodeView| node.report.as_ref().is_some_and(|report| report.research.is_some());
     let keepers: Vec<_> = nodes.filter(|node| node.state.is_routable()).filter(keeps).collect();
     let keepers: Vec<_> = keepers.iter().map(|node| (node.member.node.as_str(), &*node.member.grpc_address)).collect();
-    Fault::new(base::Code::NotSupported, format!("node `{}` keeps no documents", core.node)).hint(hint_of(&keepers))
+    let is_heard = |node: &cluster::NodeView| node.state.is_routable() && node.report.is_some();
+    let others = view.iter().flat_map(|view| view.nodes.iter().filter(|node| node.member.node != view.me));
+    let code = match others.into_iter().all(is_heard) {
+        true => base::Code::NotSupported,
+        false => base::Code::Unavailable,
+    };
+    Fault::new(code, format!("node `{}` keeps no documents", core.node)).hint(hint_of(&keepers))
 }
 
 /// Where to go instead; nodes by name and client-facing gRPC.

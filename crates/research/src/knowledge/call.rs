@@ -1,6 +1,7 @@
 //! A call of the knowledge base as a value, so that a node that keeps no documents has another one answer it.
 //!
-//! It travels between neighbouring releases: fields are only added, with a default, and a new call is a feature of its own.
+//! It travels between neighbouring releases. Fields are only added, with a default that means what was meant before; a
+//! new call, and a new field of a filter, is a feature of its own: an older node refuses it, rather than to answer less.
 
 use std::future::{Future, ready};
 
@@ -31,36 +32,45 @@ pub enum Call {
     Collections,
     /// [`Knowledge::delete`].
     Delete(CollectionName),
-    /// [`Knowledge::add`]; of each document its source and what is told about it.
-    Add(CollectionName, Vec<(String, NewMeta)>),
+    /// [`Knowledge::add`].
+    Add { collection: CollectionName, documents: Vec<NewDocumentHead> },
     /// [`Knowledge::add_urls`].
-    AddUrls(CollectionName, Vec<String>, NewMeta),
+    AddUrls { collection: CollectionName, urls: Vec<String>, meta: NewMeta },
     /// [`Knowledge::documents`].
     Documents(Page),
     /// [`Knowledge::document`].
-    Document(CollectionName, String),
+    Document { collection: CollectionName, which: String },
     /// [`Knowledge::original`].
     Original(Document),
     /// [`Knowledge::remove`].
-    Remove(CollectionName, Which),
+    Remove { collection: CollectionName, which: Which },
     /// [`Knowledge::watch_folder`].
     WatchFolder(Folder),
     /// [`Knowledge::folders`].
-    Folders(Option<CollectionName>),
+    Folders { collection: Option<CollectionName> },
     /// [`Knowledge::unwatch_folder`].
-    UnwatchFolder(Folder, bool),
+    UnwatchFolder { folder: Folder, keep_documents: bool },
     /// [`Knowledge::search`].
     Search(Search),
     /// [`Knowledge::ask`].
     Ask(Question),
     /// [`Knowledge::start_loop`].
-    StartLoop(LoopOrder, Option<String>),
+    StartLoop { order: LoopOrder, key: Option<String> },
     /// [`Knowledge::clusters`].
-    Clusters(CollectionName, u32, bool),
+    Clusters { collection: CollectionName, count: u32, svg: bool },
     /// [`Knowledge::migrate`].
     Migrate(IndexKind),
     /// [`Knowledge::status`].
     Status,
+}
+
+/// A document that is added, but for its bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewDocumentHead {
+    /// Where it comes from.
+    pub source: String,
+    /// What is told about it.
+    pub meta: NewMeta,
 }
 
 /// What comes back in the end.
@@ -86,9 +96,11 @@ impl Call {
     /// Whether it may be made a second time where nobody knows what became of the first.
     pub fn is_repeatable(&self) -> bool {
         match self {
-            Self::Create(_) | Self::Delete(_) | Self::Remove(..) | Self::UnwatchFolder(..) | Self::Migrate(_) => false,
+            Self::Create(_) | Self::Delete(_) | Self::Remove { .. } | Self::UnwatchFolder { .. } | Self::Migrate(_) => {
+                false
+            }
             // By its key the same order again is the same job.
-            Self::StartLoop(_, key) => key.is_some(),
+            Self::StartLoop { key, .. } => key.is_some(),
             _ => true,
         }
     }
@@ -104,34 +116,36 @@ impl Call {
             Self::Create(new) => reply(knowledge.create(new).await?),
             Self::Collections => reply(knowledge.collections().await?),
             Self::Delete(name) => reply(knowledge.delete(name).await?),
-            Self::Add(collection, told) => {
-                if told.len() != files.len() {
-                    let counts = format!("{} documents came with the bytes of {}", told.len(), files.len());
+            Self::Add { collection, documents: heads } => {
+                if heads.len() != files.len() {
+                    let counts = format!("{} documents came with the bytes of {}", heads.len(), files.len());
                     return Err(Fault::invalid(counts));
                 }
-                let document = |((source, meta), bytes)| NewDocument { source, meta, bytes };
-                let documents = told.into_iter().zip(files).map(document).collect();
+                let document = |(NewDocumentHead { source, meta }, bytes)| NewDocument { source, meta, bytes };
+                let documents = heads.into_iter().zip(files).map(document).collect();
                 reply(knowledge.add(collection, documents).await?)
             }
-            Self::AddUrls(collection, urls, meta) => reply(knowledge.add_urls(collection, urls, meta).await?),
+            Self::AddUrls { collection, urls, meta } => reply(knowledge.add_urls(collection, urls, meta).await?),
             Self::Documents(page) => reply(knowledge.documents(page).await?),
-            Self::Document(collection, which) => reply(knowledge.document(collection, which).await?),
+            Self::Document { collection, which } => reply(knowledge.document(collection, which).await?),
             Self::Original(document) => {
                 let file = Some(knowledge.original(document).await?);
                 Ok(Reply { file, ..reply(())? })
             }
-            Self::Remove(collection, which) => reply(knowledge.remove(collection, which).await?),
+            Self::Remove { collection, which } => reply(knowledge.remove(collection, which).await?),
             Self::WatchFolder(folder) => reply(knowledge.watch_folder(folder).await?),
-            Self::Folders(collection) => reply(knowledge.folders(collection).await?),
-            Self::UnwatchFolder(folder, keep) => reply(knowledge.unwatch_folder(folder, keep).await?),
+            Self::Folders { collection } => reply(knowledge.folders(collection).await?),
+            Self::UnwatchFolder { folder, keep_documents } => {
+                reply(knowledge.unwatch_folder(folder, keep_documents).await?)
+            }
             Self::Search(search) => reply(knowledge.search(search).await?),
             Self::Ask(question) => {
                 let (said, heard) = mpsc::channel(WAITING);
                 let asked = knowledge.ask(question, Say::to(said));
                 reply(telling(asked, heard, Progress::Said, told).await?)
             }
-            Self::StartLoop(order, key) => reply(knowledge.start_loop(order, key).await?),
-            Self::Clusters(collection, count, svg) => reply(knowledge.clusters(collection, count, svg).await?),
+            Self::StartLoop { order, key } => reply(knowledge.start_loop(order, key).await?),
+            Self::Clusters { collection, count, svg } => reply(knowledge.clusters(collection, count, svg).await?),
             Self::Migrate(to) => {
                 let (tell, heard) = mpsc::channel(WAITING);
                 reply(telling(knowledge.migrate(to, tell), heard, Progress::Moving, told).await?)
@@ -232,8 +246,9 @@ impl<C: Carrier> Knowledge for Elsewhere<C> {
     }
 
     fn add(&self, collection: CollectionName, documents: Vec<NewDocument>) -> BoxFuture<'_, Result<Vec<Added>>> {
-        let (told, files) = documents.into_iter().map(|one| ((one.source, one.meta), one.bytes)).unzip();
-        self.with(Call::Add(collection, told), files, Listener::Nobody)
+        let head = |one: NewDocument| (NewDocumentHead { source: one.source, meta: one.meta }, one.bytes);
+        let (documents, files) = documents.into_iter().map(head).unzip();
+        self.with(Call::Add { collection, documents }, files, Listener::Nobody)
     }
 
     fn add_urls(
@@ -242,7 +257,7 @@ impl<C: Carrier> Knowledge for Elsewhere<C> {
         urls: Vec<String>,
         meta: NewMeta,
     ) -> BoxFuture<'_, Result<Vec<Added>>> {
-        self.call(Call::AddUrls(collection, urls, meta))
+        self.call(Call::AddUrls { collection, urls, meta })
     }
 
     fn documents(&self, page: Page) -> BoxFuture<'_, Result<Documents>> {
@@ -250,7 +265,7 @@ impl<C: Carrier> Knowledge for Elsewhere<C> {
     }
 
     fn document(&self, collection: CollectionName, which: String) -> BoxFuture<'_, Result<(Document, String)>> {
-        self.call(Call::Document(collection, which))
+        self.call(Call::Document { collection, which })
     }
 
     fn original(&self, document: Document) -> BoxFuture<'_, Result<Bytes>> {
@@ -261,25 +276,26 @@ impl<C: Carrier> Knowledge for Elsewhere<C> {
     }
 
     fn remove(&self, collection: CollectionName, which: Which) -> BoxFuture<'_, Result<Removed>> {
-        self.call(Call::Remove(collection, which))
+        self.call(Call::Remove { collection, which })
     }
 
     fn watch_folder(&self, folder: Folder) -> BoxFuture<'_, Result<Folder>> {
-        match self.placed(folder) {
-            Ok(folder) => self.call(Call::WatchFolder(folder)),
-            Err(fault) => Box::pin(ready(Err(fault))),
+        if folder.node.is_empty() || folder.node == self.0.node() {
+            return Box::pin(ready(Err(self.no_folders())));
         }
+        self.call(Call::WatchFolder(folder))
     }
 
     fn folders(&self, collection: Option<CollectionName>) -> BoxFuture<'_, Result<Vec<Folder>>> {
-        self.call(Call::Folders(collection))
+        self.call(Call::Folders { collection })
     }
 
+    /// Also one of this node, from when it kept documents, if it is named.
     fn unwatch_folder(&self, folder: Folder, keep_documents: bool) -> BoxFuture<'_, Result<u64>> {
-        match self.placed(folder) {
-            Ok(folder) => self.call(Call::UnwatchFolder(folder, keep_documents)),
-            Err(fault) => Box::pin(ready(Err(fault))),
+        if folder.node.is_empty() {
+            return Box::pin(ready(Err(self.no_folders())));
         }
+        self.call(Call::UnwatchFolder { folder, keep_documents })
     }
 
     fn search(&self, search: Search) -> BoxFuture<'_, Result<Found>> {
@@ -291,11 +307,11 @@ impl<C: Carrier> Knowledge for Elsewhere<C> {
     }
 
     fn start_loop(&self, order: LoopOrder, key: Option<String>) -> BoxFuture<'_, Result<String>> {
-        self.call(Call::StartLoop(order, key))
+        self.call(Call::StartLoop { order, key })
     }
 
     fn clusters(&self, collection: CollectionName, count: u32, svg: bool) -> BoxFuture<'_, Result<Clusters>> {
-        self.call(Call::Clusters(collection, count, svg))
+        self.call(Call::Clusters { collection, count, svg })
     }
 
     fn migrate(&self, to: IndexKind, tell: Tell) -> BoxFuture<'_, Result<Migrated>> {
@@ -309,13 +325,10 @@ impl<C: Carrier> Knowledge for Elsewhere<C> {
 
 impl<C: Carrier> Elsewhere<C> {
     /// A folder of no named node is the called one's, and this one looks into none.
-    fn placed(&self, folder: Folder) -> Result<Folder> {
-        if !folder.node.is_empty() && folder.node != self.0.node() {
-            return Ok(folder);
-        }
+    fn no_folders(&self) -> Fault {
         let message = format!("node `{}` keeps no documents, and so watches no folder", self.0.node());
-        Err(Fault::new(Code::NotSupported, message).hint(
+        Fault::new(Code::NotSupported, message).hint(
             "name the node that has the folder, with `--node`, or give this one the role `research` under node.roles",
-        ))
+        )
     }
 }

@@ -195,7 +195,11 @@ impl Node for NodeService {
         request: Request<CallKnowledgeRequest>,
     ) -> Result<Response<Self::CallKnowledgeStream>, Status> {
         let parts = elsewhere::answer_here(&self.0, request.into_inner()).map_err(status)?;
-        let parts = parts.take_until(self.0.stop.clone().cancelled_owned());
+        let (stop, most) = (self.0.stop.clone(), self.0.config.load().limits.drain);
+        let parts = parts.take_until(Box::pin(async move {
+            stop.cancelled().await;
+            tokio::time::sleep(most).await;
+        }));
         Ok(Response::new(Box::pin(parts.map(|part| part.map_err(status)))))
     }
 
