@@ -14,14 +14,6 @@ async fn two(speak: &str) -> Lab {
     lab
 }
 
-/// What it told, when it was refused.
-async fn refused(lab: &Lab, arguments: &[&str]) -> String {
-    let output = lab.nodes[0].tmctl(arguments).await;
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
-    assert!(output.stdout.is_empty(), "{arguments:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
-
 async fn is_offered(lab: &Lab, model: &str) {
     until(&format!("{model} is offered"), SOON, async || {
         let worker = lab.nodes[0].worker("w0/engine").await;
@@ -53,7 +45,7 @@ fn gguf() -> Vec<u8> {
 async fn an_engine_fetches_a_model_only_when_the_house_is_open() {
     let lab = two("ollama").await;
     let pull = ["models", "pull", "new:1b", "--worker", "w0/engine"];
-    let told = refused(&lab, &pull).await;
+    let told = lab.nodes[0].refused(&pull).await;
     assert!(told.contains("the mode local-only does not allow") && told.contains("`tmctl mode set hybrid`"), "{told}");
     lab.nodes[0].done(&["mode", "set", "hybrid"]).await;
     assert_eq!(lab.nodes[0].done(&pull).await, "pulled new:1b at w0/engine\n");
@@ -63,7 +55,7 @@ async fn an_engine_fetches_a_model_only_when_the_house_is_open() {
     assert_eq!(lines.last().unwrap()["status"], "success");
     assert_eq!(lines[0]["worker"], "w0/engine", "the only one that can");
     assert!(lines.iter().any(|line| line["total_bytes"].as_u64() > Some(0)), "{told}");
-    let told = refused(&lab, &["models", "pull", "x", "--worker", "nobody"]).await;
+    let told = lab.nodes[0].refused(&["models", "pull", "x", "--worker", "nobody"]).await;
     assert!(told.contains("there is no worker `nobody`"), "{told}");
 }
 
@@ -75,9 +67,9 @@ async fn an_engine_makes_a_model_with_settings_of_its_own() {
     assert_eq!(lab.nodes[0].done(&create).await, "created brief from fake at w0/engine\n");
     is_offered(&lab, "brief").await;
     let unknown = ["models", "create", "x", "--from", "fake", "--worker", "w0/engine", "--parameter", "temprature=0"];
-    let told = refused(&lab, &unknown).await;
+    let told = lab.nodes[0].refused(&unknown).await;
     assert!(told.contains("unknown field `temprature`"), "{told}");
-    let told = refused(&lab, &["models", "create", "x", "--from", "gone", "--worker", "w0/engine"]).await;
+    let told = lab.nodes[0].refused(&["models", "create", "x", "--from", "gone", "--worker", "w0/engine"]).await;
     assert!(told.contains("gone"), "{told}");
 }
 
@@ -96,19 +88,25 @@ async fn a_file_of_another_node_comes_in_and_is_made_a_variant_of() {
     );
     let path = Path::new(imported["path"].as_str().unwrap()).to_owned();
     assert_eq!(fs::read(&path).unwrap(), gguf());
-    assert!(refused(&lab, &["models", "import", file, "--node", "w0"]).await.contains("is there already"));
-    assert!(refused(&lab, &["models", "import", file, "--node", "w7"]).await.contains("there is no node `w7`"));
-    assert!(refused(&lab, &["models", "import", "talker.gguf", "--node", "w0"]).await.contains("is no absolute path"));
+    assert!(lab.nodes[0].refused(&["models", "import", file, "--node", "w0"]).await.contains("is there already"));
+    assert!(lab.nodes[0].refused(&["models", "import", file, "--node", "w7"]).await.contains("there is no node `w7`"));
+    assert!(
+        lab.nodes[0]
+            .refused(&["models", "import", "talker.gguf", "--node", "w0"])
+            .await
+            .contains("is no absolute path")
+    );
     let junk = dir.path().join("junk.gguf");
     fs::write(&junk, "junk").unwrap();
-    let told = refused(&lab, &["models", "import", junk.to_str().unwrap()]).await;
+    let told = lab.nodes[0].refused(&["models", "import", junk.to_str().unwrap()]).await;
     assert!(told.contains("not a GGUF file") && told.contains("hint: give a file in GGUF format"), "{told}");
     let create = ["models", "create", "brief", "--from", "talker", "--node", "w0", "--system", "Be brief."];
     assert_eq!(lab.nodes[0].done(&create).await, "created brief from talker for the built-in engine of w0\n");
     let variant = fs::read_to_string(path.with_file_name("brief.toml")).unwrap();
     assert_eq!(variant, "base = \"talker\"\nsystem = \"Be brief.\"\n");
     assert!(
-        refused(&lab, &["models", "create", "x", "--from", "gone", "--node", "w0"])
+        lab.nodes[0]
+            .refused(&["models", "create", "x", "--from", "gone", "--node", "w0"])
             .await
             .contains("`gone` is not there")
     );

@@ -64,9 +64,9 @@ impl api::Backups for HouseBackups {
 
 /// A file of a document: of this node's own, or of whichever node keeps documents.
 async fn file_of(core: &Arc<Core>, id: BlobId) -> Result<Option<Bytes>> {
-    match core.library() {
-        Ok(library) => library.file_of_anybody(id).await,
-        Err(_) => neighbours(core)?.fetch(id).await,
+    match core.own_library() {
+        Some(library) => library.file_of_anybody(id).await,
+        None => neighbours(core)?.fetch(id).await,
     }
 }
 
@@ -85,7 +85,7 @@ async fn keep_file(core: &Arc<Core>, file: Bytes) -> Result<()> {
 /// Whether files of documents can be had: here, or by a node that keeps them.
 fn has_files(core: &Arc<Core>) -> bool {
     let others = || HouseNeighbours(Arc::downgrade(core)).are_at_hand();
-    core.library().is_ok() || others().unwrap_or_default()
+    core.own_library().is_some() || others().unwrap_or_default()
 }
 
 /// The nodes that keep documents, for one that does not. None at hand is no reason to say that the files are gone.

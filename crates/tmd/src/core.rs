@@ -127,8 +127,8 @@ pub struct Core {
     pub last_backup: ArcSwapOption<Standing>,
     /// Asks of this node's own clients that have not ended; a stop waits for them.
     pub asks_running: AtomicUsize,
-    /// Calls of the knowledge base that run here for other nodes.
-    pub calls_running: AtomicUsize,
+    /// Calls of the knowledge base that run here for other nodes; a stop waits for them.
+    pub calls: TaskTracker,
     /// Tasks that outlive the connection that began them.
     pub tasks: TaskTracker,
     /// Cancelled when the node stops.
@@ -243,7 +243,7 @@ impl Core {
             seal: parts.seal,
             last_backup: ArcSwapOption::empty(),
             asks_running: AtomicUsize::new(0),
-            calls_running: AtomicUsize::new(0),
+            calls: TaskTracker::new(),
             tasks: TaskTracker::new(),
             stop: parts.stop,
             expelled: CancellationToken::new(),
@@ -270,9 +270,14 @@ impl Core {
         }
     }
 
-    /// This node's part of the knowledge base.
+    /// This node's part of the knowledge base; a refusal, which names those that have one, where it keeps no documents.
     pub fn library(&self) -> Result<&Arc<Library>> {
-        self.library.get().ok_or_else(|| crate::research::keeps_none(self))
+        self.own_library().ok_or_else(|| crate::research::keeps_none(self))
+    }
+
+    /// The same; `None` where it keeps no documents.
+    pub fn own_library(&self) -> Option<&Arc<Library>> {
+        self.library.get()
     }
 
     /// This node's place in the cluster.

@@ -26,7 +26,7 @@ pub fn own_report(core: &Core) -> NodeReport {
     let now = Instant::now();
     let mut workers: Vec<_> = core.ports.load().values().map(|port| port.report(now)).collect();
     workers.sort_by(|a, b| a.id.cmp(&b.id));
-    let research = core.library().ok().map(|library| library.report());
+    let research = core.own_library().map(|library| library.report());
     NodeReport {
         machine: Machine::clone(&core.machine.load()),
         workers,

@@ -300,8 +300,8 @@ impl Node {
                 // Who has left already does not come back to a node that stops.
                 self.core.joins.sweep(Instant::now() + LINGER);
                 let running: u32 = self.core.every_port().iter().map(|port| port.gate.counts().0).sum();
-                let others = [&self.core.asks_running, &self.core.calls_running];
-                if running == 0 && others.iter().all(|count| count.load(Ordering::Relaxed) == 0) {
+                let own = self.core.asks_running.load(Ordering::Relaxed);
+                if running == 0 && own == 0 && self.core.calls.is_empty() {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -13,7 +13,9 @@ use ::research::library::{Library, Parts};
 use ::research::outside::Server;
 use anyhow::Context as _;
 use base::config::{Config, ConfigFault, ConfigFaults, Role};
+use base::report::{NodeReport, ResearchReport};
 use base::{Fault, Result};
+use cluster::{ClusterView, NodeView};
 use extract::child::Reader;
 
 use crate::core::Core;
@@ -88,17 +90,23 @@ fn qdrant(_: &Core) -> anyhow::Result<Option<Arc<dyn Server>>> {
     Ok(None)
 }
 
+/// Other nodes that keep documents and can be reached, with what they report.
+fn keepers(view: &ClusterView) -> impl Iterator<Item = (&NodeView, &NodeReport, ResearchReport)> {
+    let routable = view.nodes.iter().filter(|node| node.state.is_routable());
+    routable.filter_map(|node| {
+        let report = node.report.as_deref()?;
+        Some((node, report, report.research?))
+    })
+}
+
 /// The refusal of a node that keeps no documents; it names those that do. While there are nodes that are not heard it is
 /// no last word.
 pub fn keeps_none(core: &Core) -> Fault {
-    let view = core.cluster().map(|cluster| cluster.view()).ok();
-    let nodes = view.iter().flat_map(|view| &view.nodes);
-    let keeps = |node: &&cluster::NodeView| node.report.as_ref().is_some_and(|report| report.research.is_some());
-    let keepers: Vec<_> = nodes.filter(|node| node.state.is_routable()).filter(keeps).collect();
-    let keepers: Vec<_> = keepers.iter().map(|node| (node.member.node.as_str(), &*node.member.grpc_address)).collect();
-    let is_heard = |node: &cluster::NodeView| node.state.is_routable() && node.report.is_some();
-    let others = view.iter().flat_map(|view| view.nodes.iter().filter(|node| node.member.node != view.me));
-    let code = match others.into_iter().all(is_heard) {
+    let view = core.cluster().map_or_else(|_| ClusterView::alone(core.node.clone()).into(), |cluster| cluster.view());
+    let keepers: Vec<_> =
+        keepers(&view).map(|(node, ..)| (node.member.node.as_str(), &*node.member.grpc_address)).collect();
+    let mut others = view.nodes.iter().filter(|node| node.member.node != view.me);
+    let code = match others.all(|node| node.state.is_routable() && node.report.is_some()) {
         true => base::Code::NotSupported,
         false => base::Code::Unavailable,
     };

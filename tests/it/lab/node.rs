@@ -279,6 +279,14 @@ impl Node {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The same; what it told, when it was refused.
+    pub async fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.tmctl(arguments).await;
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
     /// The value of a metric: the sum of the samples that begin with `sample`.
     pub async fn metric(&self, sample: &str) -> f64 {
         let text = self.client.get("/metrics").await.unwrap().text();

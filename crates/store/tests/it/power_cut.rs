@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use store::{SharedStore, SledStore, Txn};
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 const PAGE: usize = 4096;
@@ -28,63 +29,83 @@ const TRIES: usize = 10;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_write_outlives_a_power_cut() {
     let cuts = std::env::var("TM_STORE_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(15);
-    let mut random = fastrand::Rng::with_seed(11);
-    let mut acknowledged = BTreeMap::new();
+    let mut writes = Writes { random: fastrand::Rng::with_seed(11), count: 0, acknowledged: BTreeMap::new() };
     let mut dir = tempfile::tempdir().unwrap();
-    let (mut count, mut without) = (0, 0);
+    let mut without = 0;
     for cut in 0..cuts {
         let opened = SledStore::open(dir.path()).unwrap();
         assert_eq!((opened.set_aside, opened.lost), (None, None), "cut {cut}");
         let store: SharedStore = Arc::new(opened.store);
         // Of the writes in flight at the cut, each may have happened or not.
-        for (key, value) in check(&store, &acknowledged).await {
-            acknowledged.insert(key, value);
-        }
-        let mut after = None;
-        for again in 0..TRIES {
-            for _ in 0..if again == 0 { 30 } else { 3 } {
-                count += 1;
-                let key = random.u64(..KEYS);
-                store.commit(write(key, count, &mut random)).await.unwrap();
-                acknowledged.insert(key, count);
-            }
-            let images = tempfile::tempdir().unwrap();
-            let (synced, written) = (images.path().join("synced"), images.path().join("written"));
-            copy(&dir.path().join("data"), &synced);
-            let (mut in_flight, is_synced) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
-            // Each key once: a file that comes and goes between two copies would be missed.
-            let keys = random.choose_multiple(0..KEYS, 20);
-            for key in keys {
-                count += 1;
-                let (store, txn, is_synced) = (store.clone(), write(key, count, &mut random), is_synced.clone());
-                in_flight.spawn(async move {
-                    store.commit(txn).await.unwrap();
-                    is_synced.store(true, Ordering::SeqCst);
-                    (key, count)
-                });
-            }
-            tokio::time::sleep(Duration::from_millis(random.u64(..4))).await;
-            // Around the copy of sled's log, so that no file is missed that comes or goes meanwhile.
-            copy(&dir.path().join("data/values"), &written.join("values"));
-            copy(&dir.path().join("data"), &written);
-            copy(&dir.path().join("data/values"), &written.join("values"));
-            let is_synced = is_synced.load(Ordering::SeqCst);
-            let written_now = in_flight.join_all().await;
-            if !is_synced {
-                let image = tempfile::tempdir().unwrap();
-                mix(&synced, &written, &image.path().join("data"), &mut random);
-                after = Some(image);
+        let found = check(&store, &writes.acknowledged).await;
+        writes.acknowledged.extend(found);
+        writes.some(&store, 30).await;
+        let mut image = None;
+        for _ in 0..TRIES {
+            image = writes.cut(&store, &dir.path().join("data")).await;
+            if image.is_some() {
                 break;
             }
-            acknowledged.extend(written_now);
+            writes.some(&store, 3).await;
         }
         store.close().await;
-        match after {
+        match image {
             Some(image) => dir = image,
             None => without += 1,
         }
     }
     eprintln!("{without} of {cuts} cuts without an image: the disk syncs too fast");
+}
+
+struct Writes {
+    random: fastrand::Rng,
+    count: u64,
+    acknowledged: BTreeMap<u64, u64>,
+}
+
+impl Writes {
+    /// Makes some, one after the other.
+    async fn some(&mut self, store: &SharedStore, how_many: usize) {
+        for _ in 0..how_many {
+            self.count += 1;
+            let key = self.random.u64(..KEYS);
+            store.commit(write(key, self.count, &mut self.random)).await.unwrap();
+            self.acknowledged.insert(key, self.count);
+        }
+    }
+
+    /// What a disk may hold after a cut in the middle of others; `None` where a sync lies between the copies.
+    async fn cut(&mut self, store: &SharedStore, data: &Path) -> Option<TempDir> {
+        let images = tempfile::tempdir().unwrap();
+        let (synced, written) = (images.path().join("synced"), images.path().join("written"));
+        copy(data, &synced);
+        let (mut in_flight, is_synced) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
+        // Each key once: a file that comes and goes between two copies would be missed.
+        for key in self.random.choose_multiple(0..KEYS, 20) {
+            self.count += 1;
+            let (count, txn) = (self.count, write(key, self.count, &mut self.random));
+            let (store, is_synced) = (store.clone(), is_synced.clone());
+            in_flight.spawn(async move {
+                store.commit(txn).await.unwrap();
+                is_synced.store(true, Ordering::SeqCst);
+                (key, count)
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(self.random.u64(..4))).await;
+        // Around the copy of sled's log, so that no file is missed that comes or goes meanwhile.
+        copy(&data.join("values"), &written.join("values"));
+        copy(data, &written);
+        copy(&data.join("values"), &written.join("values"));
+        let is_synced = is_synced.load(Ordering::SeqCst);
+        let acknowledged = in_flight.join_all().await;
+        if is_synced {
+            self.acknowledged.extend(acknowledged);
+            return None;
+        }
+        let image = tempfile::tempdir().unwrap();
+        mix(&synced, &written, &image.path().join("data"), &mut self.random);
+        Some(image)
+    }
 }
 
 fn write(key: u64, count: u64, random: &mut fastrand::Rng) -> Txn {

@@ -34,7 +34,7 @@ pub fn arguments(core: &Arc<Core>, recovery: RecoveryArguments, links: Option<Li
         }),
         Recipe::new("jobs".to_owned(), quick, JobsMessage::Snapshot, move || (Jobs, for_jobs.clone())),
     ];
-    if core.library().is_ok() {
+    if core.own_library().is_some() {
         let for_indexer = core.clone();
         let indexer = move || (Indexer, for_indexer.clone());
         children.push(Recipe::new("indexer".to_owned(), quick, IndexerMessage::Snapshot, indexer));

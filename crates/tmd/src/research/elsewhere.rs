@@ -3,7 +3,6 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use base::config::Mode;
 use base::report::ResearchReport;
 use base::{BoxFuture, Code, Fault, NodeId, Result};
 use bytes::Bytes;
+use cluster::ClusterView;
 use futures_util::stream::{self, Stream, StreamExt};
 use proto::node::call_knowledge_response::Part;
 use proto::node::{CallKnowledgeRequest, CallKnowledgeResponse, KnowledgeReply};
@@ -19,8 +19,9 @@ use research::Knowledge;
 use research::knowledge::Said;
 use research::knowledge::call::{Call, Carrier, Elsewhere, Listener, Progress, Reply};
 use tokio::sync::mpsc;
+use tonic::Status;
 
-use super::{alive, keeps_none};
+use super::{alive, keepers, keeps_none};
 use crate::core::Core;
 use crate::features::Feature;
 use crate::peers::{fault_of, was_lost};
@@ -31,31 +32,34 @@ const WAITING: usize = 16;
 const SILENCE: Duration = Duration::from_secs(600);
 /// Who asks a node that has just started waits so long after its start until others are heard.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
-/// Between two looks whether they are.
-const POLL: Duration = Duration::from_millis(50);
 
 /// The knowledge base of the house: this node's own part of it, or that of others where this one keeps no documents.
 pub fn knowledge(core: &Arc<Core>) -> Result<Arc<dyn Knowledge>> {
-    match core.library() {
-        Ok(library) => Ok(library.clone()),
-        Err(fault) if keepers(core).is_empty() && !has_just_started(core) => Err(fault),
-        Err(_) => Ok(Arc::new(Elsewhere(Others(Arc::downgrade(core))))),
+    if let Some(library) = core.own_library() {
+        return Ok(library.clone());
     }
-}
-
-fn has_just_started(core: &Core) -> bool {
-    core.started.elapsed() < HEARD_WITHIN
+    if to_be_asked(core).is_empty() && core.started.elapsed() >= HEARD_WITHIN {
+        return Err(keeps_none(core));
+    }
+    Ok(Arc::new(Elsewhere(Others(Arc::downgrade(core)))))
 }
 
 /// Nodes that keep documents and understand such calls, in the order in which this one asks them.
-fn keepers(core: &Core) -> Vec<NodeId> {
-    let Ok(view) = core.cluster().map(|cluster| cluster.view()) else { return Vec::new() };
-    let routable = view.nodes.iter().filter(|node| node.member.node != view.me && node.state.is_routable());
-    let told = routable.filter_map(|node| {
-        let report = node.report.as_deref().filter(|report| Feature::Knowledge.is_known(report))?;
-        Some((node.member.node.clone(), report.research?))
-    });
-    in_order(&core.node, told.collect())
+fn to_be_asked(core: &Core) -> Vec<NodeId> {
+    core.cluster().map_or_else(|_| Vec::new(), |cluster| in_order(&core.node, able(&cluster.view())))
+}
+
+fn able(view: &ClusterView) -> Vec<(NodeId, ResearchReport)> {
+    let able = keepers(view).filter(|(_, report, _)| Feature::Knowledge.is_known(report));
+    able.map(|(node, _, research)| (node.member.node.clone(), research)).collect()
+}
+
+/// Waits until somebody can be asked, while this node has only just started.
+async fn until_heard(core: &Core) {
+    let Ok(cluster) = core.cluster() else { return };
+    let mut views = cluster.subscribe();
+    let heard = views.wait_for(|view| !able(view).is_empty());
+    let _ = tokio::time::timeout(HEARD_WITHIN.saturating_sub(core.started.elapsed()), heard).await;
 }
 
 /// Always the same one first, so that whoever adds a document finds it with the next call; other nodes begin elsewhere.
@@ -76,9 +80,7 @@ impl Carrier for Others {
     fn carry(&self, call: Call, files: Vec<Bytes>, listener: Listener) -> BoxFuture<'_, Result<Reply>> {
         Box::pin(async move {
             let core = alive(&self.0)?;
-            while keepers(&core).is_empty() && has_just_started(&core) {
-                tokio::time::sleep(POLL).await;
-            }
+            until_heard(&core).await;
             let call_json = serde_json::to_vec(&call)
                 .map_err(|error| Fault::internal("could not write a call of the knowledge base").because(error))?;
             let request = CallKnowledgeRequest {
@@ -87,14 +89,16 @@ impl Carrier for Others {
                 traceparent: trace::parent().to_string(),
                 local_only: core.mode.get().mode == Mode::LocalOnly,
             };
-            let mut last = keeps_none(&core);
-            for node in keepers(&core) {
-                match after(attempt(&core, &node, request.clone(), &listener).await, call.is_repeatable()) {
-                    ControlFlow::Break(answer) => return answer,
-                    ControlFlow::Continue(fault) => last = fault,
+            let mut last = None;
+            for node in to_be_asked(&core) {
+                let answered = attempt(&core, &node, request.clone(), &listener).await;
+                match answered.map_err(|failed| failed.next(call.is_repeatable())) {
+                    Ok(reply) => return Ok(reply),
+                    Err(ControlFlow::Break(fault)) => return Err(fault),
+                    Err(ControlFlow::Continue(fault)) => last = Some(fault),
                 }
             }
-            Err(last)
+            Err(last.unwrap_or_else(|| keeps_none(&core)))
         })
     }
 
@@ -103,68 +107,49 @@ impl Carrier for Others {
     }
 }
 
-/// What became of a call at one node.
+/// Why a node gave no reply.
 #[derive(Debug)]
-enum Attempt {
-    /// It was carried out, or ended with a fault of its own.
-    Answered(Result<Reply>),
+enum Failed {
+    /// The call itself did.
+    Itself(Fault),
     /// Nothing of it was begun.
     NotTaken(Fault),
-    /// The node went away with it. Of an answer that was begun to be told no second one is told behind it.
-    Lost { fault: Fault, is_told: bool },
+    /// The node went away with it.
+    Lost(Fault),
+    /// It did so behind the first pieces of an answer, of which no second one is told.
+    LostHalfway(Fault),
 }
 
-/// Whether the next node is asked: a call that may have been begun is made again only where that changes nothing.
-fn after(attempt: Attempt, is_repeatable: bool) -> ControlFlow<Result<Reply>, Fault> {
-    match attempt {
-        Attempt::Answered(answer) => ControlFlow::Break(answer),
-        Attempt::NotTaken(fault) => ControlFlow::Continue(fault),
-        Attempt::Lost { fault, is_told: true } => {
-            ControlFlow::Break(Err(fault.hint("ask again; another node answers")))
-        }
-        Attempt::Lost { fault, .. } if is_repeatable => {
-            ControlFlow::Continue(fault.hint("try again; `tmctl nodes` shows which nodes are on"))
-        }
-        Attempt::Lost { fault, .. } => {
-            ControlFlow::Break(Err(fault.hint("look whether it was done before you do it again")))
+impl Failed {
+    /// Whether the next node is asked: a call that may have been begun is made again only where that changes nothing.
+    fn next(self, is_repeatable: bool) -> ControlFlow<Fault, Fault> {
+        match self {
+            Self::Itself(fault) => ControlFlow::Break(fault),
+            Self::NotTaken(fault) => ControlFlow::Continue(fault),
+            Self::LostHalfway(fault) => ControlFlow::Break(fault.hint("ask again")),
+            Self::Lost(fault) if is_repeatable => {
+                ControlFlow::Continue(fault.hint("try again; `tmctl nodes` shows which nodes are on"))
+            }
+            Self::Lost(fault) => ControlFlow::Break(fault.hint("look whether it was done before you do it again")),
         }
     }
 }
 
-async fn attempt(core: &Core, node: &NodeId, request: CallKnowledgeRequest, listener: &Listener) -> Attempt {
-    let (mut client, life) = match core.peers.client_and_life(core, node) {
-        Ok(client) => client,
-        Err(fault) => return Attempt::NotTaken(fault),
-    };
+async fn attempt(
+    core: &Core,
+    node: &NodeId,
+    request: CallKnowledgeRequest,
+    listener: &Listener,
+) -> Result<Reply, Failed> {
+    let (mut client, life) = core.peers.client_and_life(core, node).map_err(Failed::NotTaken)?;
     let mut is_told = false;
     let answered = async {
-        let silent = || {
-            let within = base::units::format_duration(SILENCE);
-            Fault::new(Code::DeadlineExceeded, format!("node `{node}` said nothing for {within}"))
-        };
-        let called = tokio::time::timeout(SILENCE, client.call_knowledge(request)).await.map_err(|_| silent());
-        let mut parts = match called {
-            Ok(Ok(called)) => called.into_inner(),
-            Ok(Err(status)) if proto::is_told(&status) => return Attempt::NotTaken(proto::from_status(&status)),
-            Ok(Err(status)) if net::channel::cause(&status).is_some() => {
-                return Attempt::NotTaken(fault_of(node, &status));
-            }
-            Ok(Err(status)) => return Attempt::Lost { fault: fault_of(node, &status), is_told },
-            Err(fault) => return Attempt::Lost { fault, is_told },
-        };
+        let called = in_time(node, client.call_knowledge(request)).await?;
+        let mut parts = called.map_err(|status| not_begun(node, &status))?.into_inner();
         let mut answer = None;
         // What is told may come behind the reply, and is heard before it is given.
-        loop {
-            let part = match tokio::time::timeout(SILENCE, parts.message()).await {
-                Ok(Ok(Some(message))) => message.part,
-                Ok(Ok(None)) => break,
-                Ok(Err(status)) if proto::is_told(&status) => {
-                    return Attempt::Answered(Err(proto::from_status(&status)));
-                }
-                Ok(Err(status)) => return Attempt::Lost { fault: fault_of(node, &status), is_told },
-                Err(_) => return Attempt::Lost { fault: silent(), is_told },
-            };
-            match part {
+        while let Some(part) = in_time(node, parts.message()).await?.map_err(|status| broken(node, &status))? {
+            match part.part {
                 Some(Part::ProgressJson(json)) => {
                     // A newer release may tell more than is understood here; only the reply is owed.
                     let Ok(progress) = serde_json::from_slice(&json) else { continue };
@@ -176,13 +161,40 @@ async fn attempt(core: &Core, node: &NodeId, request: CallKnowledgeRequest, list
             }
         }
         let stopped = || Fault::new(Code::Unreachable, format!("node `{node}` stopped before it had answered"));
-        answer.map_or_else(|| Attempt::Lost { fault: stopped(), is_told }, |reply| Attempt::Answered(Ok(reply)))
+        answer.ok_or_else(|| Failed::Lost(stopped()))
     };
     let answered = tokio::select! {
-        answered = answered => Some(answered),
-        () = life.cancelled() => None,
+        answered = answered => answered,
+        () = life.cancelled() => Err(Failed::Lost(was_lost(node))),
     };
-    answered.unwrap_or_else(|| Attempt::Lost { fault: was_lost(node), is_told })
+    answered.map_err(|failed| match failed {
+        Failed::Lost(fault) if is_told => Failed::LostHalfway(fault),
+        failed => failed,
+    })
+}
+
+async fn in_time<T>(node: &NodeId, said: impl Future<Output = T>) -> Result<T, Failed> {
+    tokio::time::timeout(SILENCE, said).await.map_err(|_| {
+        let within = base::units::format_duration(SILENCE);
+        Failed::Lost(Fault::new(Code::DeadlineExceeded, format!("node `{node}` said nothing for {within}")))
+    })
+}
+
+/// A status in place of an answer's beginning.
+fn not_begun(node: &NodeId, status: &Status) -> Failed {
+    match () {
+        () if proto::is_told(status) => Failed::NotTaken(proto::from_status(status)),
+        () if net::channel::cause(status).is_some() => Failed::NotTaken(fault_of(node, status)),
+        () => Failed::Lost(fault_of(node, status)),
+    }
+}
+
+/// A status after it.
+fn broken(node: &NodeId, status: &Status) -> Failed {
+    match proto::is_told(status) {
+        true => Failed::Itself(proto::from_status(status)),
+        false => Failed::Lost(fault_of(node, status)),
+    }
 }
 
 /// Answers a call of another node by what this one keeps. All of it runs in the stream, so that dropping that ends it. A
@@ -211,11 +223,8 @@ pub fn answer_here(
             .hint("run the same release of tmd on both nodes")
     })?;
     let (told, mut heard) = mpsc::channel(WAITING);
-    let running = Running::begin(core.clone());
-    let work = trace::within(traceparent.into(), async move {
-        let _running = running;
-        call.serve(&*library, files, &told).await
-    });
+    let served = async move { call.serve(&*library, files, &told).await };
+    let work = core.calls.track_future(trace::within(traceparent.into(), served));
     let told = stream::poll_fn(move |cx| heard.poll_recv(cx)).map(|progress| {
         let json = serde_json::to_vec(&progress)
             .map_err(|error| Fault::internal("could not write how far a call is").because(error))?;
@@ -229,22 +238,6 @@ pub fn answer_here(
     Ok(parts.map(|part: Result<Part>| part.map(|part| CallKnowledgeResponse { part: Some(part) })))
 }
 
-/// A call that this node answers for another one; a node that stops waits for it.
-struct Running(Arc<Core>);
-
-impl Running {
-    fn begin(core: Arc<Core>) -> Self {
-        core.calls_running.fetch_add(1, Ordering::Relaxed);
-        Self(core)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.calls_running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,37 +246,37 @@ mod tests {
         names.iter().map(|name| NodeId::from(*name)).collect()
     }
 
-    fn lost(is_told: bool) -> Attempt {
-        Attempt::Lost { fault: Fault::new(Code::Unreachable, "gone"), is_told }
+    fn gone() -> Fault {
+        Fault::new(Code::Unreachable, "gone")
     }
 
-    fn is_asked_on(attempt: Attempt, is_repeatable: bool) -> bool {
-        after(attempt, is_repeatable).is_continue()
+    /// The hint of the fault that ends the search for a node; `None` where the next one is asked.
+    fn ends_with(failed: Failed, is_repeatable: bool) -> Option<String> {
+        match failed.next(is_repeatable) {
+            ControlFlow::Break(fault) => Some(fault.hint.unwrap_or_default()),
+            ControlFlow::Continue(_) => None,
+        }
     }
 
     #[test]
     fn a_call_that_was_not_begun_goes_to_the_next_node_whatever_it_is() {
-        let not_taken = || Attempt::NotTaken(Fault::unavailable("it stops"));
-        assert!(is_asked_on(not_taken(), false) && is_asked_on(not_taken(), true));
+        assert_eq!(ends_with(Failed::NotTaken(gone()), false), None);
+        assert_eq!(ends_with(Failed::NotTaken(gone()), true), None);
     }
 
     #[test]
     fn a_call_that_went_lost_is_made_again_only_where_that_changes_nothing() {
-        assert!(is_asked_on(lost(false), true));
-        for (attempt, is_repeatable, hint) in [
-            (lost(false), false, "look whether it was done"),
-            (lost(true), true, "ask again"),
-            (lost(true), false, "ask again"),
-        ] {
-            let ControlFlow::Break(Err(fault)) = after(attempt, is_repeatable) else { panic!("made again: {hint}") };
-            assert!(fault.hint.unwrap().contains(hint));
+        assert_eq!(ends_with(Failed::Lost(gone()), true), None);
+        assert!(ends_with(Failed::Lost(gone()), false).unwrap().contains("look whether it was done"));
+        for is_repeatable in [false, true] {
+            assert!(ends_with(Failed::LostHalfway(gone()), is_repeatable).unwrap().contains("ask again"));
         }
     }
 
     #[test]
     fn a_fault_of_the_call_itself_is_its_answer() {
-        let broken = Attempt::Answered(Err(Fault::new(Code::EngineCut, "an engine broke")));
-        let ControlFlow::Break(Err(fault)) = after(broken, true) else { panic!("made again") };
+        let broken = Failed::Itself(Fault::new(Code::EngineCut, "an engine broke"));
+        let ControlFlow::Break(fault) = broken.next(true) else { panic!("made again") };
         assert_eq!((fault.code, fault.hint), (Code::EngineCut, None));
     }
 

@@ -11,7 +11,7 @@ use research::models::Embedder;
 use research::neighbours::{Neighbours, VectorsOf};
 use research::{BlobId, ChunkHash};
 
-use super::alive;
+use super::{alive, keepers};
 use crate::core::Core;
 use crate::peers::within;
 
@@ -117,12 +117,9 @@ struct Others {
 
 fn others(core: &Core) -> Result<Others> {
     let view = core.cluster()?.view();
-    let others = || view.nodes.iter().filter(|node| node.member.node != view.me);
-    let keeps = |node: &&cluster::NodeView| node.report.as_ref().is_none_or(|report| report.research.is_some());
-    let known = others().any(|node| keeps(&node));
-    let heard = others().filter(|node| node.report.as_ref().is_some_and(|report| report.research.is_some()));
-    let mut reachable: Vec<NodeId> =
-        heard.filter(|node| node.state.is_routable()).map(|node| node.member.node.clone()).collect();
+    let mut others = view.nodes.iter().filter(|node| node.member.node != view.me);
+    let known = others.any(|node| node.report.as_ref().is_none_or(|report| report.research.is_some()));
+    let mut reachable: Vec<NodeId> = keepers(&view).map(|(node, ..)| node.member.node.clone()).collect();
     fastrand::shuffle(&mut reachable);
     Ok(Others { known, reachable })
 }
